@@ -1,0 +1,153 @@
+//! The order of the questions. It decides what a refusal may disclose: nothing about a grant is asked before the
+//! caller is proven, and nothing is told of a grant that is not the caller's.
+
+use super::facts::{
+    Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding, HeldGrant,
+    Route, Target, Unproven, Uses,
+};
+use super::outcome::{Decision, Permit, RefusalCode};
+use super::policy::{Ceiling, Policy};
+use crate::domain::{Action, Grant, Person, Resource};
+
+/// The verdict. Total: every combination of facts has one, and whatever is unknown refuses an override.
+pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
+    if facts.framing == Framing::Conflict {
+        return Decision::Refuse(RefusalCode::FramingConflict);
+    }
+    let verdict = match facts.credential {
+        Credential::Absent => return without_credential(policy, facts),
+        Credential::Malformed(CredentialFault::Duplicated) => Err(RefusalCode::HeaderDuplicated),
+        Credential::Malformed(CredentialFault::Malformed) => Err(RefusalCode::HeaderMalformed),
+        Credential::Presented => with_credential(policy, facts),
+    };
+    verdict.map_or_else(Decision::Refuse, Decision::Override)
+}
+
+/// Without the header only a seal refuses.
+fn without_credential(policy: &Policy, facts: &Facts<'_>) -> Decision {
+    if !policy.any_seal {
+        return Decision::Pass;
+    }
+    if facts.target == Target::Ambiguous {
+        return Decision::Refuse(RefusalCode::TargetAmbiguous);
+    }
+    match facts.route {
+        Route::Matched { sealed: false, .. } => Decision::Pass,
+        Route::Matched { sealed: true, .. } | Route::PathSealed => Decision::Refuse(RefusalCode::GrantRequired),
+        Route::Unmatched => Decision::Refuse(RefusalCode::RouteUnknown),
+    }
+}
+
+fn with_credential(policy: &Policy, facts: &Facts<'_>) -> Result<Permit, RefusalCode> {
+    let (resource, action) = overridable_request(facts)?;
+    let person = proven_caller(&facts.caller)?;
+    if facts.feed == Feed::NeverSynced {
+        return Err(RefusalCode::FeedNotSynced);
+    }
+    let held = own_grant(policy, person, &facts.grant)?;
+    in_force(held, facts)?;
+    in_scope(&policy.ceiling, held.grant, resource, action)?;
+    can_be_kept(policy, held, facts)?;
+    Ok(Permit::new(held.grant.clone(), resource.clone(), action.clone()))
+}
+
+/// The request itself: everything that can be said without looking at grant or caller.
+fn overridable_request<'a>(facts: &Facts<'a>) -> Result<(&'a Resource, &'a Action), RefusalCode> {
+    if facts.traits.connect {
+        return Err(RefusalCode::ConnectNotOverridable);
+    }
+    if facts.traits.rewrite_header {
+        return Err(RefusalCode::RewriteHeaderPresent);
+    }
+    if facts.target == Target::Ambiguous {
+        return Err(RefusalCode::TargetAmbiguous);
+    }
+    let Route::Matched { resource, action, overridable: true, sealed: _, upgrade } = facts.route else {
+        return Err(RefusalCode::RouteNotOverridable);
+    };
+    if facts.traits.unlisted_query {
+        return Err(RefusalCode::QueryNotListed);
+    }
+    if facts.traits.upgrade && !upgrade {
+        return Err(RefusalCode::UpgradeNotAllowed);
+    }
+    Ok((resource, action))
+}
+
+fn proven_caller<'a>(caller: &Caller<'a>) -> Result<&'a Person, RefusalCode> {
+    match caller {
+        Caller::Proven(person) => Ok(person),
+        Caller::Unproven(Unproven::Missing) => Err(RefusalCode::IdentityMissing),
+        Caller::Unproven(Unproven::Invalid) => Err(RefusalCode::IdentityInvalid),
+        Caller::Unproven(Unproven::Expired) => Err(RefusalCode::IdentityExpired),
+        Caller::Unproven(Unproven::Unverifiable) => Err(RefusalCode::IdentityUnverifiable),
+    }
+}
+
+/// INVARIANT: for a grant of another person the answer is the same as for no grant at all.
+fn own_grant<'a, 'f>(
+    policy: &Policy,
+    person: &Person,
+    fact: &'f GrantFact<'a>,
+) -> Result<&'f HeldGrant<'a>, RefusalCode> {
+    match fact {
+        GrantFact::Held(held) if held.grant.person == *person => {
+            if held.grant.service == policy.service {
+                Ok(held)
+            } else {
+                Err(RefusalCode::WrongService)
+            }
+        }
+        GrantFact::Genuine(grant) if grant.person == *person => {
+            Err(if grant.service == policy.service { RefusalCode::GrantNotInForce } else { RefusalCode::WrongService })
+        }
+        GrantFact::Unknown | GrantFact::Held(_) | GrantFact::Genuine(_) => Err(RefusalCode::GrantNotUsable),
+    }
+}
+
+fn in_force(held: &HeldGrant<'_>, facts: &Facts<'_>) -> Result<(), RefusalCode> {
+    match held.standing {
+        GrantStanding::Revoked => Err(RefusalCode::GrantRevoked),
+        GrantStanding::UsedUp => Err(RefusalCode::GrantUsedUp),
+        GrantStanding::Live if held.deadline.has_passed(facts.now) => Err(RefusalCode::GrantExpired),
+        GrantStanding::Live => Ok(()),
+    }
+}
+
+fn in_scope(ceiling: &Ceiling, grant: &Grant, resource: &Resource, action: &Action) -> Result<(), RefusalCode> {
+    if !grant.scope.has_resource(resource) {
+        return Err(RefusalCode::ResourceOutOfScope);
+    }
+    if !grant.scope.has_action(action) {
+        return Err(RefusalCode::ActionOutOfScope);
+    }
+    if !ceiling.admits(grant) || !ceiling.actions.contains(action) {
+        return Err(RefusalCode::OverCeiling);
+    }
+    Ok(())
+}
+
+/// Whether every other promise can be kept for this request, now.
+fn can_be_kept(policy: &Policy, held: &HeldGrant<'_>, facts: &Facts<'_>) -> Result<(), RefusalCode> {
+    match facts.freeze {
+        Freeze::None => {}
+        Freeze::ByControlPlane | Freeze::Local => return Err(RefusalCode::Frozen),
+    }
+    match facts.feed {
+        Feed::NeverSynced => return Err(RefusalCode::FeedNotSynced),
+        Feed::ClockUnsettled => return Err(RefusalCode::ClockUnsettled),
+        Feed::AsOf(as_of) => {
+            if facts.now.boot.since(as_of) > held.staleness_limit(policy.ceiling.staleness_max) {
+                return Err(RefusalCode::FeedStale);
+            }
+        }
+    }
+    match facts.uses {
+        Uses::Unlimited | Uses::Available => {}
+        Uses::Elsewhere => return Err(RefusalCode::UsesElsewhere),
+    }
+    match facts.audit {
+        Audit::Ready => Ok(()),
+        Audit::Unavailable => Err(RefusalCode::AuditUnavailable),
+    }
+}

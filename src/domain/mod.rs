@@ -1,0 +1,26 @@
+//! The words of the product as types: who, what, on which contract, for how long, and why.
+//!
+//! Everything here is a value. A value that exists is valid: text is parsed at the edge (`FromStr`, `TryFrom`, serde)
+//! and never checked again. This module imports nothing of ours, does no I/O and reads no clock.
+
+pub mod action;
+pub mod elevation;
+pub mod grant;
+pub mod justification;
+pub mod principal;
+pub mod resource;
+pub mod scope;
+pub mod service;
+mod text;
+pub mod time;
+
+pub use action::Action;
+pub use elevation::{Elevation, ElevationId, ElevationState};
+pub use grant::{Authentication, Binding, Grant, GrantId, Origin};
+pub use justification::{Justification, ReasonCode, Ticket};
+pub use principal::{Audience, Issuer, Person, Principal, Subject};
+pub use resource::{Resource, ResourceType};
+pub use scope::{Role, Scope, ScopeError};
+pub use service::{InstanceName, ServiceName};
+pub use text::TextError;
+pub use time::{BootTime, Deadline, Moment, WallTime};

@@ -1,0 +1,5 @@
+//! Break-glass access for contract APIs.
+pub mod clock;
+pub mod decision;
+pub mod domain;
+pub mod secret;
