@@ -3,3 +3,5 @@ pub mod clock;
 pub mod decision;
 pub mod domain;
 pub mod secret;
+pub mod token;
+pub mod wire;

@@ -32,8 +32,10 @@ fn without_credential(policy: &Policy, facts: &Facts<'_>) -> Decision {
         return Decision::Refuse(RefusalCode::TargetAmbiguous);
     }
     match facts.route {
-        Route::Matched { sealed: false, .. } => Decision::Pass,
-        Route::Matched { sealed: true, .. } | Route::PathSealed => Decision::Refuse(RefusalCode::GrantRequired),
+        Route::Overridable { sealed: false, .. } | Route::Fixed { sealed: false } => Decision::Pass,
+        Route::Overridable { sealed: true, .. } | Route::Fixed { sealed: true } | Route::PathSealed => {
+            Decision::Refuse(RefusalCode::GrantRequired)
+        }
         Route::Unmatched => Decision::Refuse(RefusalCode::RouteUnknown),
     }
 }
@@ -62,7 +64,7 @@ fn overridable_request<'a>(facts: &Facts<'a>) -> Result<(&'a Resource, &'a Actio
     if facts.target == Target::Ambiguous {
         return Err(RefusalCode::TargetAmbiguous);
     }
-    let Route::Matched { resource, action, overridable: true, sealed: _, upgrade } = facts.route else {
+    let Route::Overridable { resource, action, sealed: _, upgrade } = facts.route else {
         return Err(RefusalCode::RouteNotOverridable);
     };
     if facts.traits.unlisted_query {

@@ -39,12 +39,16 @@ pub enum Target {
 /// What the route table says of method and path.
 #[derive(Debug, Clone, Copy)]
 pub enum Route<'a> {
-    Matched {
+    /// The path alone fixes the resource: it can be overridden.
+    Overridable {
         resource: &'a Resource,
         action: &'a Action,
-        overridable: bool,
         sealed: bool,
         upgrade: bool,
+    },
+    /// A route matched that can't be overridden.
+    Fixed {
+        sealed: bool,
     },
     /// The path is sealed under another method: a seal covers every method on its path.
     PathSealed,

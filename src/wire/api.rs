@@ -1,0 +1,215 @@
+//! The control plane's HTTP API, `/v1`. Times are milliseconds since the epoch (`…_at`), spans are seconds (`…_s`).
+//!
+//! | call | answers |
+//! |---|---|
+//! | `POST /v1/elevations` [`ElevationRequest`] | 201 [`ElevationView`] |
+//! | `GET /v1/elevations`, `GET /v1/elevations/{id}` | [`Page`] of views, one view |
+//! | `GET /v1/grants?service=&state=&mine=`, `GET /v1/grants/{id}` | [`Page`] of [`GrantView`], one view |
+//! | `GET /v1/grants/{id}/token` | [`GrantTokenView`], to the requester only |
+//! | `POST /v1/grants/{id}/revoke` [`RevokeRequest`] | [`GrantView`] |
+//! | `GET /v1/grants/{id}/enforcement?wait_ms=` | [`Enforcement`], as soon as every sidecar has answered or the wait is over |
+//! | `GET /v1/services/{service}/options` | [`RequestOptions`] for the caller |
+//! | `GET /v1/sidecars` | [`Page`] of [`SidecarView`] |
+//! | `GET /v1/keys` | [`KeysView`], to anyone: they are public |
+//!
+//! Every error is a [`super::problem::Problem`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, Role,
+    ServiceName, Ticket, WallTime,
+};
+
+/// A human asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElevationRequest {
+    pub service: ServiceName,
+    pub resources: Vec<Resource>,
+    pub actions: Vec<Action>,
+    pub reason: ReasonCode,
+    pub ticket: Ticket,
+    /// Absent: the tier's default.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duration_s: Option<u64>,
+    /// Absent: the tier's own limit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_uses: Option<u32>,
+    /// Which tier, where several fit.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tier: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElevationView {
+    pub id: ElevationId,
+    pub state: ElevationState,
+    pub service: ServiceName,
+    pub person: Person,
+    pub tier: String,
+    pub role: Role,
+    pub resources: Vec<Resource>,
+    pub actions: Vec<Action>,
+    pub reason: ReasonCode,
+    pub ticket: Ticket,
+    pub duration_s: u64,
+    pub requested_at: WallTime,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub grant: Option<GrantView>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    Active,
+    Expired,
+    Revoked,
+    UsedUp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantView {
+    pub id: GrantId,
+    pub elevation: ElevationId,
+    pub state: GrantState,
+    pub service: ServiceName,
+    pub person: Person,
+    pub role: Role,
+    pub resources: Vec<Resource>,
+    pub actions: Vec<Action>,
+    pub reason: ReasonCode,
+    pub ticket: Ticket,
+    pub binding: Binding,
+    pub issued_at: WallTime,
+    pub expires_at: WallTime,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_uses: Option<u32>,
+    /// Uses reported spent so far.
+    pub spent: u32,
+    pub policy_revision: u64,
+    /// Revision of the last change to this grant.
+    pub revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended_at: Option<WallTime>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ended_by: Option<Person>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end_note: Option<String>,
+    pub enforcement: Enforcement,
+}
+
+/// How far the last change to a grant has arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforcement {
+    pub revision: u64,
+    /// Sidecars of the service that are connected, or were within the last `staleness_max`.
+    pub sidecars: u32,
+    /// Of these, how many have acknowledged the revision.
+    pub enforced: u32,
+    /// From the change's commit to the last acknowledgement, once all have answered.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub elapsed_ms: Option<u64>,
+    /// Those that have not answered, and by when they stop by themselves.
+    #[serde(default)]
+    pub silent: Vec<SilentSidecar>,
+    /// Sidecars that refused the change, and why.
+    #[serde(default)]
+    pub rejected: Vec<Rejection>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentSidecar {
+    pub instance: InstanceName,
+    pub stops_by: WallTime,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejection {
+    pub instance: InstanceName,
+    pub why: String,
+}
+
+/// The grant token. Only the requester may fetch it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantTokenView {
+    pub grant: GrantId,
+    pub token: String,
+}
+
+impl std::fmt::Debug for GrantTokenView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GrantTokenView").field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// Why, for the record; at most 500 characters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
+}
+
+/// What the caller may ask for on one service, so that a client can offer choices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestOptions {
+    pub service: ServiceName,
+    pub reasons: Vec<ReasonOption>,
+    pub tickets: Vec<TicketOption>,
+    pub tiers: Vec<TierOption>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonOption {
+    pub code: ReasonCode,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketOption {
+    pub tracker: String,
+    /// Regular expression the whole ticket must match.
+    pub pattern: String,
+    pub example: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierOption {
+    pub name: String,
+    pub role: Role,
+    pub actions: Vec<Action>,
+    pub resources: Vec<String>,
+    pub default_s: u64,
+    pub maximum_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_uses: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SidecarView {
+    pub service: ServiceName,
+    pub instance: InstanceName,
+    pub version: String,
+    pub service_digest: String,
+    /// True when the digest is that of the applied service file.
+    pub service_current: bool,
+    pub connected: bool,
+    pub revision: u64,
+    pub heard_at: WallTime,
+    pub audit: super::feed::AuditPosition,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// Pass as `cursor` for the next page; absent on the last.
+    #[serde(skip_serializing_if = "Option::is_none", default = "Option::default")]
+    pub next: Option<String>,
+}
+
+/// Public root keys for grants: what a sidecar pins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysView {
+    pub grant_roots: Vec<String>,
+}

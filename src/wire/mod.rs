@@ -1,0 +1,6 @@
+//! The JSON that crosses between the parts, and nothing else. Shapes live here; meaning lives in `domain`, and every
+//! shape becomes a domain value at the edge by `TryFrom`.
+
+pub mod api;
+pub mod feed;
+pub mod problem;
