@@ -1,5 +1,6 @@
 //! Break-glass access for contract APIs.
 pub mod clock;
+pub mod config;
 pub mod decision;
 pub mod domain;
 pub mod secret;
