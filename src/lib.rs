@@ -2,6 +2,7 @@
 pub mod clock;
 pub mod decision;
 pub mod domain;
+pub mod http;
 pub mod secret;
 pub mod token;
 pub mod wire;
