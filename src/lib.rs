@@ -3,6 +3,7 @@ pub mod clock;
 pub mod config;
 pub mod decision;
 pub mod domain;
+pub mod http;
 pub mod secret;
 pub mod token;
 pub mod wire;

@@ -4,3 +4,4 @@
 pub mod api;
 pub mod feed;
 pub mod problem;
+pub mod strict_json;

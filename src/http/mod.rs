@@ -1,0 +1,29 @@
+//! The only outbound client of the product: bounded JSON calls over http and https, and the full-duplex stream the feed
+//! runs on.
+//!
+//! It is made of hyper's connection API (RFC 9110, RFC 9112, RFC 9113) and rustls. It never follows a redirect, never
+//! reads more than it was told to, never waits without a limit, never speaks in the clear to anything but this machine
+//! unless told to, and never sends a request twice. It is not on the path of a request through the sidecar: that path
+//! makes no remote call but the one to its upstream.
+
+mod client;
+mod connect;
+mod error;
+mod limits;
+mod pool;
+mod sender;
+mod stream;
+mod tls;
+
+pub use client::{Answer, Client};
+pub use connect::Cleartext;
+pub use error::{HttpError, Step};
+pub use limits::Limits;
+pub use stream::{H2Connection, H2Endpoint, connect_h2};
+pub use tls::{ClientIdentity, ClientTls, TlsError, TlsRoots, crypto_provider};
+
+/// What this client calls itself (RFC 9110 §10.1.5).
+pub const USER_AGENT: &str = concat!("breakglass/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests;
