@@ -5,5 +5,7 @@ pub mod decision;
 pub mod domain;
 pub mod http;
 pub mod secret;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
 pub mod token;
 pub mod wire;

@@ -1,0 +1,7 @@
+//! The sidecar.
+pub mod framing;
+mod framing_chunked;
+mod framing_head;
+pub mod intake;
+pub mod route;
+pub mod target;
