@@ -4,6 +4,7 @@ pub mod config;
 pub mod decision;
 pub mod domain;
 pub mod http;
+pub mod identity;
 pub mod secret;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

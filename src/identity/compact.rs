@@ -1,0 +1,92 @@
+//! A compact JWS taken apart, strictly, before anything in it is believed (RFC 7515 §5.2, RFC 8725 §3).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use serde_json::{Map, Value};
+
+use super::error::{IdentityError, TOKEN_BYTES_MAX};
+use super::issuer::Algorithm;
+use crate::wire::strict_json::parse_object;
+
+/// Greatest length of a key id.
+const KID_BYTES_MAX: usize = 512;
+
+/// Header members that would let a token bring its own key, its own rules or another shape of payload. All others mean
+/// nothing to us and are passed over, as RFC 7515 §4 says.
+const FORBIDDEN: [&str; 11] = ["jwk", "jku", "x5u", "x5c", "crit", "zip", "b64", "enc", "epk", "cty", "url"];
+
+/// What a `typ` of an access token can be (RFC 9068 §2.1); older issuers write `JWT` or nothing.
+const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
+
+/// A token whose signature has not been checked yet.
+#[derive(Debug)]
+pub(super) struct Unverified<'a> {
+    pub(super) algorithm: Algorithm,
+    pub(super) kid: Option<String>,
+    /// Not to be believed before [`Unverified::is_signed_by`].
+    pub(super) claims: Map<String, Value>,
+    signing_input: &'a str,
+    signature: &'a str,
+}
+
+impl<'a> Unverified<'a> {
+    pub(super) fn parse(token: &'a str) -> Result<Self, IdentityError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(IdentityError::TooLarge);
+        }
+        let (signing_input, header, payload, signature) = split(token)?;
+        let header = object(header, "its header is not an unambiguous JSON object")?;
+        let (algorithm, kid) = checked_header(&header)?;
+        // Decoded here only to refuse other spellings of the same bytes.
+        decoded(signature, "its signature is not base64url")?;
+        let claims = object(payload, "its payload is not an unambiguous JSON object")?;
+        Ok(Self { algorithm, kid, claims, signing_input, signature })
+    }
+
+    pub(super) fn is_signed_by(&self, key: &DecodingKey) -> bool {
+        let algorithm = self.algorithm.for_jsonwebtoken();
+        jsonwebtoken::crypto::verify(self.signature, self.signing_input.as_bytes(), key, algorithm).unwrap_or(false)
+    }
+}
+
+/// Signing input, header, payload and signature of exactly three parts.
+fn split(token: &str) -> Result<(&str, &str, &str, &str), IdentityError> {
+    let not_compact = IdentityError::Malformed("it is not three parts joined by dots");
+    let (signing_input, signature) = token.rsplit_once('.').ok_or(not_compact)?;
+    let (header, payload) = signing_input.split_once('.').ok_or(not_compact)?;
+    if header.is_empty() || payload.is_empty() || payload.contains('.') {
+        return Err(not_compact);
+    }
+    Ok((signing_input, header, payload, signature))
+}
+
+fn decoded(part: &str, otherwise: &'static str) -> Result<Vec<u8>, IdentityError> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| IdentityError::Malformed(otherwise))
+}
+
+fn object(part: &str, otherwise: &'static str) -> Result<Map<String, Value>, IdentityError> {
+    parse_object(&decoded(part, otherwise)?).map_err(|_| IdentityError::Malformed(otherwise))
+}
+
+fn checked_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), IdentityError> {
+    if let Some(name) = FORBIDDEN.into_iter().find(|name| header.contains_key(*name)) {
+        return Err(IdentityError::ForbiddenHeader(name));
+    }
+    // Media types are compared without regard to case (RFC 7515 §4.1.9).
+    match header.get("typ") {
+        None => {}
+        Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {}
+        Some(_) => return Err(IdentityError::WrongType),
+    }
+    let algorithm = match header.get("alg") {
+        Some(Value::String(name)) => name.parse().map_err(|_| IdentityError::AlgorithmNotAllowed)?,
+        _ => return Err(IdentityError::Malformed("its header names no algorithm")),
+    };
+    let kid = match header.get("kid") {
+        None => None,
+        Some(Value::String(kid)) if kid.len() <= KID_BYTES_MAX => Some(kid.clone()),
+        Some(_) => return Err(IdentityError::Malformed("its key id is no text or too long")),
+    };
+    Ok((algorithm, kid))
+}

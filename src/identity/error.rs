@@ -1,0 +1,85 @@
+//! Why a token proves nothing. No message quotes the token.
+
+use crate::domain::Issuer;
+use crate::http::TlsError;
+
+/// Greatest length of an access token.
+pub(super) const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// Why a text is not an access token that proves who is calling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum IdentityError {
+    #[error("the token is longer than {TOKEN_BYTES_MAX} bytes")]
+    TooLarge,
+    #[error("the token is not a signed JWT: {0}")]
+    Malformed(&'static str),
+    #[error("the token's header has a member that is refused: {0}")]
+    ForbiddenHeader(&'static str),
+    #[error("the token is not an access token")]
+    WrongType,
+    #[error("the token's algorithm is not one the issuer is configured for")]
+    AlgorithmNotAllowed,
+    #[error("the token's issuer is not configured")]
+    UnknownIssuer,
+    /// The issuer's keys have never been reached: nothing can be said of any token of it.
+    #[error("the issuer's keys have not been reached yet")]
+    Unverifiable,
+    #[error("the issuer has no such key")]
+    UnknownKey,
+    #[error("the token's signature does not hold")]
+    BadSignature,
+    /// Said of genuine tokens only.
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// RFC 8693 §4.1: someone acts for someone else.
+    #[error("the token is delegated")]
+    Delegated,
+    #[error("the token is a machine's")]
+    Machine,
+    /// RFC 7800: the token works only with a proof that does not come with it.
+    #[error("the token is bound to a key, and no proof of it is taken here")]
+    SenderConstrained,
+    #[error("the token's claim {0} is missing or not of its kind")]
+    Claim(&'static str),
+}
+
+impl IdentityError {
+    /// A stable name, fit for a metric's label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TooLarge => "too_large",
+            Self::Malformed(_) => "malformed",
+            Self::ForbiddenHeader(_) => "forbidden_header",
+            Self::WrongType => "wrong_type",
+            Self::AlgorithmNotAllowed => "algorithm_not_allowed",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::Unverifiable => "unverifiable",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::WrongAudience => "wrong_audience",
+            Self::Delegated => "delegated",
+            Self::Machine => "machine",
+            Self::SenderConstrained => "sender_constrained",
+            Self::Claim(_) => "claim",
+        }
+    }
+}
+
+/// Why a verifier cannot be made of a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("the issuer {0} is configured twice")]
+    Duplicate(Issuer),
+    #[error("the issuer {0} is not an http or https URL without query and fragment")]
+    Url(Issuer),
+    #[error("the issuer {0} has no algorithm configured")]
+    NoAlgorithm(Issuer),
+    #[error("the authorities for the issuer {issuer} cannot be used")]
+    Ca { issuer: Issuer, source: TlsError },
+}

@@ -1,0 +1,120 @@
+//! What is configured of an issuer.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::domain::{Audience, Issuer};
+
+/// Signature algorithms a token may have (RFC 7518 §3.1, RFC 8037 §3.1). There is no HMAC and no `none` to configure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Algorithm {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+impl Algorithm {
+    pub const ALL: [Self; 9] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
+    pub(super) const fn for_jsonwebtoken(self) -> jsonwebtoken::Algorithm {
+        match self {
+            Self::RS256 => jsonwebtoken::Algorithm::RS256,
+            Self::RS384 => jsonwebtoken::Algorithm::RS384,
+            Self::RS512 => jsonwebtoken::Algorithm::RS512,
+            Self::PS256 => jsonwebtoken::Algorithm::PS256,
+            Self::PS384 => jsonwebtoken::Algorithm::PS384,
+            Self::PS512 => jsonwebtoken::Algorithm::PS512,
+            Self::ES256 => jsonwebtoken::Algorithm::ES256,
+            Self::ES384 => jsonwebtoken::Algorithm::ES384,
+            Self::EdDSA => jsonwebtoken::Algorithm::EdDSA,
+        }
+    }
+}
+
+/// The name is none of [`Algorithm::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a signature algorithm is one of RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, EdDSA")]
+pub struct UnknownAlgorithm;
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+
+    /// Names are case-sensitive. `Ed25519` is what RFC 9864 calls the one curve of EdDSA that is known here.
+    fn from_str(name: &str) -> Result<Self, UnknownAlgorithm> {
+        if name == "Ed25519" {
+            return Ok(Self::EdDSA);
+        }
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name).ok_or(UnknownAlgorithm)
+    }
+}
+
+/// An issuer whose access tokens are accepted, and how its claims name people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// Compared byte for byte.
+    pub issuer: Issuer,
+    /// Who we are to this issuer: `aud` must contain it.
+    pub audience: Audience,
+    /// The claim that names the person: stable, and never given to someone else.
+    pub person_claim: String,
+    /// Put before the claim, so that two issuers' people cannot be mistaken for each other.
+    pub person_prefix: String,
+    /// The claim that lists groups: a name, or a JSON pointer (RFC 6901) such as `/realm_access/roles`.
+    pub groups_claim: String,
+    pub algorithms: BTreeSet<Algorithm>,
+    /// How far the issuer's clock may run ahead of ours, in seconds. It holds for `nbf` and `iat`, never for `exp`.
+    pub clock_leeway_s: u64,
+    /// A PEM file with the authorities to trust for this issuer, instead of those of the client.
+    pub ca: Option<PathBuf>,
+}
+
+impl IssuerConfig {
+    pub const CLOCK_LEEWAY_S_DEFAULT: u64 = 5;
+    /// A leeway beyond this hides a broken clock.
+    pub const CLOCK_LEEWAY_S_MAX: u64 = 60;
+
+    /// The defaults: the person is `sub`, the groups are `groups`, and RSA-PKCS#1 only as RS256.
+    pub fn new(issuer: Issuer, audience: Audience) -> Self {
+        Self {
+            issuer,
+            audience,
+            person_claim: "sub".to_owned(),
+            person_prefix: String::new(),
+            groups_claim: "groups".to_owned(),
+            algorithms: [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA].into(),
+            clock_leeway_s: Self::CLOCK_LEEWAY_S_DEFAULT,
+            ca: None,
+        }
+    }
+}

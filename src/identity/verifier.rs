@@ -1,0 +1,129 @@
+//! The check itself: synchronous, without a remote call.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::cache::{ENTRIES_MAX, Entry, VerifiedCache, cache_key};
+use super::claims;
+use super::compact::Unverified;
+use super::error::{IdentityError, SetupError, TOKEN_BYTES_MAX};
+use super::issuer::IssuerConfig;
+use super::refresh::{IssuerKeys, RefreshTimes};
+use crate::clock::Clock;
+use crate::domain::{Authentication, Deadline, Person, Principal, WallTime};
+use crate::http::Client;
+
+/// Who a token proves to be calling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    pub principal: Principal,
+    pub person: Person,
+    pub groups: Vec<String>,
+    pub authentication: Authentication,
+    /// The token's `exp`.
+    pub expires: WallTime,
+}
+
+/// Checks access tokens of a fixed set of issuers. Clones share everything.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) issuers: Vec<IssuerKeys>,
+    pub(super) clock: Clock,
+    pub(super) cache: VerifiedCache,
+    pub(super) times: RefreshTimes,
+    /// Counts attempts to refresh, of all issuers together.
+    pub(super) attempts: watch::Sender<u64>,
+}
+
+impl Verifier {
+    /// A verifier that knows no key yet: [`Verifier::refresh`] fetches them once, [`Verifier::run`] keeps them fresh.
+    ///
+    /// # Errors
+    /// [`SetupError`], when the configuration contradicts itself or an authority's file cannot be used.
+    pub fn new(issuers: Vec<IssuerConfig>, client: &Client, clock: Clock) -> Result<Self, SetupError> {
+        Self::with_refresh_times(issuers, client, clock, RefreshTimes::DEFAULT)
+    }
+
+    /// As [`Verifier::new`], with other times between refreshes.
+    ///
+    /// # Errors
+    /// As [`Verifier::new`].
+    pub fn with_refresh_times(
+        configs: Vec<IssuerConfig>,
+        client: &Client,
+        clock: Clock,
+        times: RefreshTimes,
+    ) -> Result<Self, SetupError> {
+        let mut issuers: Vec<IssuerKeys> = Vec::with_capacity(configs.len());
+        for config in configs {
+            if issuers.iter().any(|known| known.config.issuer == config.issuer) {
+                return Err(SetupError::Duplicate(config.issuer));
+            }
+            issuers.push(IssuerKeys::new(config, client)?);
+        }
+        let (attempts, _) = watch::channel(0);
+        let cache = VerifiedCache::new(ENTRIES_MAX);
+        Ok(Self { inner: Arc::new(Inner { issuers, clock, cache, times, attempts }) })
+    }
+
+    /// Who `token` proves to be calling, now. The scheme (`Bearer`) is already taken off.
+    ///
+    /// Neither waits nor blocks: a key that is not known only wakes the task that refreshes keys.
+    ///
+    /// # Errors
+    /// [`IdentityError`]. [`IdentityError::Expired`] is said of genuine tokens only.
+    pub fn verify(&self, token: &str) -> Result<Verified, IdentityError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(IdentityError::TooLarge);
+        }
+        let key = cache_key(token);
+        if let Some(entry) = self.inner.cache.get(&key).filter(|entry| self.is_key_in_force(entry)) {
+            let is_over = entry.deadline.has_passed(self.inner.clock.now());
+            return if is_over { Err(IdentityError::Expired) } else { Ok(Verified::clone(&entry.verified)) };
+        }
+        let entry = self.verify_anew(token)?;
+        let verified = Verified::clone(&entry.verified);
+        self.inner.cache.insert(key, entry);
+        Ok(verified)
+    }
+
+    fn is_key_in_force(&self, entry: &Entry) -> bool {
+        let keys = self.inner.issuers.get(entry.issuer).and_then(IssuerKeys::current);
+        keys.is_some_and(|keys| keys.contains(&entry.key))
+    }
+
+    fn verify_anew(&self, token: &str) -> Result<Entry, IdentityError> {
+        let unverified = Unverified::parse(token)?;
+        let named = claims::required_text(&unverified.claims, "iss")?;
+        let mut known = self.inner.issuers.iter().enumerate();
+        let (position, issuer) =
+            known.find(|(_, issuer)| issuer.config.issuer.as_str() == named).ok_or(IdentityError::UnknownIssuer)?;
+        let key = signing_key(issuer, &unverified)?;
+        let now = self.inner.clock.now();
+        let verified = claims::identity(&unverified.claims, &issuer.config, now.wall)?;
+        let deadline = Deadline::from_ping(verified.expires, now.boot, now.wall);
+        Ok(Entry { verified: Arc::new(verified), issuer: position, key, deadline })
+    }
+}
+
+/// The key that signed the token, by its thumbprint.
+fn signing_key(issuer: &IssuerKeys, token: &Unverified<'_>) -> Result<super::jwks::Thumbprint, IdentityError> {
+    if !issuer.config.algorithms.contains(&token.algorithm) {
+        return Err(IdentityError::AlgorithmNotAllowed);
+    }
+    let Some(keys) = issuer.current() else {
+        issuer.want_refresh();
+        return Err(IdentityError::Unverifiable);
+    };
+    let Some(key) = keys.find(token.kid.as_deref(), token.algorithm) else {
+        issuer.want_refresh();
+        return Err(IdentityError::UnknownKey);
+    };
+    if token.is_signed_by(&key.decoding) { Ok(key.thumbprint) } else { Err(IdentityError::BadSignature) }
+}
