@@ -1,0 +1,102 @@
+//! One connection: HTTP/1.1 behind the framing guard, or HTTP/2, as TLS agreed (ALPN, RFC 7301).
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::framing::FramingGuard;
+use super::journey::{self, Peer, Worker};
+use crate::config::sidecar::ListenConfig;
+use crate::drain::Drain;
+
+/// Runs futures on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor
+where
+    F::Output: 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Serves one connection until it ends, or until the drain is over.
+pub async fn serve(worker: Rc<Worker>, stream: TlsStream<TcpStream>, address: SocketAddr, limits: &ListenConfig, drain: Drain) {
+    let result = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(worker, stream, address, limits, drain).await
+    } else {
+        serve_http1(worker, stream, address, limits, drain).await
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn serve_http1(
+    worker: Rc<Worker>,
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    limits: &ListenConfig,
+    drain: Drain,
+) -> Result<(), hyper::Error> {
+    let (guard, notes) = FramingGuard::new(stream, limits.head_bytes_max);
+    let peer = Rc::new(Peer { address, notes: Some(notes) });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_headers(limits.headers_max)
+        .max_buf_size(limits.head_bytes_max.max(8192))
+        .auto_date_header(false)
+        .half_close(true)
+        .serve_connection(
+            TokioIo::new(guard),
+            service_fn(move |request| {
+                let (worker, peer) = (Rc::clone(&worker), Rc::clone(&peer));
+                async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
+            }),
+        );
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return result,
+        () = drain.begun() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}
+
+async fn serve_http2(
+    worker: Rc<Worker>,
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    limits: &ListenConfig,
+    drain: Drain,
+) -> Result<(), hyper::Error> {
+    let peer = Rc::new(Peer { address, notes: None });
+    let connection = http2::Builder::new(LocalExecutor)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.h2_streams_max)
+        .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+        .keep_alive_interval(limits.head_timeout)
+        .auto_date_header(false)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| {
+                let (worker, peer) = (Rc::clone(&worker), Rc::clone(&peer));
+                async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
+            }),
+        );
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => return result,
+        () = drain.begun() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await
+}

@@ -1,0 +1,161 @@
+//! Step 5, decide: the facts of one request are gathered and put to the pure decision, as often as it takes.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::authenticate::{Authenticated, authenticate};
+use super::framing::HeadNote;
+use super::grant_table::{LiveGrant, token_digest};
+use super::intake::{NamedGrant, Taken};
+use super::route::RouteMatch;
+use super::shared::Shared;
+use super::signature_limit::SignatureLimit;
+use super::target::{self, Ambiguity};
+use crate::audit::Holder;
+use crate::decision::{
+    Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, Route, Target, Traits, Unproven,
+    Uses, decide,
+};
+use crate::domain::{Grant, GrantId};
+use crate::token::verify_grant;
+
+/// What the request line and the headers said, before anything is looked up.
+#[derive(Debug)]
+pub struct Presented<'r> {
+    pub method: &'r Method,
+    pub path: &'r str,
+    pub query: Option<&'r str>,
+    /// The authority of an absolute-form target (or `:authority`) and the Host header differ.
+    pub authority_mismatch: bool,
+    pub upgrade: bool,
+    pub taken: &'r Taken,
+    pub note: &'r HeadNote,
+    pub client: IpAddr,
+}
+
+/// One request, looked at from every side.
+#[derive(Debug)]
+pub struct Examined<'r> {
+    /// The canonical path, or why there is none.
+    pub target: Result<Cow<'r, str>, Ambiguity>,
+    pub found: RouteMatch<'r>,
+    pub mode: Mode,
+    framing: Framing,
+    traits: Traits,
+    credential: Credential,
+    caller: Authenticated,
+    live: Option<Arc<LiveGrant>>,
+    genuine: Option<Grant>,
+}
+
+impl<'r> Examined<'r> {
+    /// Looks everything up. `limit` bounds how often signatures of unknown tokens are checked for one address.
+    pub fn new(shared: &'r Shared, presented: &Presented<'r>, limit: &SignatureLimit) -> Self {
+        let target = canonical_target(presented);
+        let found = match &target {
+            Ok(path) => shared.routes.find(presented.method, path),
+            Err(_) => RouteMatch::Unmatched,
+        };
+        let traits = Traits {
+            rewrite_header: presented.taken.rewrite_header,
+            unlisted_query: found.has_unlisted_query(presented.query),
+            upgrade: presented.upgrade,
+            connect: presented.method == Method::CONNECT,
+        };
+        let mut examined = Self {
+            mode: found.route().and_then(|route| route.mode).unwrap_or(shared.service.mode),
+            framing: if presented.note.fault.is_some() { Framing::Conflict } else { Framing::Sound },
+            credential: presented.taken.credential,
+            caller: Authenticated::Unproven(Unproven::Missing),
+            live: None,
+            genuine: None,
+            target,
+            found,
+            traits,
+        };
+        examined.look_up(shared, presented, limit);
+        examined
+    }
+
+    /// Caller and grant are looked at only where the answer could depend on them.
+    fn look_up(&mut self, shared: &Shared, presented: &Presented<'_>, limit: &SignatureLimit) {
+        let (Credential::Presented, Route::Overridable { .. }) = (self.credential, self.found.fact()) else { return };
+        self.caller = authenticate(&shared.verifier, presented.taken.identity.as_ref());
+        match &presented.taken.grant {
+            Some(NamedGrant::Id(id)) => self.live = shared.grants.by_id(id),
+            Some(NamedGrant::Token(token)) => {
+                self.live = shared.grants.by_token(&token_digest(token.expose()));
+                let proven = self.caller.person().is_some();
+                if self.live.is_none() && proven && limit.allows(presented.client, shared.clock.boot()) {
+                    self.genuine = verify_grant(token.expose(), &shared.keys()).ok();
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// The verdict now. `uses` overrides what the table says, for the second look after a use was spent.
+    pub fn decide(&self, shared: &Shared, uses: Option<Uses>) -> Decision {
+        let facts = Facts {
+            now: shared.clock.now(),
+            framing: self.framing,
+            target: if self.target.is_ok() { Target::Canonical } else { Target::Ambiguous },
+            route: self.found.fact(),
+            traits: self.traits,
+            credential: self.credential,
+            caller: self.caller.fact(),
+            grant: self.grant_fact(shared, uses.is_some()),
+            freeze: shared.standing.freeze(),
+            feed: shared.standing.feed(),
+            uses: uses.or_else(|| self.live.as_ref().map(|live| live.uses())).unwrap_or(Uses::Elsewhere),
+            audit: if shared.audit_is_ready() { Audit::Ready } else { Audit::Unavailable },
+        };
+        decide(&shared.policy, &facts)
+    }
+
+    fn grant_fact(&self, shared: &Shared, use_is_spent: bool) -> GrantFact<'_> {
+        match (&self.live, &self.genuine) {
+            (Some(live), _) => {
+                let mut fact = live.fact(&shared.standing);
+                // The use that this very request has spent does not count against it.
+                if use_is_spent && fact.standing == GrantStanding::UsedUp {
+                    fact.standing = GrantStanding::Live;
+                } else if !use_is_spent && fact.standing == GrantStanding::Live && live.is_used_up_here() {
+                    fact.standing = GrantStanding::UsedUp;
+                }
+                GrantFact::Held(fact)
+            }
+            (None, Some(grant)) => GrantFact::Genuine(grant),
+            (None, None) => GrantFact::Unknown,
+        }
+    }
+
+    pub fn live(&self) -> Option<&Arc<LiveGrant>> {
+        self.live.as_ref()
+    }
+
+    /// Grant and person, where the caller is proven to be the holder.
+    pub fn holder(&self) -> Option<Holder> {
+        let Caller::Proven(person) = self.caller.fact() else { return None };
+        let of = |grant: &Grant| (grant.person == *person).then(|| grant.id.clone());
+        let grant: Option<GrantId> = match (&self.live, &self.genuine) {
+            (Some(live), _) => of(live.grant()),
+            (None, Some(grant)) => of(grant),
+            (None, None) => None,
+        };
+        grant.map(|grant| Holder { grant, person: person.clone() })
+    }
+}
+
+fn canonical_target<'r>(presented: &Presented<'r>) -> Result<Cow<'r, str>, Ambiguity> {
+    if presented.note.fragment {
+        return Err(Ambiguity::Fragment);
+    }
+    if presented.authority_mismatch {
+        return Err(Ambiguity::AuthorityMismatch);
+    }
+    target::canonical(presented.path)
+}

@@ -1,0 +1,117 @@
+//! One override in flight: what has passed in each direction, and the receipt that its outcome settles.
+//!
+//! INVARIANT: an exchange settles exactly once, at the latest when its last holder is dropped.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+
+use super::audit_log::IntentReceipt;
+use crate::audit::{End, Outcome};
+use crate::clock::Clock;
+use crate::domain::BootTime;
+
+/// See the module.
+pub struct Exchange {
+    receipt: RefCell<Option<IntentReceipt>>,
+    clock: Clock,
+    began: BootTime,
+    status: Cell<Option<u16>>,
+    request_complete: Cell<bool>,
+    request: RefCell<Tally>,
+    response: RefCell<Tally>,
+}
+
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Request,
+    Response,
+}
+
+/// Bytes of one direction, counted and digested.
+struct Tally {
+    bytes: u64,
+    digest: Context,
+}
+
+impl Tally {
+    fn new() -> Self {
+        Self { bytes: 0, digest: Context::new(&SHA256) }
+    }
+
+    fn sum(&self) -> Option<[u8; 32]> {
+        self.digest.clone().finish().as_ref().try_into().ok()
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    pub fn new(receipt: IntentReceipt, clock: Clock) -> Self {
+        Self {
+            receipt: RefCell::new(Some(receipt)),
+            began: clock.boot(),
+            clock,
+            status: Cell::new(None),
+            request_complete: Cell::new(false),
+            request: RefCell::new(Tally::new()),
+            response: RefCell::new(Tally::new()),
+        }
+    }
+
+    pub fn count(&self, direction: Direction, data: &[u8]) {
+        let tally = match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
+        };
+        let mut tally = tally.borrow_mut();
+        tally.bytes = tally.bytes.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
+        tally.digest.update(data);
+    }
+
+    pub fn note_request_complete(&self) {
+        self.request_complete.set(true);
+    }
+
+    /// The upstream has, or may soon have, the whole request.
+    pub fn request_is_complete(&self) -> bool {
+        self.request_complete.get()
+    }
+
+    pub fn note_status(&self, status: u16) {
+        self.status.set(Some(status));
+    }
+
+    pub fn elapsed(&self) -> Duration {
+        self.clock.boot().since(self.began)
+    }
+
+    /// Records how it ended; later calls do nothing.
+    pub fn settle(&self, end: End) {
+        let Some(receipt) = self.receipt.borrow_mut().take() else { return };
+        let (request, response) = (self.request.borrow(), self.response.borrow());
+        receipt.outcome(Outcome {
+            at: self.clock.wall(),
+            status: self.status.get(),
+            request_bytes: request.bytes,
+            response_bytes: response.bytes,
+            request_sha256: request.sum(),
+            response_sha256: response.sum(),
+            duration: self.elapsed(),
+            end,
+        });
+    }
+}
+
+/// Nobody is left to say how it ended: the client has gone.
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.settle(End::ClientAborted);
+    }
+}

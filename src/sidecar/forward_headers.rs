@@ -1,0 +1,137 @@
+//! Headers on their way through (RFC 9110 §7.6, RFC 7239): what belongs to one hop ends there, what a proxy must say
+//! is said, and nothing else is touched.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use http::header::{CONNECTION, FORWARDED, HOST, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+use crate::decision::Permit;
+use crate::domain::WallTime;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
+const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
+
+/// Removes what is meant for one hop only.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // A client may not talk the proxy into dropping what it or the upstream relies on.
+            .filter(|name| *name != HOST && *name != FORWARDED && *name != VIA)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    let trailers_wanted =
+        headers.get(TE).is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"trailers"));
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE] {
+        headers.remove(name);
+    }
+    if trailers_wanted {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Says who asked and by which way: one `Forwarded` element (RFC 7239 §4) and one `Via` (RFC 9110 §7.6.3).
+pub fn add_proxy_headers(headers: &mut HeaderMap, client: SocketAddr, version: Version) {
+    let mut element = String::with_capacity(96);
+    let _ = match client {
+        SocketAddr::V4(address) => write!(element, "for={}", address.ip()),
+        SocketAddr::V6(address) => write!(element, "for=\"[{}]\"", address.ip()),
+    };
+    if let Some(host) = headers.get(HOST).and_then(|host| host.to_str().ok()).filter(|host| is_plain_host(host)) {
+        let _ = write!(element, ";host=\"{host}\"");
+    }
+    element.push_str(";proto=https");
+    if let Ok(value) = HeaderValue::try_from(element) {
+        headers.append(FORWARDED, value);
+    }
+    let via = if version == Version::HTTP_2 { "2 breakglass" } else { "1.1 breakglass" };
+    headers.append(VIA, HeaderValue::from_static(via));
+}
+
+/// A host that may stand in a quoted string as it is.
+fn is_plain_host(host: &str) -> bool {
+    host.len() <= 255 && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+}
+
+/// Tells the upstream under which grant it is asked. Everything is visible ASCII by its type.
+pub fn add_permit_headers(headers: &mut HeaderMap, permit: &Permit, request_id: &str) {
+    let grant = permit.grant();
+    let mut add = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    add("break-glass-grant", grant.id.as_str());
+    add("break-glass-subject", grant.person.as_str());
+    add("break-glass-role", grant.role.as_str());
+    add("break-glass-resource", permit.resource().as_str());
+    add("break-glass-action", permit.action().as_str());
+    add("break-glass-reason", grant.justification.reason.as_str());
+    add("break-glass-ticket", grant.justification.ticket.as_str());
+    add("break-glass-expires", &expires(grant.expires));
+    add("break-glass-request-id", request_id);
+}
+
+/// RFC 3339, UTC.
+fn expires(at: WallTime) -> String {
+    at.rfc3339()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_hop_ends_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("x-kept", "1"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["connection", "te", "x-kept"]);
+        assert_eq!(headers.get(CONNECTION).unwrap(), "te");
+    }
+
+    #[test]
+    fn host_cannot_be_named_as_one_hop() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("h"));
+        headers.insert(CONNECTION, HeaderValue::from_static("host"));
+        strip_hop_by_hop(&mut headers);
+        assert!(headers.contains_key(HOST));
+    }
+
+    #[test]
+    fn forwarded_is_added_to_what_stands_there() {
+        let mut headers = HeaderMap::new();
+        headers.insert(FORWARDED, HeaderValue::from_static("for=1.1.1.1"));
+        headers.insert(HOST, HeaderValue::from_static("api.test:8443"));
+        add_proxy_headers(&mut headers, "[::1]:9".parse().unwrap(), Version::HTTP_11);
+        let all: Vec<_> = headers.get_all(FORWARDED).iter().collect();
+        assert_eq!(all, ["for=1.1.1.1", "for=\"[::1]\";host=\"api.test:8443\";proto=https"]);
+        assert_eq!(headers.get(VIA).unwrap(), "1.1 breakglass");
+    }
+}

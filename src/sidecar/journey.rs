@@ -1,0 +1,346 @@
+//! One request's life, top to bottom: intake, route, authenticate, decide, record, forward, record.
+//!
+//! A request without the header on a service without seals takes the short way: strip, forward, nothing else.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::{HOST, UPGRADE};
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+
+use super::audit_log::{IntentError, Standing as Budget};
+use super::body::ResponseBody;
+use super::counters::{Counters, RequestOutcome};
+use super::enforce::{Examined, Presented};
+use super::forward::{self, Client, ForwardError, Recorded};
+use super::framing::{HeadNote, HeadNotes};
+use super::intake::{self, Taken};
+use super::refusal::{self, About};
+use super::shared::{Shared, ShareNews};
+use super::signature_limit::SignatureLimit;
+use super::upstream::{Pool, UpstreamError};
+use super::{framing_head::HeadFault, record, request_id};
+use crate::audit::{End, Intent, Observed, Outcome, Refusal, RequestFacts};
+use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Uses};
+
+/// One runtime's share of a sidecar.
+#[derive(Debug)]
+pub struct Worker {
+    pub shared: Arc<Shared>,
+    pub pool: Rc<Pool>,
+    pub counters: Arc<Counters>,
+    pub limit: SignatureLimit,
+}
+
+/// The connection a request came on.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Of HTTP/1 connections.
+    pub notes: Option<HeadNotes>,
+}
+
+/// Answers one request.
+pub async fn serve(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    let note = peer.notes.as_ref().map(HeadNotes::next).unwrap_or_default();
+    let taken = intake::take(request.headers_mut());
+    let client = Client { address: peer.address };
+    if note.fault.is_none() && taken.credential == Credential::Absent && !worker.shared.policy.any_seal {
+        let answer = forward::ordinary(&worker.pool, request, None, client).await;
+        return finish(worker, peer, answer, RequestOutcome::Passed, None);
+    }
+    considered(worker, peer, client, request, &taken, &note).await
+}
+
+/// The long way: everything is looked at.
+async fn considered(
+    worker: &Rc<Worker>,
+    peer: &Peer,
+    client: Client,
+    request: Request<Incoming>,
+    taken: &Taken,
+    note: &HeadNote,
+) -> Response<ResponseBody> {
+    if note.fault == Some(HeadFault::TooLarge) {
+        return too_large(worker);
+    }
+    let shared = Arc::clone(&worker.shared);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let presented = Presented {
+        method: &method,
+        path: uri.path(),
+        query: uri.query(),
+        authority_mismatch: authority_mismatch(&request),
+        upgrade: request.headers().contains_key(UPGRADE),
+        taken,
+        note,
+        client: peer.address.ip(),
+    };
+    let examined = Examined::new(&shared, &presented, &worker.limit);
+    let id = request_id::fresh();
+    let case = Case { worker, shared: &shared, examined: &examined, client, id: &id, note };
+    let facts = || record::request_facts(&shared, &request, &examined, peer.address, &id);
+    match examined.mode.apply(examined.decide(&shared, None)) {
+        Disposition::Forward => case.pass(request).await,
+        Disposition::Override(permit) => {
+            let facts = facts();
+            case.carry_out(permit, request, facts).await
+        }
+        Disposition::Refuse(code) => {
+            if taken.credential != Credential::Absent || note.had_credential {
+                case.record_refusal(code, facts());
+            }
+            case.refuse(code)
+        }
+        Disposition::WouldOverride(_) => {
+            worker.counters.count_would_override();
+            case.record_observed("override", facts());
+            case.pass(request).await
+        }
+        Disposition::WouldRefuse(code) => {
+            worker.counters.count_would_refuse(code);
+            if taken.credential != Credential::Absent {
+                case.record_observed(code.as_str(), facts());
+            }
+            case.pass(request).await
+        }
+    }
+}
+
+/// The authority of an absolute-form target, or `:authority`, must be the Host header's where both are there.
+fn authority_mismatch<B>(request: &Request<B>) -> bool {
+    let (Some(authority), Some(host)) = (request.uri().authority(), request.headers().get(HOST)) else { return false };
+    !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
+}
+
+/// One request that is looked at.
+struct Case<'c> {
+    worker: &'c Rc<Worker>,
+    shared: &'c Arc<Shared>,
+    examined: &'c Examined<'c>,
+    client: Client,
+    id: &'c str,
+    note: &'c HeadNote,
+}
+
+impl Case<'_> {
+    /// Ordinary traffic. Where there are seals, what was matched is what is forwarded; elsewhere it stays as it is.
+    async fn pass(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let path = self.examined.target.as_deref().ok().filter(|_| self.shared.policy.any_seal);
+        let answer = forward::ordinary(&self.worker.pool, request, path, self.client).await;
+        self.finish(answer, RequestOutcome::Passed)
+    }
+
+    /// An override: spend a use, make the intent durable, look once more, forward.
+    async fn carry_out(
+        &self,
+        permit: Permit,
+        request: Request<Incoming>,
+        facts: RequestFacts,
+    ) -> Response<ResponseBody> {
+        match self.record_intent(permit, &facts).await {
+            Ok(recorded) => {
+                let path = self.examined.target.as_deref().unwrap_or("/");
+                let (shared, pool) = (self.shared, &self.worker.pool);
+                let answer = forward::as_override(shared, pool, recorded, request, path, self.client, self.id).await;
+                self.finish(answer, RequestOutcome::Override)
+            }
+            Err(code) => {
+                // What failed after the intent was durable has its outcome; it needs no refusal beside it.
+                if code.1 == Durable::No {
+                    self.record_refusal(code.0, facts);
+                }
+                self.refuse(code.0)
+            }
+        }
+    }
+
+    async fn record_intent(&self, permit: Permit, facts: &RequestFacts) -> Result<Recorded, (RefusalCode, Durable)> {
+        let live = self.examined.live().ok_or((RefusalCode::GrantNotUsable, Durable::No))?;
+        if !live.spend() {
+            self.shared.tell(ShareNews::Wanted(permit.grant().id.clone()));
+            return Err((RefusalCode::UsesElsewhere, Durable::No));
+        }
+        let receipt = match self.shared.audit.intent(Intent::new(facts.clone(), &permit)).await {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                give_back_use(live, error);
+                return Err((RefusalCode::AuditUnavailable, Durable::No));
+            }
+        };
+        if permit.grant().max_uses.is_some() {
+            self.shared.tell(ShareNews::Spent(permit.grant().id.clone()));
+        }
+        match self.examined.decide(self.shared, Some(Uses::Available)) {
+            Decision::Override(permit) => Ok(Recorded { permit, receipt, live: Arc::clone(live) }),
+            Decision::Refuse(code) => {
+                receipt.outcome(Outcome::bare(self.shared.clock.wall(), End::NotForwarded(code)));
+                Err((code, Durable::Yes))
+            }
+            Decision::Pass => Err((RefusalCode::GrantNotUsable, Durable::Yes)),
+        }
+    }
+
+    fn record_refusal(&self, code: RefusalCode, request: RequestFacts) {
+        let holder = self.examined.holder();
+        let budget = if holder.is_some() { Budget::Proven } else { Budget::Stranger };
+        self.shared.audit.refusal(Refusal { request, code, holder }, budget);
+    }
+
+    fn record_observed(&self, decision: &'static str, request: RequestFacts) {
+        self.shared.audit.observed(Observed { request, decision, holder: self.examined.holder() });
+    }
+
+    fn refuse(&self, code: RefusalCode) -> Response<ResponseBody> {
+        self.worker.counters.count_refusal(code);
+        if code == RefusalCode::UsesElsewhere
+            && let Some(live) = self.examined.live()
+        {
+            self.shared.tell(ShareNews::Wanted(live.grant().id.clone()));
+        }
+        let mut response = refusal::respond(code, &self.about(self.detail(code)));
+        if code == RefusalCode::FramingConflict {
+            close_after(&mut response);
+        }
+        response
+    }
+
+    fn about(&self, detail: Option<String>) -> About<'_> {
+        About {
+            request_id: self.id,
+            service: Some(&self.shared.service.name),
+            resource: self.examined.found.resource(),
+            action: self.examined.found.action(),
+            request_url: self.shared.request_url.as_deref(),
+            detail,
+        }
+    }
+
+    /// What can be said of the request itself; nothing of the grant.
+    fn detail(&self, code: RefusalCode) -> Option<String> {
+        match (code, &self.examined.target, self.note.fault) {
+            (RefusalCode::FramingConflict, _, Some(fault)) => Some(format!("The request was refused unread: {fault}.")),
+            (RefusalCode::TargetAmbiguous, Err(ambiguity), _) => Some(format!("The path was refused: {ambiguity}.")),
+            _ => None,
+        }
+    }
+
+    fn finish(
+        &self,
+        answer: Result<Response<ResponseBody>, ForwardError>,
+        outcome: RequestOutcome,
+    ) -> Response<ResponseBody> {
+        let link = self.offered_link();
+        let peer = Peer { address: self.client.address, notes: None };
+        if let Err(ForwardError::Cut { code, sent }) = answer {
+            self.worker.counters.count_refusal(code);
+            let detail = if sent {
+                "The grant ended while the upstream was at work. The request may have taken effect: check before repeating."
+            } else {
+                "The grant ended while the request was being sent."
+            };
+            return refusal::respond(code, &self.about(Some(detail.to_owned())));
+        }
+        finish(self.worker, &peer, answer, outcome, link.as_deref())
+    }
+
+    fn offered_link(&self) -> Option<String> {
+        let base = self.shared.request_url.as_deref()?;
+        self.examined.found.route().filter(|route| route.offer)?;
+        let (resource, action) = (self.examined.found.resource()?, self.examined.found.action()?);
+        Some(refusal::request_link(base, &self.shared.service.name, resource, action))
+    }
+}
+
+/// Whether the intent's line was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Yes,
+    No,
+}
+
+/// A use is given back only where it is certain that no intent was or will be written.
+fn give_back_use(live: &super::grant_table::LiveGrant, error: IntentError) {
+    match error {
+        IntentError::Full | IntentError::Busy | IntentError::Closed => live.unspend(),
+        IntentError::Slow | IntentError::Failed => {}
+    }
+}
+
+fn finish(
+    worker: &Worker,
+    peer: &Peer,
+    answer: Result<Response<ResponseBody>, ForwardError>,
+    outcome: RequestOutcome,
+    link: Option<&str>,
+) -> Response<ResponseBody> {
+    let error = match answer {
+        Ok(mut response) => {
+            worker.counters.count_outcome(outcome);
+            if let Some(link) = link {
+                forward::offer_request_form(&mut response, link);
+            }
+            return response;
+        }
+        Err(error) => error,
+    };
+    // A request whose body breaks its framing looks like a broken upstream from inside.
+    if peer.notes.as_ref().is_some_and(HeadNotes::body_is_broken) {
+        worker.counters.count_refusal(RefusalCode::FramingConflict);
+        let id = request_id::fresh();
+        let mut response = refusal::respond(RefusalCode::FramingConflict, &About { request_id: &id, ..About::default() });
+        close_after(&mut response);
+        return response;
+    }
+    upstream_failure(worker, &error)
+}
+
+fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseBody> {
+    let id = request_id::fresh();
+    let (outcome, status, code, title) = match error {
+        ForwardError::Upstream(UpstreamError::Connect(_)) => {
+            (RequestOutcome::UpstreamFailed, StatusCode::BAD_GATEWAY, "upstream_unreachable", "The contract API can't be reached")
+        }
+        ForwardError::Upstream(UpstreamError::ConnectTimeout(_)) | ForwardError::Timeout(_) => {
+            (RequestOutcome::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The contract API did not answer in time")
+        }
+        ForwardError::Upstream(UpstreamError::Broken(_)) | ForwardError::Cut { .. } => {
+            (RequestOutcome::UpstreamFailed, StatusCode::BAD_GATEWAY, "upstream_failed", "The contract API broke off")
+        }
+    };
+    worker.counters.count_outcome(outcome);
+    tracing::warn!(request_id = %id, code, error = %chain(error), "the upstream gave no answer");
+    refusal::failure(status, code, title, "The request may have taken effect: check before repeating.", &id)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn too_large(worker: &Worker) -> Response<ResponseBody> {
+    worker.counters.count_refusal(RefusalCode::FramingConflict);
+    let mut response = refusal::failure(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "head_too_large",
+        "The request's head is too large",
+        "Send fewer or smaller headers.",
+        &request_id::fresh(),
+    );
+    close_after(&mut response);
+    response
+}
+
+/// Nothing more is read on this connection.
+fn close_after(response: &mut Response<ResponseBody>) {
+    if response.version() != Version::HTTP_2 {
+        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+    }
+}

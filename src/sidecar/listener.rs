@@ -1,0 +1,113 @@
+//! Step 1, accept: one listener a worker on one port (SO_REUSEPORT), limits on connections and handshakes.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use super::connection;
+use super::journey::Worker;
+use crate::config::sidecar::ListenConfig;
+use crate::drain::Drain;
+
+const BACKLOG: i32 = 4096;
+
+/// Binds one of several listeners on `address`.
+///
+/// # Errors
+/// When the address can't be bound.
+pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Open connections of all workers together, so that the limit is the sidecar's.
+#[derive(Debug, Default)]
+pub struct OpenConnections(AtomicUsize);
+
+/// One place among the open connections.
+struct Place<'a> {
+    open: &'a OpenConnections,
+    worker: &'a Worker,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.open.0.fetch_sub(1, Ordering::AcqRel);
+        self.worker.counters.count_closed();
+    }
+}
+
+/// Accepts until the drain begins.
+pub async fn accept(
+    listener: TcpListener,
+    worker: Rc<Worker>,
+    tls: TlsAcceptor,
+    limits: Rc<ListenConfig>,
+    open: Arc<OpenConnections>,
+    drain: Drain,
+) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = drain.begun() => return,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                tokio::task::spawn_local(handshake(
+                    stream,
+                    address,
+                    Rc::clone(&worker),
+                    tls.clone(),
+                    Rc::clone(&limits),
+                    Arc::clone(&open),
+                    drain.clone(),
+                ));
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: give connections time to end instead of spinning.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn handshake(
+    stream: TcpStream,
+    address: SocketAddr,
+    worker: Rc<Worker>,
+    tls: TlsAcceptor,
+    limits: Rc<ListenConfig>,
+    open: Arc<OpenConnections>,
+    drain: Drain,
+) {
+    if open.0.fetch_add(1, Ordering::AcqRel) >= limits.connections_max {
+        open.0.fetch_sub(1, Ordering::AcqRel);
+        worker.counters.count_turned_away();
+        return;
+    }
+    worker.counters.count_opened();
+    let _place = Place { open: &open, worker: &worker };
+    if let Err(error) = SockRef::from(&stream).set_tcp_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    match tokio::time::timeout(limits.handshake_timeout, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection::serve(Rc::clone(&worker), stream, address, &limits, drain).await,
+        Ok(Err(error)) => {
+            worker.counters.count_handshake_failed();
+            tracing::debug!(%error, %address, "a TLS handshake failed");
+        }
+        Err(_) => worker.counters.count_handshake_failed(),
+    }
+}

@@ -1,0 +1,138 @@
+//! One worker's connections to the upstream: HTTP/1.1 over TCP or a Unix socket, kept and used again.
+//!
+//! A request is written at most once. Only one that hyper hands back unwritten (the kept connection was closed
+//! meanwhile) is tried on another connection.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use crate::config::sidecar::{UpstreamAddress, UpstreamConfig};
+
+/// Why the upstream gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    #[error("the upstream could not be reached")]
+    Connect(#[source] std::io::Error),
+    #[error("connecting to the upstream took longer than {0:?}")]
+    ConnectTimeout(Duration),
+    #[error("the upstream broke off")]
+    Broken(#[source] hyper::Error),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Pool {
+    config: UpstreamConfig,
+    idle: RefCell<VecDeque<Idle>>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// A connection in use. Given back when its answer has been read whole; closed when dropped before.
+#[derive(Debug)]
+pub struct Lease {
+    pool: Rc<Pool>,
+    sender: Option<SendRequest<RequestBody>>,
+}
+
+impl Lease {
+    /// The answer has been read whole.
+    pub fn give_back(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            self.pool.keep(sender);
+        }
+    }
+}
+
+impl Pool {
+    pub fn new(config: UpstreamConfig) -> Rc<Self> {
+        Rc::new(Self { config, idle: RefCell::default() })
+    }
+
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.config
+    }
+
+    fn keep(&self, sender: SendRequest<RequestBody>) {
+        let mut idle = self.idle.borrow_mut();
+        if !sender.is_closed() && idle.len() < self.config.idle_connections_max {
+            idle.push_back(Idle { sender, since: Instant::now() });
+        }
+    }
+
+    /// The connection used last that is ready now.
+    fn take(&self) -> Option<SendRequest<RequestBody>> {
+        let mut idle = self.idle.borrow_mut();
+        let expired = |kept: &Idle| kept.since.elapsed() >= self.config.idle_timeout || kept.sender.is_closed();
+        while idle.front().is_some_and(expired) {
+            idle.pop_front();
+        }
+        let ready = idle.iter().rposition(|kept| kept.sender.is_ready())?;
+        idle.remove(ready).map(|kept| kept.sender)
+    }
+
+    /// Sends `request` and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// [`UpstreamError`]. Only after `Broken` may the upstream have seen anything of the request.
+    pub async fn send(self: &Rc<Self>, request: Request<RequestBody>) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+        let mut request = request;
+        loop {
+            let (mut sender, kept) = match self.take() {
+                Some(sender) => (sender, true),
+                None => (self.connect().await?, false),
+            };
+            match sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, Lease { pool: Rc::clone(self), sender: Some(sender) })),
+                Err(mut error) => match error.take_message() {
+                    Some(unwritten) if kept => request = unwritten,
+                    Some(_) | None => return Err(UpstreamError::Broken(error.into_error())),
+                },
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<SendRequest<RequestBody>, UpstreamError> {
+        let limit = self.config.connect_timeout;
+        let connecting = async {
+            match &self.config.address {
+                UpstreamAddress::Tcp { authority } => {
+                    let stream = TcpStream::connect(authority.as_str()).await.map_err(UpstreamError::Connect)?;
+                    stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
+                    handshake(stream).await
+                }
+                UpstreamAddress::Unix(path) => {
+                    handshake(UnixStream::connect(path).await.map_err(UpstreamError::Connect)?).await
+                }
+            }
+        };
+        tokio::time::timeout(limit, connecting).await.map_err(|_| UpstreamError::ConnectTimeout(limit))?
+    }
+}
+
+async fn handshake<I>(stream: I) -> Result<SendRequest<RequestBody>, UpstreamError>
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(sender)
+}
