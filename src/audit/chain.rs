@@ -118,6 +118,13 @@ pub struct Link {
     pub prev: LineHash,
 }
 
+impl Link {
+    /// The line's name among all lines of all logs.
+    pub fn uid(&self) -> String {
+        format!("{}-{}", self.log_id, self.seq)
+    }
+}
+
 /// The end of a growing chain.
 #[derive(Debug, Clone, Copy)]
 pub struct Chain {

@@ -1,7 +1,7 @@
 //! Reading a line back: its link, and as much of its facts as recovery and verification need.
 //!
-//! What OCSF says beside is not looked at: the chain covers it, and the facts under `unmapped.break_glass` are the ones
-//! that count.
+//! The facts under `unmapped.break_glass` are the ones that count; what OCSF says beside is covered by the chain. Only
+//! `metadata.uid` is compared, so that a line with another log id contradicts itself.
 
 use std::net::IpAddr;
 
@@ -20,6 +20,8 @@ pub enum LineError {
     Malformed(#[source] serde_json::Error),
     #[error("has format {0}, which this version does not know")]
     Format(u32),
+    #[error("contradicts itself: metadata.uid is not its log id and sequence")]
+    Contradiction,
     #[error("is an {kind} without its {missing}")]
     Incomplete { kind: &'static str, missing: &'static str },
 }
@@ -82,6 +84,9 @@ impl ParsedLine {
             return Err(LineError::Format(facts.format));
         }
         let link = Link { log_id: facts.log_id, seq: facts.seq, prev: facts.prev };
+        if document.metadata.uid != link.uid() {
+            return Err(LineError::Contradiction);
+        }
         let client = document.src_endpoint.and_then(|endpoint| endpoint.ip);
         let body = facts.into_body(document.time, client)?;
         Ok(Self { link, body })
@@ -92,7 +97,13 @@ impl ParsedLine {
 struct Document {
     time: WallTime,
     src_endpoint: Option<SrcEndpoint>,
+    metadata: Metadata,
     unmapped: Unmapped,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    uid: String,
 }
 
 #[derive(Deserialize)]

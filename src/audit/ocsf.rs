@@ -211,7 +211,7 @@ impl<'a> Frame<'a> {
                 log_version: "1",
                 product: Product { name: "breakglass-sidecar", vendor_name: "breakglass", version: version.clone() },
                 sequence: self.link.seq,
-                uid: format!("{}-{}", self.link.log_id, self.link.seq),
+                uid: self.link.uid(),
                 version: "1.8.0",
             },
             resources: content.resource.map(|r| [ResourceDetails { kind: r.kind(), uid: r.as_str() }]),

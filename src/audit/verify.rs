@@ -8,6 +8,7 @@
 //! first problem is told. It never changes a file.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::chain::{LineHash, LogId, Position};
 use super::line::{LineBody, LineError, ParsedLine, PastIntent};
@@ -152,9 +153,9 @@ pub struct Verifier<O = NoObserver> {
     open: HashMap<(LogId, u64), PastIntent>,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Place {
-    segment: String,
+    segment: Arc<str>,
     line: u64,
     following_resumed: bool,
     following_nothing: bool,
@@ -162,6 +163,19 @@ struct Place {
     repeating: bool,
     /// What is left of this segment is not looked at.
     abandoned: bool,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            segment: "".into(),
+            line: 0,
+            following_resumed: false,
+            following_nothing: false,
+            repeating: false,
+            abandoned: false,
+        }
+    }
 }
 
 impl Default for Verifier<NoObserver> {
@@ -200,7 +214,7 @@ impl<O: Observer> Verifier<O> {
             self.recent.drain(..keep_from);
         }
         self.place = Place {
-            segment: name.to_string(),
+            segment: name.to_string().into(),
             line: 0,
             following_resumed: following == Following::Resumed,
             following_nothing: following == Following::Nothing,
@@ -220,7 +234,7 @@ impl<O: Observer> Verifier<O> {
             RawLine::Whole(bytes) | RawLine::TooLong(bytes) => bytes.contains(&0),
         };
         if torn && self.place.following_nothing {
-            let (segment, line) = (self.place.segment.clone(), self.place.line);
+            let (segment, line) = (self.place.segment.to_string(), self.place.line);
             self.report.torn_tail = Some(TornTail { segment, line, offset_bytes });
             self.place.abandoned = true;
             return;
@@ -256,7 +270,7 @@ impl<O: Observer> Verifier<O> {
         self.settle_suspect(Some(line.link.prev));
         match self.check(line) {
             Ok(()) => self.excused = None,
-            Err(ProblemKind::Altered) if !self.place.following_resumed => {
+            Err(ProblemKind::Altered) => {
                 self.condemn();
                 self.suspect_two(hash);
             }
@@ -329,8 +343,11 @@ impl<O: Observer> Verifier<O> {
 
     /// Either the line at the cursor was altered or this one; the next line tells which.
     fn suspect_two(&mut self, hash: LineHash) {
-        if self.report.first_problem.is_none() {
-            let before = self.cursor_place.clone();
+        let before = self.cursor_place.clone();
+        if self.place.following_resumed {
+            self.place.abandoned = true;
+            self.excused.get_or_insert((before, ProblemKind::Altered));
+        } else if self.report.first_problem.is_none() {
             self.problem_at(&before, ProblemKind::Altered);
             self.suspect = Some((hash, self.place.clone()));
         }
@@ -366,7 +383,7 @@ impl<O: Observer> Verifier<O> {
 
     fn problem_at(&mut self, place: &Place, what: ProblemKind) {
         if self.report.first_problem.is_none() {
-            let (segment, line) = (place.segment.clone(), place.line);
+            let (segment, line) = (place.segment.to_string(), place.line);
             self.report.first_problem = Some(Problem { segment, line, what });
         }
     }
@@ -440,7 +457,7 @@ impl<O: Observer> Verifier<O> {
 fn unreadable(error: &LineError) -> String {
     match error {
         LineError::Malformed(cause) => format!("{error} ({cause})"),
-        LineError::Format(_) | LineError::Incomplete { .. } => error.to_string(),
+        LineError::Format(_) | LineError::Contradiction | LineError::Incomplete { .. } => error.to_string(),
     }
 }
 
