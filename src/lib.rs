@@ -1,4 +1,5 @@
 //! Break-glass access for contract APIs.
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod decision;

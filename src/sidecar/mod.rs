@@ -1,4 +1,5 @@
 //! The sidecar.
+pub mod audit_log;
 pub mod framing;
 mod framing_chunked;
 mod framing_head;

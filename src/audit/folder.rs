@@ -1,0 +1,107 @@
+//! Reading a folder of segments: the one place of this module with I/O. It opens files for reading only.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use super::segment::{LineReader, SegmentName};
+use super::verify::{Expectation, Following, NoObserver, Observer, Report, Verifier};
+use super::{LINE_BYTES_MAX, PastIntent};
+
+/// Greatest number of segments in one folder that is read.
+pub const SEGMENTS_MAX: usize = 100_000;
+
+/// Why a folder could not be read. What is wrong *in* the log is a [`super::Problem`].
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("cannot read {path}")]
+    Io {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{0} holds no audit segment (audit-*.jsonl)")]
+    Empty(PathBuf),
+    #[error("{path} holds more than {SEGMENTS_MAX} segments")]
+    TooMany { path: PathBuf },
+    #[error("{path} holds two segments with number {number}")]
+    SameNumber { path: PathBuf, number: u64 },
+}
+
+impl FolderError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+/// Verifies every segment of a folder, in order.
+///
+/// # Errors
+/// When the folder or a segment cannot be read, or there is none.
+pub fn verify_folder(folder: &Path, expectation: Expectation) -> Result<Report, FolderError> {
+    let segments = list_segments(folder)?;
+    if segments.is_empty() {
+        return Err(FolderError::Empty(folder.to_owned()));
+    }
+    let (report, _, _) = read_segments(folder, &segments, expectation, NoObserver)?;
+    Ok(report)
+}
+
+/// The segments of a folder in the order of the chain; other files are left aside.
+///
+/// # Errors
+/// When the folder cannot be read, or two segments claim one place.
+pub fn list_segments(folder: &Path) -> Result<Vec<SegmentName>, FolderError> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(FolderError::io(folder))? {
+        let name = entry.map_err(FolderError::io(folder))?.file_name();
+        if let Some(Ok(name)) = name.to_str().map(str::parse::<SegmentName>) {
+            names.push(name);
+        }
+        if names.len() > SEGMENTS_MAX {
+            return Err(FolderError::TooMany { path: folder.to_owned() });
+        }
+    }
+    names.sort();
+    let twice = names.iter().zip(names.iter().skip(1)).find(|(one, other)| one.number() == other.number());
+    match twice {
+        Some((one, _)) => Err(FolderError::SameNumber { path: folder.to_owned(), number: one.number() }),
+        None => Ok(names),
+    }
+}
+
+/// Feeds segments to a verifier. Returns its report, the intents left open, and the observer.
+///
+/// # Errors
+/// When a segment cannot be read.
+pub fn read_segments<O: Observer>(
+    folder: &Path,
+    segments: &[SegmentName],
+    expectation: Expectation,
+    observer: O,
+) -> Result<(Report, Vec<PastIntent>, O), FolderError> {
+    let mut verifier = Verifier::new(expectation, observer);
+    let mut names = segments.iter().peekable();
+    while let Some(name) = names.next() {
+        let following = match names.peek() {
+            None => Following::Nothing,
+            Some(next) if next.is_resumed() => Following::Resumed,
+            Some(_) => Following::Segment,
+        };
+        verifier.begin_segment(name, following);
+        let path = folder.join(name.to_string());
+        read_lines(&path, &mut verifier).map_err(FolderError::io(&path))?;
+    }
+    Ok(verifier.finish())
+}
+
+fn read_lines<O: Observer>(path: &Path, verifier: &mut Verifier<O>) -> io::Result<()> {
+    let mut lines = LineReader::new(BufReader::with_capacity(256 * 1024, File::open(path)?), LINE_BYTES_MAX);
+    loop {
+        let offset = lines.consumed_bytes();
+        match lines.next_line()? {
+            Some(line) => verifier.line(line, offset),
+            None => return Ok(()),
+        }
+    }
+}

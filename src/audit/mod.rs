@@ -1,0 +1,31 @@
+//! The format of the sidecar's local audit log: what a line says, how lines are chained, how segments are named, and how
+//! a folder of them is checked.
+//!
+//! A line is one OCSF 1.8 API Activity event (class 6003) as JSON, with our own facts under `unmapped.break_glass`. Each
+//! line carries the SHA-256 of the line before it, across segments and process starts. `docs/audit-log.md` is the
+//! specification for auditors.
+//!
+//! Nothing here writes, waits or reads a clock; [`folder`] is the one place that touches a file, and only reads.
+//! INVARIANT: no token, query value or body reaches a line (P8).
+
+pub mod chain;
+mod document;
+pub mod folder;
+pub mod line;
+mod ocsf;
+pub mod record;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod segment;
+pub mod verify;
+
+pub use chain::{Chain, LineHash, Link, LogId, Position};
+pub use folder::{FolderError, verify_folder};
+pub use line::{ParsedLine, PastIntent};
+pub use ocsf::{LINE_BYTES_MAX, OUTCOME_BYTES_MAX, encode};
+pub use record::{
+    Counted, End, Event, Holder, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, Refusal,
+    RequestFacts, Summary,
+};
+pub use segment::SegmentName;
+pub use verify::{Expectation, Problem, ProblemKind, Report, Verifier};

@@ -1,0 +1,264 @@
+//! What there is to record, as the sidecar knows it. [`super::encode`] makes a line of it.
+//!
+//! INVARIANT: an [`Intent`] is made from a [`Permit`] only, so that no line claims an override that was not decided.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chain::{Link, Position};
+use super::line::PastIntent;
+use crate::decision::{Mode, Permit, RefusalCode};
+use crate::domain::{Action, Grant, GrantId, InstanceName, Person, Resource, ServiceName, WallTime};
+
+/// Whose log it is.
+#[derive(Debug, Clone)]
+pub struct LogIdentity {
+    pub service: ServiceName,
+    pub instance: InstanceName,
+    /// The program's version.
+    pub version: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Http1_0,
+    Http1_1,
+    Http2,
+}
+
+impl Protocol {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http1_0 => "HTTP/1.0",
+            Self::Http1_1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        }
+    }
+}
+
+/// One request, as it may be recorded: no query value, no header, no body.
+#[derive(Debug, Clone)]
+pub struct RequestFacts {
+    pub request_id: String,
+    pub at: WallTime,
+    /// As sent; long ones are cut in the line.
+    pub method: String,
+    /// The canonical path, or the raw one escaped; without a query.
+    pub path: String,
+    /// The names of the query's parameters, never their values.
+    pub query_names: Vec<String>,
+    pub protocol: Protocol,
+    pub client: SocketAddr,
+    pub host: Option<String>,
+    pub resource: Option<Resource>,
+    pub action: Option<Action>,
+    pub mode: Mode,
+}
+
+/// An override that is about to be forwarded.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    pub(super) request: RequestFacts,
+    pub(super) grant: Arc<Grant>,
+    pub(super) resource: Resource,
+    pub(super) action: Action,
+}
+
+impl Intent {
+    pub fn new(request: RequestFacts, permit: &Permit) -> Self {
+        Self {
+            request,
+            grant: Arc::clone(permit.grant()),
+            resource: permit.resource().clone(),
+            action: permit.action().clone(),
+        }
+    }
+
+    pub fn request(&self) -> &RequestFacts {
+        &self.request
+    }
+
+    pub fn grant(&self) -> &Arc<Grant> {
+        &self.grant
+    }
+}
+
+/// How an override ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The upstream's answer was passed on whole.
+    Completed,
+    /// The client went away.
+    ClientAborted,
+    /// The upstream could not be reached or broke off.
+    UpstreamFailed,
+    UpstreamTimeout,
+    /// The grant ended, or its promises could no longer be kept, while bytes were in flight.
+    Cut(RefusalCode),
+    /// Refused after the intent was durable: nothing reached the upstream.
+    NotForwarded(RefusalCode),
+    /// Whether it took effect is not known.
+    Unknown,
+    /// The sidecar gave up on the request without saying how it ended.
+    Aborted,
+}
+
+impl End {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::ClientAborted => "client_aborted",
+            Self::UpstreamFailed => "upstream_failed",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::Cut(_) => "cut",
+            Self::NotForwarded(_) => Self::NOT_FORWARDED,
+            Self::Unknown => "unknown",
+            Self::Aborted => "aborted",
+        }
+    }
+
+    pub(super) const NOT_FORWARDED: &'static str = "not_forwarded";
+
+    pub const fn cause(self) -> Option<RefusalCode> {
+        match self {
+            Self::Cut(code) | Self::NotForwarded(code) => Some(code),
+            Self::Completed
+            | Self::ClientAborted
+            | Self::UpstreamFailed
+            | Self::UpstreamTimeout
+            | Self::Unknown
+            | Self::Aborted => None,
+        }
+    }
+}
+
+/// What became of an override. Digests are of the bodies' bytes as they passed; `None` where none was taken.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub at: WallTime,
+    /// The upstream's status.
+    pub status: Option<u16>,
+    pub request_bytes: u64,
+    pub response_bytes: u64,
+    pub request_sha256: Option<[u8; 32]>,
+    pub response_sha256: Option<[u8; 32]>,
+    pub duration: Duration,
+    pub end: End,
+}
+
+impl Outcome {
+    /// An outcome of which nothing is known but its end.
+    pub fn bare(at: WallTime, end: End) -> Self {
+        Self {
+            at,
+            status: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            request_sha256: None,
+            response_sha256: None,
+            duration: Duration::ZERO,
+            end,
+        }
+    }
+}
+
+/// Grant and person, where both are proven to belong together.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    pub grant: GrantId,
+    pub person: Person,
+}
+
+/// A request with the header that was refused.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub request: RequestFacts,
+    pub code: RefusalCode,
+    pub holder: Option<Holder>,
+}
+
+/// What would have been decided, in observe mode.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    pub request: RequestFacts,
+    /// [`crate::decision::Decision::code`].
+    pub decision: &'static str,
+    pub holder: Option<Holder>,
+}
+
+/// The first line of a log.
+#[derive(Debug, Clone)]
+pub struct LogStart {
+    pub at: WallTime,
+    /// The last line of the log before, in the same folder.
+    pub previous: Option<Position>,
+    /// Bytes of an unfinished last line that were cut off the log before.
+    pub torn_bytes: u64,
+    /// Intents of earlier logs without an outcome; an `unknown_outcome` for each follows.
+    pub orphans: u64,
+    /// The logs before this one do not verify.
+    pub previous_damaged: bool,
+}
+
+/// The last line of a log that was closed in order.
+#[derive(Debug, Clone, Copy)]
+pub struct LogEnd {
+    pub at: WallTime,
+    /// Intents whose outcome had not come.
+    pub open_intents: u64,
+}
+
+/// One count within a [`Summary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    Refusal(RefusalCode),
+    /// By decision code.
+    Observed(&'static str),
+}
+
+/// Records that were left out, counted.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    pub from: Option<WallTime>,
+    pub until: Option<WallTime>,
+    pub counts: BTreeMap<Counted, u64>,
+}
+
+/// One line to be.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    LogStarted(&'a LogStart),
+    Intent(&'a Intent),
+    /// `link` is the place of the intent.
+    Outcome {
+        intent: &'a Intent,
+        link: &'a Link,
+        outcome: &'a Outcome,
+    },
+    Refusal(&'a Refusal),
+    Observed(&'a Observed),
+    RefusalSummary(&'a Summary),
+    UnknownOutcome {
+        intent: &'a PastIntent,
+        at: WallTime,
+    },
+    LogEnded(&'a LogEnd),
+}
+
+impl Event<'_> {
+    /// The `kind` of the line.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::LogStarted(_) => "log_started",
+            Self::Intent(_) => "intent",
+            Self::Outcome { .. } => "outcome",
+            Self::Refusal(_) => "refusal",
+            Self::Observed(_) => "observed",
+            Self::RefusalSummary(_) => "refusal_summary",
+            Self::UnknownOutcome { .. } => "unknown_outcome",
+            Self::LogEnded(_) => "log_ended",
+        }
+    }
+}

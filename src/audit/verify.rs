@@ -1,0 +1,465 @@
+//! Checking a chain of segments, line by line, in constant memory per line.
+//!
+//! It names the first line that is not what was written: altered, dropped, swapped, inserted, or missing with its whole
+//! segment. What a chain alone cannot show is a change of its very last line or the loss of its end: for that the caller
+//! gives an [`Expectation`], a position that someone else has kept (the ledger anchors them).
+//!
+//! After a problem it goes on from the next line that can be read, so that counts and open intents stay useful; only the
+//! first problem is told. It never changes a file.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::chain::{LineHash, LogId, Position};
+use super::line::{LineBody, LineError, ParsedLine, PastIntent};
+use super::segment::{RawLine, SegmentName};
+
+/// What is known of the log from elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct Expectation {
+    /// A line that must be there, with this hash.
+    pub position: Option<Position>,
+    /// Accept a beginning in mid-chain: earlier segments were removed on purpose.
+    pub pruned: bool,
+}
+
+/// What stands after a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Following {
+    /// Nothing: the process may have died in the middle of its last line.
+    Nothing,
+    Segment,
+    /// A segment that repeats what may be damaged in this one.
+    Resumed,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    pub segments: u64,
+    /// Process starts.
+    pub logs: u64,
+    /// Lines, each sequence counted once.
+    pub records: u64,
+    pub intents: u64,
+    /// Outcomes, unknown ones included.
+    pub outcomes: u64,
+    /// Intents with neither an outcome nor an unknown outcome: in flight, or the end is lost.
+    pub orphans: u64,
+    /// Outcomes that a later process had to record as unknown.
+    pub unknown_outcomes: u64,
+    /// Intents, less those whose outcome says that nothing was forwarded.
+    pub overrides: u64,
+    pub refusals: u64,
+    pub observed: u64,
+    /// Refusals and observations that are only counted, in summaries.
+    pub summarised: u64,
+    /// Segments whose storage failed and whose end is repeated by the next.
+    pub resumed: u64,
+    /// The last segment ends in an unfinished line: not tampering, and never acknowledged.
+    pub torn_tail: Option<TornTail>,
+    pub first_problem: Option<Problem>,
+    /// The last line.
+    pub head: Option<Position>,
+}
+
+impl Report {
+    pub const fn is_sound(&self) -> bool {
+        self.first_problem.is_none()
+    }
+}
+
+/// Bytes at the end of the last segment that are no whole line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornTail {
+    pub segment: String,
+    /// The number the line would have.
+    pub line: u64,
+    /// Where it begins: what to keep of the file.
+    pub offset_bytes: u64,
+}
+
+/// The first line that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{segment}, line {line}: {what}")]
+pub struct Problem {
+    pub segment: String,
+    /// From 1; 0 speaks of the segment as a whole.
+    pub line: u64,
+    pub what: ProblemKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProblemKind {
+    #[error("cannot be read as a record: it {0}")]
+    Unreadable(String),
+    #[error("a line was altered: the line after it names another hash")]
+    Altered,
+    #[error("expected sequence {expected}, found {found}: lines were dropped, inserted, swapped or repeated")]
+    Sequence { expected: u64, found: u64 },
+    #[error("log {found} begins in the middle, at sequence {sequence}")]
+    LogBegins { found: LogId, sequence: u64 },
+    #[error("log {0} was closed or replaced earlier, and appears again")]
+    LogAgain(LogId),
+    #[error("begins a log that does not name the end of the one before it")]
+    Previous,
+    #[error("a log_started stands in the middle of a log")]
+    Started,
+    #[error("the beginning is missing: the first log names a log before it")]
+    BeginningMissing,
+    #[error("is a record of the log's end, and more lines of that log follow")]
+    AfterEnd,
+    #[error("is the outcome of an intent that is not open")]
+    NoSuchIntent,
+    #[error("the expected line with sequence {0} is not there: the end is missing")]
+    EndMissing(u64),
+    #[error("the expected line with sequence {0} has another hash")]
+    OtherThanExpected(u64),
+}
+
+/// What recovery wants of a past intent.
+pub trait Observer {
+    /// A durable intent.
+    fn intent(&mut self, _intent: &PastIntent) {}
+    /// Its outcome says that nothing was forwarded.
+    fn not_forwarded(&mut self, _intent: &PastIntent) {}
+}
+
+/// Takes no interest.
+#[derive(Debug, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {}
+
+/// Takes segments in order, each line by line.
+#[derive(Debug)]
+pub struct Verifier<O = NoObserver> {
+    expectation: Expectation,
+    expectation_met: bool,
+    report: Report,
+    observer: O,
+    place: Place,
+    cursor: Option<Position>,
+    log_closed: bool,
+    logs_seen: HashSet<LogId>,
+    /// Hashes of the current log's lines since the last segment that was not resumed, for repeats.
+    recent: Vec<(LogId, u64, LineHash)>,
+    /// The place of the line at the cursor.
+    cursor_place: Place,
+    /// A line that names another hash than the line before it has: one of the two was altered.
+    suspect: Option<(LineHash, Place)>,
+    /// A problem in a segment whose storage failed; settled by the resumed segment after it.
+    excused: Option<(Place, ProblemKind)>,
+    open: HashMap<(LogId, u64), PastIntent>,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    segment: Arc<str>,
+    line: u64,
+    following_resumed: bool,
+    following_nothing: bool,
+    /// Still within the lines that a resumed segment repeats.
+    repeating: bool,
+    /// What is left of this segment is not looked at.
+    abandoned: bool,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self {
+            segment: "".into(),
+            line: 0,
+            following_resumed: false,
+            following_nothing: false,
+            repeating: false,
+            abandoned: false,
+        }
+    }
+}
+
+impl Default for Verifier<NoObserver> {
+    fn default() -> Self {
+        Self::new(Expectation::default(), NoObserver)
+    }
+}
+
+impl<O: Observer> Verifier<O> {
+    pub fn new(expectation: Expectation, observer: O) -> Self {
+        Self {
+            expectation,
+            expectation_met: false,
+            report: Report::default(),
+            observer,
+            place: Place::default(),
+            cursor: None,
+            log_closed: false,
+            logs_seen: HashSet::new(),
+            recent: Vec::new(),
+            cursor_place: Place::default(),
+            suspect: None,
+            excused: None,
+            open: HashMap::new(),
+        }
+    }
+
+    /// Opens the next segment.
+    pub fn begin_segment(&mut self, name: &SegmentName, following: Following) {
+        self.report.segments += 1;
+        if name.is_resumed() {
+            self.report.resumed += 1;
+        } else {
+            self.condemn();
+            let keep_from = self.recent.len().saturating_sub(1);
+            self.recent.drain(..keep_from);
+        }
+        self.place = Place {
+            segment: name.to_string().into(),
+            line: 0,
+            following_resumed: following == Following::Resumed,
+            following_nothing: following == Following::Nothing,
+            repeating: name.is_resumed(),
+            abandoned: false,
+        };
+    }
+
+    /// Takes the next line of the segment, which begins at `offset_bytes` of it.
+    pub fn line(&mut self, raw: RawLine<'_>, offset_bytes: u64) {
+        self.place.line += 1;
+        if self.place.abandoned {
+            return;
+        }
+        let torn = match raw {
+            RawLine::Unterminated(_) => true,
+            RawLine::Whole(bytes) | RawLine::TooLong(bytes) => bytes.contains(&0),
+        };
+        if torn && self.place.following_nothing {
+            let (segment, line) = (self.place.segment.to_string(), self.place.line);
+            self.report.torn_tail = Some(TornTail { segment, line, offset_bytes });
+            self.place.abandoned = true;
+            return;
+        }
+        match raw {
+            RawLine::Whole(bytes) => match ParsedLine::parse(bytes) {
+                Ok(line) => self.parsed(&line, LineHash::of(bytes)),
+                Err(error) => self.problem(ProblemKind::Unreadable(unreadable(&error))),
+            },
+            RawLine::Unterminated(_) => self.problem(ProblemKind::Unreadable("does not end in a newline".to_owned())),
+            RawLine::TooLong(_) => self.problem(ProblemKind::Unreadable("is longer than any record".to_owned())),
+        }
+    }
+
+    /// What was found, and the intents left open, in no order.
+    pub fn finish(mut self) -> (Report, Vec<PastIntent>, O) {
+        self.condemn();
+        self.settle_suspect(self.expectation.position.map(|expected| expected.head));
+        if let Some(expected) = self.expectation.position
+            && !self.expectation_met
+        {
+            let place = Place { line: self.place.line.saturating_add(1), ..self.place.clone() };
+            self.problem_at(&place, ProblemKind::EndMissing(expected.sequence));
+        }
+        self.report.orphans = u64::try_from(self.open.len()).unwrap_or(u64::MAX);
+        (self.report, self.open.into_values().collect(), self.observer)
+    }
+
+    fn parsed(&mut self, line: &ParsedLine, hash: LineHash) {
+        if self.place.repeating && self.is_repeat(line, hash) {
+            return;
+        }
+        self.settle_suspect(Some(line.link.prev));
+        match self.check(line) {
+            Ok(()) => self.excused = None,
+            Err(ProblemKind::Altered) => {
+                self.condemn();
+                self.suspect_two(hash);
+            }
+            Err(what) => {
+                self.condemn();
+                self.problem(what);
+            }
+        }
+        self.place.repeating = false;
+        if !self.place.abandoned {
+            self.accept(line, hash);
+        }
+    }
+
+    /// Whether a resumed segment repeats a line that stood, byte for byte, at the end of the one before.
+    fn is_repeat(&self, line: &ParsedLine, hash: LineHash) -> bool {
+        let same = |(log_id, seq, _): &&(LogId, u64, LineHash)| *log_id == line.link.log_id && *seq == line.link.seq;
+        self.recent.iter().rev().find(same).is_some_and(|(_, _, known)| *known == hash)
+    }
+
+    fn check(&self, line: &ParsedLine) -> Result<(), ProblemKind> {
+        let link = &line.link;
+        let Some(cursor) = self.cursor else { return self.check_first(line) };
+        if link.log_id != cursor.log_id {
+            return self.check_new_log(line, &cursor);
+        }
+        let expected = cursor.sequence.saturating_add(1);
+        if link.seq != expected {
+            return Err(ProblemKind::Sequence { expected, found: link.seq });
+        }
+        if matches!(line.body, LineBody::LogStarted { .. }) {
+            return Err(ProblemKind::Started);
+        }
+        if self.log_closed {
+            return Err(ProblemKind::AfterEnd);
+        }
+        if link.prev == cursor.head { Ok(()) } else { Err(ProblemKind::Altered) }
+    }
+
+    fn check_first(&self, line: &ParsedLine) -> Result<(), ProblemKind> {
+        if self.expectation.pruned {
+            return Ok(());
+        }
+        match line.body {
+            LineBody::LogStarted { previous: None } if line.link.seq == 1 && line.link.prev == LineHash::NONE => Ok(()),
+            LineBody::LogStarted { previous: Some(_) } => Err(ProblemKind::BeginningMissing),
+            _ => Err(ProblemKind::LogBegins { found: line.link.log_id, sequence: line.link.seq }),
+        }
+    }
+
+    fn check_new_log(&self, line: &ParsedLine, cursor: &Position) -> Result<(), ProblemKind> {
+        let link = &line.link;
+        if self.logs_seen.contains(&link.log_id) {
+            return Err(ProblemKind::LogAgain(link.log_id));
+        }
+        let LineBody::LogStarted { previous } = line.body else {
+            return Err(ProblemKind::LogBegins { found: link.log_id, sequence: link.seq });
+        };
+        match previous {
+            _ if link.seq != 1 => Err(ProblemKind::Sequence { expected: 1, found: link.seq }),
+            Some(named) if named.log_id != cursor.log_id || named.sequence != cursor.sequence => {
+                Err(ProblemKind::Previous)
+            }
+            Some(named) if named.head != link.prev => Err(ProblemKind::Previous),
+            Some(_) if link.prev == cursor.head => Ok(()),
+            Some(_) => Err(ProblemKind::Altered),
+            None => Err(ProblemKind::Previous),
+        }
+    }
+
+    /// Either the line at the cursor was altered or this one; the next line tells which.
+    fn suspect_two(&mut self, hash: LineHash) {
+        let before = self.cursor_place.clone();
+        if self.place.following_resumed {
+            self.place.abandoned = true;
+            self.excused.get_or_insert((before, ProblemKind::Altered));
+        } else if self.report.first_problem.is_none() {
+            self.problem_at(&before, ProblemKind::Altered);
+            self.suspect = Some((hash, self.place.clone()));
+        }
+    }
+
+    /// `vouched` is the hash that the line after the suspect names, or that an expectation does.
+    fn settle_suspect(&mut self, vouched: Option<LineHash>) {
+        if let Some((hash, place)) = self.suspect.take()
+            && vouched.is_some_and(|vouched| vouched != hash)
+        {
+            self.report.first_problem = None;
+            self.problem_at(&place, ProblemKind::Altered);
+        }
+    }
+
+    /// The problem that a resumed segment should have settled stands.
+    fn condemn(&mut self) {
+        if let Some((place, what)) = self.excused.take() {
+            self.problem_at(&place, what);
+        }
+    }
+
+    /// Marks the place as the first bad one, unless the next segment may repeat it.
+    fn problem(&mut self, what: ProblemKind) {
+        if self.place.following_resumed {
+            self.place.abandoned = true;
+            self.excused.get_or_insert_with(|| (self.place.clone(), what));
+            return;
+        }
+        let place = self.place.clone();
+        self.problem_at(&place, what);
+    }
+
+    fn problem_at(&mut self, place: &Place, what: ProblemKind) {
+        if self.report.first_problem.is_none() {
+            let (segment, line) = (place.segment.to_string(), place.line);
+            self.report.first_problem = Some(Problem { segment, line, what });
+        }
+    }
+
+    /// Counts the line and goes on from it, whether or not it followed.
+    fn accept(&mut self, line: &ParsedLine, hash: LineHash) {
+        let link = &line.link;
+        let position = Position { log_id: link.log_id, sequence: link.seq, head: hash };
+        if self.cursor.is_none_or(|cursor| cursor.log_id != link.log_id) {
+            self.log_closed = false;
+            if self.logs_seen.insert(link.log_id) {
+                self.report.logs += 1;
+            }
+        }
+        self.report.records += 1;
+        self.cursor = Some(position);
+        self.cursor_place = self.place.clone();
+        self.report.head = Some(position);
+        self.recent.push((link.log_id, link.seq, hash));
+        self.meet_expectation(&position);
+        self.count(&line.body);
+    }
+
+    fn meet_expectation(&mut self, here: &Position) {
+        let Some(expected) = self.expectation.position else { return };
+        if expected.log_id == here.log_id && expected.sequence == here.sequence && !self.expectation_met {
+            self.expectation_met = true;
+            if expected.head != here.head {
+                self.problem(ProblemKind::OtherThanExpected(expected.sequence));
+            }
+        }
+    }
+
+    fn count(&mut self, body: &LineBody) {
+        match body {
+            LineBody::LogStarted { .. } => {}
+            LineBody::Intent(intent) => {
+                self.report.intents += 1;
+                self.report.overrides += 1;
+                self.observer.intent(intent);
+                self.open.insert((intent.log_id, intent.seq), (**intent).clone());
+            }
+            LineBody::Outcome { log_id, seq, forwarded } => self.close_intent(*log_id, *seq, *forwarded),
+            LineBody::UnknownOutcome { log_id, seq } => {
+                self.report.unknown_outcomes += 1;
+                self.close_intent(*log_id, *seq, true);
+            }
+            LineBody::Refusal => self.report.refusals += 1,
+            LineBody::Observed => self.report.observed += 1,
+            LineBody::RefusalSummary { records } => {
+                self.report.summarised = self.report.summarised.saturating_add(*records);
+            }
+            LineBody::LogEnded => self.log_closed = true,
+        }
+    }
+
+    fn close_intent(&mut self, log_id: LogId, seq: u64, forwarded: bool) {
+        self.report.outcomes += 1;
+        match self.open.remove(&(log_id, seq)) {
+            Some(_) if forwarded => {}
+            Some(intent) => {
+                self.report.overrides = self.report.overrides.saturating_sub(1);
+                self.observer.not_forwarded(&intent);
+            }
+            None if self.expectation.pruned => {}
+            None => self.problem(ProblemKind::NoSuchIntent),
+        }
+    }
+}
+
+fn unreadable(error: &LineError) -> String {
+    match error {
+        LineError::Malformed(cause) => format!("{error} ({cause})"),
+        LineError::Format(_) | LineError::Contradiction | LineError::Incomplete { .. } => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! What callers and the writer share: the queues, the readiness, the position.
+//!
+//! INVARIANT: the lock is held for a few moves of memory, never across I/O or an await. INVARIANT: outcomes never lack a
+//! place: each belongs to a [`Slot`], and slots are bounded by `open_intents_max`.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::budget::Budget;
+use super::metrics::{Counters, Metrics};
+use super::receipt::{IntentReceipt, Slot};
+use super::{AuditLogConfig, Cause, IntentError, Readiness, Standing};
+use crate::audit::{Counted, Intent, Link, Observed, Outcome, Position, Refusal, RequestFacts, Summary};
+use crate::clock::Clock;
+
+const FAULT_NONE: u8 = 0;
+const FAULT_FULL: u8 = 1;
+const FAULT_FAILED: u8 = 2;
+
+/// Most records of each kind in one batch.
+const INTENTS_PER_BATCH_MAX: usize = 256;
+const OUTCOMES_PER_BATCH_MAX: usize = 1024;
+const EXTRAS_PER_BATCH_MAX: usize = 64;
+/// A line's length beside the client's own text.
+const FRAME_BYTES: usize = 1536;
+
+pub(super) type Reply = oneshot::Sender<Result<IntentReceipt, IntentError>>;
+
+#[derive(Debug)]
+pub(super) struct PendingIntent {
+    pub(super) intent: Arc<Intent>,
+    pub(super) slot: Slot,
+    pub(super) reply: Reply,
+}
+
+#[derive(Debug)]
+pub(super) struct PendingOutcome {
+    pub(super) intent: Arc<Intent>,
+    pub(super) link: Link,
+    pub(super) outcome: Outcome,
+    /// Freed when the outcome has been given its line.
+    pub(super) slot: Slot,
+}
+
+/// A record that may be left out and counted.
+#[derive(Debug)]
+pub(super) enum Extra {
+    Refusal(Box<Refusal>),
+    Observed(Box<Observed>),
+}
+
+impl Extra {
+    /// About how long its line will be.
+    fn size_estimate(&self) -> u64 {
+        let request: &RequestFacts = match self {
+            Self::Refusal(refusal) => &refusal.request,
+            Self::Observed(observed) => &observed.request,
+        };
+        let names: usize = request.query_names.iter().map(String::len).sum();
+        let own = request.path.len() + names + request.host.as_ref().map_or(0, String::len);
+        u64::try_from(own.min(crate::audit::LINE_BYTES_MAX) + FRAME_BYTES).unwrap_or(u64::MAX)
+    }
+}
+
+#[derive(Debug)]
+struct Queues {
+    intents: VecDeque<PendingIntent>,
+    outcomes: VecDeque<PendingOutcome>,
+    extras: VecDeque<(Extra, Counted)>,
+    summary: Summary,
+    strangers: Budget,
+    /// No further intents; the writer ends once the queues are empty.
+    closing: bool,
+    /// The writer is gone.
+    closed: bool,
+    /// Told when the writer is gone, and whether it ended in order.
+    done: Vec<oneshot::Sender<bool>>,
+    /// The writer waits to be woken.
+    idle: bool,
+}
+
+/// What the writer takes at once.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) intents: Vec<PendingIntent>,
+    pub(super) outcomes: Vec<PendingOutcome>,
+    pub(super) extras: Vec<(Extra, Counted)>,
+    /// No further intents come.
+    pub(super) closing: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: AuditLogConfig,
+    pub(super) clock: Clock,
+    pub(super) metrics: Counters,
+    pub(super) position: watch::Sender<Position>,
+    queues: Mutex<Queues>,
+    wake: Condvar,
+    fault: AtomicU8,
+    /// When the write now running began, by the boot clock, plus one; 0 while none runs.
+    busy_since_ms: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn new(config: AuditLogConfig, clock: Clock, position: Position) -> Self {
+        let strangers = Budget::new(config.stranger_records_per_s_max, config.stranger_bytes_per_s_max, clock.boot());
+        let queues = Queues {
+            intents: VecDeque::new(),
+            outcomes: VecDeque::new(),
+            extras: VecDeque::new(),
+            summary: Summary::default(),
+            strangers,
+            closing: false,
+            closed: false,
+            done: Vec::new(),
+            idle: false,
+        };
+        Self {
+            config,
+            clock,
+            metrics: Counters::default(),
+            position: watch::Sender::new(position),
+            queues: Mutex::new(queues),
+            wake: Condvar::new(),
+            fault: AtomicU8::new(FAULT_NONE),
+            busy_since_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// A panic elsewhere leaves the queues whole: every change of them is one step.
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake_if_idle(&self, queues: &mut Queues) {
+        if queues.idle {
+            queues.idle = false;
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn readiness(&self) -> Readiness {
+        match self.fault.load(Ordering::Acquire) {
+            FAULT_NONE => {}
+            FAULT_FULL => return Readiness::Unavailable(Cause::Full),
+            _ => return Readiness::Unavailable(Cause::Failed),
+        }
+        let since = self.busy_since_ms.load(Ordering::Acquire);
+        let is_slow = since > 0 && self.boot_ms().saturating_sub(since - 1) > self.config.write_deadline_ms_max;
+        if is_slow { Readiness::Unavailable(Cause::Slow) } else { Readiness::Ready }
+    }
+
+    fn boot_ms(&self) -> u64 {
+        u64::try_from(self.clock.boot().as_duration().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn begin_write(&self) {
+        self.busy_since_ms.store(self.boot_ms().saturating_add(1), Ordering::Release);
+    }
+
+    pub(super) fn end_write(&self) {
+        self.busy_since_ms.store(0, Ordering::Release);
+    }
+
+    pub(super) fn set_fault(&self, fault: Option<Cause>) {
+        let value = match fault {
+            // Slowness is not stored: it shows in how long a write has been running.
+            None | Some(Cause::Slow) => FAULT_NONE,
+            Some(Cause::Full) => FAULT_FULL,
+            Some(Cause::Failed) => FAULT_FAILED,
+        };
+        self.fault.store(value, Ordering::Release);
+    }
+
+    pub(super) fn has_fault(&self) -> bool {
+        self.fault.load(Ordering::Acquire) != FAULT_NONE
+    }
+
+    pub(super) fn push_intent(&self, pending: PendingIntent) -> Result<(), IntentError> {
+        let mut queues = self.lock();
+        if queues.closing || queues.closed {
+            return Err(IntentError::Closed);
+        }
+        queues.intents.push_back(pending);
+        self.wake_if_idle(&mut queues);
+        Ok(())
+    }
+
+    pub(super) fn push_outcome(&self, pending: PendingOutcome) {
+        let mut queues = self.lock();
+        if !queues.closed {
+            queues.outcomes.push_back(pending);
+            self.wake_if_idle(&mut queues);
+        }
+    }
+
+    /// Queues a record, or counts it.
+    pub(super) fn offer(&self, extra: Extra, counted: Counted, standing: Standing) {
+        let now = self.clock.now();
+        let size = extra.size_estimate();
+        let is_ready = self.readiness() == Readiness::Ready;
+        let mut queues = self.lock();
+        let fits = is_ready
+            && !queues.closed
+            && match standing {
+                Standing::Proven => queues.extras.len() < self.config.queue_records_max,
+                // Half of the queue is out of a stranger's reach.
+                Standing::Stranger => {
+                    queues.extras.len() < self.config.queue_records_max / 2 && queues.strangers.take(size, now.boot)
+                }
+            };
+        if fits {
+            queues.extras.push_back((extra, counted));
+            self.wake_if_idle(&mut queues);
+        } else {
+            drop(queues);
+            self.summarise(counted);
+        }
+    }
+
+    /// Counts a record that is left out.
+    pub(super) fn summarise(&self, counted: Counted) {
+        self.metrics.count_summarised();
+        let now = self.clock.wall();
+        let summary = &mut self.lock().summary;
+        summary.from.get_or_insert(now);
+        let count = summary.counts.entry(counted).or_insert(0);
+        *count = count.saturating_add(1);
+    }
+
+    /// The counts so far, if there are any and they are old enough.
+    pub(super) fn take_summary(&self, at_once: bool) -> Option<Summary> {
+        let now = self.clock.wall();
+        let interval = Duration::from_millis(self.config.summary_interval_ms);
+        let summary = &mut self.lock().summary;
+        let from = summary.from?;
+        // A wall clock set back must not hold the counts for long.
+        let is_due = at_once || now < from || now.since(from) >= interval;
+        is_due.then(|| Summary { until: Some(now), ..std::mem::take(summary) })
+    }
+
+    /// Puts back a summary that could not be written.
+    pub(super) fn return_summary(&self, unwritten: Summary) {
+        let summary = &mut self.lock().summary;
+        summary.from = unwritten.from;
+        for (counted, count) in unwritten.counts {
+            let total = summary.counts.entry(counted).or_insert(0);
+            *total = total.saturating_add(count);
+        }
+    }
+
+    /// Waits for work, at most `tick`; an empty result is a tick.
+    pub(super) fn take_work(&self, tick: Duration) -> Work {
+        let mut queues = self.lock();
+        if queues.is_empty() && !queues.closing {
+            queues.idle = true;
+            (queues, _) = self.wake.wait_timeout(queues, tick).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !queues.is_empty() {
+            // No one waits for outcomes and refusals: let more gather, until an intent comes.
+            let gather = Duration::from_millis(self.config.group_commit_ms);
+            let wait = self.wake.wait_timeout_while(queues, gather, Queues::keeps_gathering);
+            (queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        }
+        queues.idle = false;
+        queues.take()
+    }
+
+    /// While the storage fails: waits for a whole `tick`, or the end, then takes all but the outcomes.
+    pub(super) fn take_refusable(&self, tick: Duration) -> Work {
+        let wait = self.wake.wait_timeout_while(self.lock(), tick, |queues| !queues.closing);
+        let (mut queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        queues.take_refusable()
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(super) fn begin_close(&self, done: Option<oneshot::Sender<bool>>) {
+        let mut queues = self.lock();
+        queues.closing = true;
+        if !queues.closed {
+            queues.done.extend(done);
+        }
+        drop(queues);
+        self.wake.notify_one();
+    }
+
+    /// The writer's last word.
+    pub(super) fn end_close(&self, in_order: bool) {
+        let (done, left) = {
+            let mut queues = self.lock();
+            queues.closed = true;
+            queues.closing = true;
+            let left = (std::mem::take(&mut queues.intents), std::mem::take(&mut queues.outcomes));
+            (std::mem::take(&mut queues.done), left)
+        };
+        // Outside of the lock: dropping a reply or a slot may wake others.
+        drop(left);
+        for waiting in done {
+            let _gone = waiting.send(in_order);
+        }
+    }
+
+    pub(super) fn metrics_snapshot(&self) -> Metrics {
+        let queued = {
+            let queues = self.lock();
+            queues.intents.len() + queues.outcomes.len() + queues.extras.len()
+        };
+        let unavailable = match self.readiness() {
+            Readiness::Ready => None,
+            Readiness::Unavailable(cause) => Some(cause),
+        };
+        self.metrics.snapshot(u64::try_from(queued).unwrap_or(u64::MAX), unavailable)
+    }
+}
+
+impl Queues {
+    fn is_empty(&self) -> bool {
+        self.intents.is_empty() && self.outcomes.is_empty() && self.extras.is_empty()
+    }
+
+    /// Asks to be woken again for as long as it is true.
+    fn keeps_gathering(&mut self) -> bool {
+        self.idle = self.intents.is_empty() && !self.closing;
+        self.idle
+    }
+
+    fn take(&mut self) -> Work {
+        let outcomes = self.outcomes.len().min(OUTCOMES_PER_BATCH_MAX);
+        let outcomes = self.outcomes.drain(..outcomes).collect();
+        Work { outcomes, ..self.take_refusable() }
+    }
+
+    fn take_refusable(&mut self) -> Work {
+        let intents = self.intents.len().min(INTENTS_PER_BATCH_MAX);
+        let extras = self.extras.len().min(EXTRAS_PER_BATCH_MAX);
+        Work {
+            intents: self.intents.drain(..intents).collect(),
+            outcomes: Vec::new(),
+            extras: self.extras.drain(..extras).collect(),
+            closing: self.closing,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The caller's side of an intent: handing it in, waiting for it to be durable, and owing its outcome.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::queue::{PendingIntent, PendingOutcome, Shared};
+use super::{Cause, IntentError, Readiness};
+use crate::audit::{End, Intent, Link, Outcome};
+
+/// One place among the open intents, held from the intent until its outcome has a line.
+#[derive(Debug)]
+pub(super) struct Slot(Arc<Shared>);
+
+impl Slot {
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let max = u64::try_from(shared.config.open_intents_max).unwrap_or(u64::MAX);
+        let taken = shared.metrics.open_intents.fetch_add(1, Ordering::AcqRel);
+        let slot = Self(Arc::clone(shared));
+        // A slot too many gives itself back.
+        (taken < max).then_some(slot)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.metrics.open_intents.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The proof that an intent is durable, and the duty to tell its outcome. Dropped without one, it records
+/// [`End::Aborted`].
+#[derive(Debug)]
+#[must_use = "an override's outcome is recorded through its receipt"]
+pub struct IntentReceipt(Option<Owed>);
+
+#[derive(Debug)]
+struct Owed {
+    intent: Arc<Intent>,
+    link: Link,
+    slot: Slot,
+}
+
+impl IntentReceipt {
+    pub(super) fn new(intent: Arc<Intent>, link: Link, slot: Slot) -> Self {
+        Self(Some(Owed { intent, link, slot }))
+    }
+
+    /// Where the intent's line stands.
+    pub fn link(&self) -> Option<Link> {
+        self.0.as_ref().map(|owed| owed.link)
+    }
+
+    /// Records how the override ended. Never fails, never waits: its space and its place were reserved.
+    pub fn outcome(mut self, outcome: Outcome) {
+        self.settle(|_| outcome);
+    }
+
+    /// Records an end of which nothing more is known, now.
+    pub(super) fn ended(mut self, end: End) {
+        self.settle(|shared| Outcome::bare(shared.clock.wall(), end));
+    }
+
+    fn settle(&mut self, outcome: impl FnOnce(&Shared) -> Outcome) {
+        if let Some(Owed { intent, link, slot }) = self.0.take() {
+            let shared = Arc::clone(&slot.0);
+            let outcome = outcome(&shared);
+            shared.push_outcome(PendingOutcome { intent, link, outcome, slot });
+        }
+    }
+}
+
+impl Drop for IntentReceipt {
+    fn drop(&mut self) {
+        self.settle(|shared| Outcome::bare(shared.clock.wall(), End::Aborted));
+    }
+}
+
+/// Hands an intent to the writer and waits for it to be durable, or for the write deadline.
+///
+/// The reply itself decides who owes the outcome when the two cross: a receipt that cannot be delivered goes back to the
+/// writer, one that was delivered and is dropped unread settles itself.
+pub(super) async fn submit(shared: &Arc<Shared>, intent: Intent) -> Result<IntentReceipt, IntentError> {
+    match shared.readiness() {
+        Readiness::Ready => {}
+        Readiness::Unavailable(Cause::Full) => return Err(IntentError::Full),
+        Readiness::Unavailable(Cause::Slow) => return Err(IntentError::Slow),
+        Readiness::Unavailable(Cause::Failed) => return Err(IntentError::Failed),
+    }
+    let slot = Slot::take(shared).ok_or(IntentError::Busy)?;
+    let (reply, mut receipt) = oneshot::channel();
+    shared.push_intent(PendingIntent { intent: Arc::new(intent), slot, reply })?;
+    let deadline = Duration::from_millis(shared.config.write_deadline_ms_max);
+    match tokio::time::timeout(deadline, &mut receipt).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => Err(IntentError::Closed),
+        Err(_) => too_late(receipt),
+    }
+}
+
+/// The deadline has passed. What came in that very moment still counts.
+fn too_late(mut receipt: oneshot::Receiver<Result<IntentReceipt, IntentError>>) -> Result<IntentReceipt, IntentError> {
+    receipt.close();
+    receipt.try_recv().unwrap_or(Err(IntentError::Slow))
+}

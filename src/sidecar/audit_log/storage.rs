@@ -1,0 +1,157 @@
+//! Where segments live: two narrow traits with their durability rules, and the folder that keeps them for real.
+
+use std::fmt::Debug;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation};
+
+use super::OpenError;
+use crate::audit::SegmentName;
+
+/// Makes segments.
+pub trait Storage: Debug + Send {
+    /// Creates an empty segment that did not exist. When it returns, the name is durable.
+    ///
+    /// # Errors
+    /// Those of the file system; then no such segment may be relied on.
+    fn create(&mut self, name: &SegmentName) -> io::Result<Box<dyn SegmentFile>>;
+
+    /// Takes away a segment in which nothing was acknowledged.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn remove(&mut self, name: &SegmentName) -> io::Result<()>;
+
+    /// Space that this process may still take, in bytes.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// One segment, written from its beginning to its end.
+pub trait SegmentFile: Debug + Send {
+    /// Allocates the space up to this length, so that appending within it cannot fail for lack of room.
+    ///
+    /// # Errors
+    /// `StorageFull` when there is no room.
+    fn reserve(&mut self, end: u64) -> io::Result<()>;
+
+    /// Appends all of `bytes`. After an error any part of them may be there.
+    ///
+    /// # Errors
+    /// Those of the file system; then the segment must not be used again.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// When it returns, everything appended is durable.
+    ///
+    /// # Errors
+    /// Those of the file system; then the segment must not be used again.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Gives back what was reserved beyond `len`.
+    fn release_after(&mut self, len: u64);
+}
+
+/// Free space that must remain where space cannot be reserved.
+const UNRESERVED_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A folder (mode 0700) of segments (mode 0600), locked against a second writer for as long as this lives.
+#[derive(Debug)]
+pub struct FolderStorage {
+    path: PathBuf,
+    folder: File,
+    _lock: File,
+}
+
+impl FolderStorage {
+    /// Makes the folder if needed and locks it.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or opened, or another process holds the lock.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(OpenError::io(path))?;
+        let folder = File::open(path).map_err(OpenError::io(path))?;
+        let lock_path = path.join("lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&lock_path)
+            .map_err(OpenError::io(&lock_path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { path: path.to_owned(), folder, _lock: lock }),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(path.to_owned())),
+            Err(errno) => Err(OpenError::io(&lock_path)(errno.into())),
+        }
+    }
+}
+
+impl Storage for FolderStorage {
+    fn create(&mut self, name: &SegmentName) -> io::Result<Box<dyn SegmentFile>> {
+        let path = self.path.join(name.to_string());
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+        self.folder.sync_all()?;
+        let folder = self.folder.try_clone()?;
+        Ok(Box::new(FolderSegment { file, folder }))
+    }
+
+    fn remove(&mut self, name: &SegmentName) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name.to_string()))?;
+        self.folder.sync_all()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        free_bytes(&self.folder)
+    }
+}
+
+fn free_bytes(file: &File) -> io::Result<u64> {
+    let stat = rustix::fs::fstatvfs(file)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[derive(Debug)]
+struct FolderSegment {
+    file: File,
+    folder: File,
+}
+
+impl SegmentFile for FolderSegment {
+    fn reserve(&mut self, end: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, end) {
+            Ok(()) => Ok(()),
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.has_margin(end),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn release_after(&mut self, len: u64) {
+        // Only space is at stake: what was written is synced, and the next start does not mind.
+        let _released = self.file.set_len(len);
+    }
+}
+
+impl FolderSegment {
+    /// Where the file system cannot allocate ahead: room for what is asked, and a margin for what others take.
+    fn has_margin(&self, end: u64) -> io::Result<()> {
+        let missing = end.saturating_sub(self.file.metadata()?.len());
+        if free_bytes(&self.folder)? >= missing.saturating_add(UNRESERVED_MARGIN_BYTES) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+}
