@@ -4,6 +4,7 @@ pub mod clock;
 pub mod config;
 pub mod decision;
 pub mod domain;
+pub mod drain;
 pub mod http;
 pub mod identity;
 pub mod secret;

@@ -2,10 +2,13 @@
 //!
 //! A checked value can be used without asking again. Nothing here opens a socket or starts a task.
 
+mod identity;
 mod mistakes;
 pub mod reader;
 pub mod route_path;
 pub mod service;
+#[cfg(feature = "sidecar")]
+pub mod sidecar;
 
 pub use mistakes::{ConfigError, Mistake};
 pub use service::{RouteConfig, RouteSubject, ServiceConfig};

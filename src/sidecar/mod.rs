@@ -1,8 +1,51 @@
-//! The sidecar.
+//! The sidecar: stands before one contract API and opens it for exactly one person, reason, resource and time.
+//!
+//! A request's life, in order. Each step is a file with one reason to change:
+//!
+//! 1. [`listener`] accepts, [`tls`] speaks TLS, [`connection`] speaks HTTP/1.1 behind the [`framing`] guard, or HTTP/2.
+//! 2. [`intake`] takes our headers off and strips their look-alikes; [`target`] gives the path its one form.
+//! 3. [`route`] maps method and path to resource and action.
+//! 4. [`authenticate`] finds out who is calling, before anything about the grant is looked at.
+//! 5. [`enforce`] gathers the facts and asks the pure `decision`.
+//! 6. [`record`] says what may be written; [`audit_log`] makes the intent durable.
+//! 7. [`forward`] goes to the [`upstream`] and back, while [`cut`] watches the grant.
+//! 8. [`exchange`] records the outcome.
+//!
+//! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
+//! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
+
 pub mod audit_log;
+pub mod authenticate;
+pub mod body;
+pub mod connection;
+pub mod counters;
+pub mod cut;
+pub mod enforce;
+pub mod exchange;
+pub mod explain;
+pub mod forward;
+pub mod forward_headers;
 pub mod framing;
 mod framing_chunked;
 mod framing_head;
+pub mod grant_feed;
+pub mod grant_table;
 pub mod intake;
+pub mod journey;
+pub mod listener;
+pub mod record;
+pub mod refusal;
+pub mod request_id;
 pub mod route;
+pub mod share;
+pub mod shared;
+pub mod signature_limit;
+pub mod standing;
+pub mod start;
 pub mod target;
+pub mod tls;
+pub mod upstream;
+pub mod watchers;
+pub mod worker;
+
+pub use start::{Running, Sidecar, StartError};

@@ -13,7 +13,7 @@ pub mod verify;
 pub use jws::{JwsError, TOKEN_BYTES_MAX};
 pub use keys::{CertifiedKey, KeyError, KeyRing, PublicKey, SigningKey};
 pub use mint::{certify_key, mint_grant};
-pub use verify::{TokenError, verify_grant, verify_key_certificate};
+pub use verify::{TokenError, key_id, verify_grant, verify_key_certificate};
 
 /// `typ` of a grant token.
 pub const GRANT_TYPE: &str = "bg-grant+jwt";

@@ -43,6 +43,11 @@ pub fn verify_grant(token: &str, keys: &KeyRing) -> Result<Grant, TokenError> {
     Ok(grant)
 }
 
+/// The key id a grant token names. It says nothing about whether that key signed it.
+pub fn key_id(token: &str) -> Option<String> {
+    Unverified::parse(token, GRANT_TYPE).ok().map(|unverified| unverified.kid)
+}
+
 /// The key that `certificate` vouches for, if one of `roots` signed it and it holds at `now`.
 ///
 /// # Errors

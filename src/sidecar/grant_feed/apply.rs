@@ -1,0 +1,260 @@
+//! What the control plane says, applied to the table and the standing.
+//!
+//! INVARIANTS: a line that is not understood or not signed is not enforced and is reported back; nothing the feed says
+//! lifts the ceiling; a snapshot removes what it does not name.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decision::{GrantStanding, RefusalCode};
+use crate::domain::{BootTime, Grant, GrantId};
+use crate::sidecar::grant_table::token_digest;
+use crate::sidecar::shared::Shared;
+use crate::sidecar::standing::Beat;
+use crate::token::{CertifiedKey, KeyRing, PublicKey, key_id, verify_grant, verify_key_certificate};
+use crate::wire::feed::{EndCause, FromControl, FromSidecar};
+
+/// Beyond this difference of clocks new grants are not taken.
+const SKEW_MAX: Duration = Duration::from_secs(60);
+/// Pings remembered while their heartbeats are awaited.
+const PINGS_MAX: usize = 64;
+
+/// What is to be done after a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// Nothing.
+    Nothing,
+    /// Say this.
+    Say(FromSidecar),
+    /// Everything up to this revision is enforced.
+    Enforced(u64),
+    /// The stream is of no use any more.
+    Ended(String),
+}
+
+/// One stream's reading of the feed.
+#[derive(Debug)]
+pub struct Applier {
+    shared: Arc<Shared>,
+    roots: Vec<PublicKey>,
+    /// Uses per grant as the log knew them at the start.
+    recovered: HashMap<GrantId, u32>,
+    epoch: Option<String>,
+    snapshot: Option<Snapshot>,
+    pings: BTreeMap<u64, BootTime>,
+}
+
+/// A snapshot on its way.
+#[derive(Debug, Default)]
+struct Snapshot {
+    named: HashSet<GrantId>,
+    shares: HashSet<GrantId>,
+    /// The stream only continues an earlier one: what it does not name stays.
+    continues: bool,
+}
+
+impl Applier {
+    pub fn new(shared: Arc<Shared>, roots: Vec<PublicKey>, recovered: HashMap<GrantId, u32>) -> Self {
+        Self { shared, roots, recovered, epoch: None, snapshot: None, pings: BTreeMap::new() }
+    }
+
+    /// Epoch and revision to continue from, where there was a whole snapshot.
+    pub fn resume_from(&self) -> Option<(String, u64)> {
+        let epoch = self.epoch.clone()?;
+        (self.shared.standing.revision() > 0).then(|| (epoch, self.shared.standing.revision()))
+    }
+
+    /// The control plane asked for a fresh start.
+    pub fn forget_position(&mut self) {
+        self.epoch = None;
+        self.shared.standing.set_revision(0);
+    }
+
+    /// A new stream begins, continuing an earlier one or not.
+    pub fn begin(&mut self, continues: bool) {
+        self.snapshot = Some(Snapshot { continues, ..Snapshot::default() });
+        self.pings.clear();
+    }
+
+    /// A ping is about to be sent.
+    pub fn note_ping(&mut self, n: u64) {
+        while self.pings.len() >= PINGS_MAX {
+            self.pings.pop_first();
+        }
+        self.pings.insert(n, self.shared.clock.boot());
+    }
+
+    /// Uses spent per grant, for the subscription.
+    pub fn spent(&self) -> BTreeMap<GrantId, u32> {
+        let live = self.shared.grants.all();
+        let spent = live.iter().map(|live| (live.grant().id.clone(), live.spent())).filter(|(_, spent)| *spent > 0);
+        let recovered = self.recovered.iter().map(|(grant, spent)| (grant.clone(), *spent));
+        recovered.chain(spent).collect()
+    }
+
+    /// Applies one line.
+    pub fn apply(&mut self, line: FromControl) -> Applied {
+        match line {
+            FromControl::Welcome { epoch } => self.welcome(epoch),
+            FromControl::Keys { revision, keys } => self.keys(revision, &keys),
+            FromControl::Put { revision, token } => self.put(revision, &token),
+            FromControl::Tombstone { revision, grant, cause } => self.tombstone(revision, &grant, cause),
+            FromControl::Freeze { revision, frozen } => {
+                self.shared.standing.set_frozen(frozen);
+                self.enforced(revision)
+            }
+            FromControl::Share { revision, grant, allotted } => self.share(revision, &grant, allotted),
+            FromControl::ShareRecall { grant, keep } => self.recall(&grant, keep),
+            FromControl::SnapshotEnd { revision } => self.snapshot_end(revision),
+            FromControl::Heartbeat { n, server_time, as_of, revision } => {
+                self.heartbeat(n, revision, |ping_sent, local_wall| Beat { ping_sent, server_time, as_of, local_wall })
+            }
+            FromControl::Resync { why } => {
+                self.forget_position();
+                Applied::Ended(why)
+            }
+        }
+    }
+
+    /// Within a snapshot its end is what gets acknowledged.
+    fn enforced(&self, revision: u64) -> Applied {
+        if self.snapshot.is_some() {
+            return Applied::Nothing;
+        }
+        self.shared.standing.set_revision(revision);
+        Applied::Enforced(revision)
+    }
+
+    fn welcome(&mut self, epoch: String) -> Applied {
+        if self.epoch.as_ref().is_some_and(|known| *known != epoch) {
+            self.shared.standing.set_synced(false);
+            self.shared.grants.retain(|_| false);
+            self.begin(false);
+        }
+        self.epoch = Some(epoch);
+        Applied::Nothing
+    }
+
+    fn keys(&self, revision: u64, certificates: &[String]) -> Applied {
+        let now = self.shared.clock.wall();
+        let mut keys: Vec<CertifiedKey> = Vec::with_capacity(certificates.len());
+        let mut refused = None;
+        for certificate in certificates {
+            match verify_key_certificate(certificate, &self.roots, now) {
+                Ok(key) => keys.push(key),
+                Err(error) => refused = Some(error.to_string()),
+            }
+        }
+        let ring = KeyRing::new(keys);
+        self.shared.grants.retain(|live| ring.get(live.kid()).is_some());
+        self.shared.set_keys(ring);
+        match refused {
+            Some(why) => {
+                tracing::error!(revision, why, "a grant key was refused");
+                Applied::Say(FromSidecar::Reject { revision, grant: None, why })
+            }
+            None => self.enforced(revision),
+        }
+    }
+
+    fn put(&mut self, revision: u64, token: &str) -> Applied {
+        let keys = self.shared.keys();
+        let refuse = |grant: Option<GrantId>, why: String| {
+            tracing::warn!(revision, why, "a grant was refused");
+            Applied::Say(FromSidecar::Reject { revision, grant, why })
+        };
+        let grant = match verify_grant(token, &keys) {
+            Ok(grant) => grant,
+            Err(error) => return refuse(None, error.to_string()),
+        };
+        if let Err(why) = self.admits(&grant) {
+            return refuse(Some(grant.id), why);
+        }
+        let kid = key_id(token).unwrap_or_default();
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.named.insert(grant.id.clone());
+        }
+        let spent = self.recovered.get(&grant.id).copied().unwrap_or(0);
+        self.shared.grants.put(grant, token_digest(token), &kid, spent);
+        self.enforced(revision)
+    }
+
+    /// What the sidecar's own configuration and clock allow, whatever the signature says.
+    fn admits(&self, grant: &Grant) -> Result<(), String> {
+        if grant.service != self.shared.policy.service {
+            return Err(format!("{}: the grant is for {}", RefusalCode::WrongService.as_str(), grant.service));
+        }
+        if !self.shared.policy.ceiling.admits(grant) {
+            let why = "role, binding or lifetime exceed this service's ceiling";
+            return Err(format!("{}: {why}", RefusalCode::OverCeiling.as_str()));
+        }
+        if self.shared.standing.skew_ms().unsigned_abs() > u64::try_from(SKEW_MAX.as_millis()).unwrap_or(u64::MAX) {
+            return Err("clock_skew: this sidecar's clock and the control plane's differ by more than 60 s".to_owned());
+        }
+        Ok(())
+    }
+
+    fn tombstone(&self, revision: u64, grant: &GrantId, cause: EndCause) -> Applied {
+        if let Some(live) = self.shared.grants.by_id(grant) {
+            match cause {
+                EndCause::Revoked => live.end(GrantStanding::Revoked),
+                EndCause::UsedUp => live.end(GrantStanding::UsedUp),
+                // Its own deadline ends it here, and says so more exactly.
+                EndCause::Expired => {}
+            }
+        }
+        self.enforced(revision)
+    }
+
+    fn share(&mut self, revision: u64, grant: &GrantId, allotted: u32) -> Applied {
+        if let Some(live) = self.shared.grants.by_id(grant) {
+            live.share().allot(allotted);
+        }
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.shares.insert(grant.clone());
+        }
+        self.enforced(revision)
+    }
+
+    fn recall(&self, grant: &GrantId, keep: u32) -> Applied {
+        let allotted = self.shared.grants.by_id(grant).map_or(keep, |live| live.share().hand_back(keep));
+        Applied::Say(FromSidecar::ShareReturned { grant: grant.clone(), allotted })
+    }
+
+    fn snapshot_end(&mut self, revision: u64) -> Applied {
+        if let Some(snapshot) = self.snapshot.take()
+            && !snapshot.continues
+        {
+            self.shared.grants.retain(|live| snapshot.named.contains(&live.grant().id));
+            for live in self.shared.grants.all() {
+                if !snapshot.shares.contains(&live.grant().id) {
+                    live.share().allot(0);
+                }
+            }
+        }
+        self.shared.standing.set_synced(true);
+        self.enforced(revision)
+    }
+
+    fn heartbeat(
+        &mut self,
+        n: u64,
+        revision: u64,
+        beat: impl FnOnce(BootTime, crate::domain::WallTime) -> Beat,
+    ) -> Applied {
+        let Some(ping_sent) = self.pings.get(&n).copied() else {
+            return Applied::Ended(format!("heartbeat {n} answers no ping"));
+        };
+        self.pings = self.pings.split_off(&(n + 1));
+        let beat = beat(ping_sent, self.shared.clock.wall());
+        if self.snapshot.is_some() {
+            // The clock is known before the snapshot is whole; freshness is not.
+            self.shared.standing.note(Beat { as_of: crate::domain::WallTime::EPOCH, ..beat });
+            return Applied::Nothing;
+        }
+        self.shared.standing.note(beat);
+        // Revisions of other services pass us by, so a heartbeat may name one that no line of ours carried.
+        if revision > self.shared.standing.revision() { self.enforced(revision) } else { Applied::Nothing }
+    }
+}
