@@ -4,6 +4,9 @@ pub mod config;
 pub mod decision;
 pub mod domain;
 pub mod http;
+pub mod ledger;
 pub mod secret;
+#[cfg(feature = "control")]
+pub mod store;
 pub mod token;
 pub mod wire;

@@ -83,12 +83,24 @@ pub struct FeedChange {
 /// value is of no use to anyone, and an earlier share would be too much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeBody {
-    Put { grant: GrantId, token: Secret<String> },
-    Tombstone { grant: GrantId, cause: EndCause },
-    Freeze { frozen: bool },
+    Put {
+        grant: GrantId,
+        token: Secret<String>,
+    },
+    Tombstone {
+        grant: GrantId,
+        cause: EndCause,
+    },
+    Freeze {
+        frozen: bool,
+    },
     Keys,
     /// Concerns the sidecars of this lineage alone.
-    Share { lineage: String, grant: GrantId, allotted: u32 },
+    Share {
+        lineage: String,
+        grant: GrantId,
+        allotted: u32,
+    },
 }
 
 /// Who holds shares: one sidecar's audit folder. A grant of another service is never theirs: such a call changes
@@ -180,7 +192,9 @@ pub struct OnceKey {
 /// What a creation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    New { revision: u64 },
+    New {
+        revision: u64,
+    },
     /// The same key and body came before: this is what they made.
     Before(ElevationId),
     /// The same key came before with another body.
