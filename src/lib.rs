@@ -1,6 +1,8 @@
 //! Break-glass access for contract APIs.
 pub mod clock;
 pub mod config;
+#[cfg(feature = "control")]
+pub mod control;
 pub mod decision;
 pub mod domain;
 pub mod http;
