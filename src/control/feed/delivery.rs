@@ -69,9 +69,9 @@ pub(super) async fn opening<S: FeedStore>(room: &Room<S>, subscribe: &Subscribe)
     Ok(Opening::Snapshot { snapshot, reading })
 }
 
-pub(super) struct Delivery<'a, S> {
-    room: &'a Room<S>,
-    stream: &'a Stream,
+pub(super) struct Delivery<S> {
+    room: Arc<Room<S>>,
+    stream: Arc<Stream>,
     out: Outbox,
     /// Every change up to here was queued.
     cursor: u64,
@@ -80,8 +80,8 @@ pub(super) struct Delivery<'a, S> {
     keys_sent: Arc<Vec<String>>,
 }
 
-impl<'a, S: FeedStore> Delivery<'a, S> {
-    pub(super) fn new(room: &'a Room<S>, stream: &'a Stream, out: Outbox, opening: &Opening) -> Self {
+impl<S: FeedStore> Delivery<S> {
+    pub(super) fn new(room: Arc<Room<S>>, stream: Arc<Stream>, out: Outbox, opening: &Opening) -> Self {
         let (cursor, reading) = match opening {
             Opening::Resume { after, reading } => (*after, *reading),
             Opening::Snapshot { snapshot, reading } => (snapshot.revision, *reading),
@@ -102,17 +102,17 @@ impl<'a, S: FeedStore> Delivery<'a, S> {
     pub(super) async fn open(&mut self, opening: Opening) -> Result<(), DeliveryError> {
         self.push(&FromControl::Welcome { epoch: self.room.store.epoch().to_owned() }).await?;
         self.send_keys_if_new(true).await?;
-        let (hub, counts) = (&self.room.hub, self.room.hub.counts());
+        let hub = Arc::clone(&self.room.hub);
         match opening {
             Opening::Resume { after, .. } => {
-                FeedCounts::add(&counts.resumptions, 1);
-                hub.resumed(self.stream, after);
+                FeedCounts::add(&hub.counts().resumptions, 1);
+                hub.resumed(&self.stream, after);
                 self.changes().await?;
                 self.cursor = self.cursor.max(self.synced.revision);
             }
             Opening::Snapshot { snapshot, .. } => {
-                FeedCounts::add(&counts.snapshots, 1);
-                hub.begun_anew(self.stream);
+                FeedCounts::add(&hub.counts().snapshots, 1);
+                hub.begun_anew(&self.stream);
                 self.snapshot(snapshot).await?;
             }
         }
@@ -125,7 +125,7 @@ impl<'a, S: FeedStore> Delivery<'a, S> {
         self.push(&FromControl::Freeze { revision: snapshot.revision, frozen: snapshot.frozen }).await?;
         for grant in snapshot.tokens {
             if let Some(max_uses) = max_uses(grant.token.expose()) {
-                self.room.shares.ensure(self.stream, &grant.grant, max_uses).await?;
+                self.room.shares.ensure(&self.stream, &grant.grant, max_uses).await?;
             }
             self.push(&FromControl::Put { revision: grant.revision, token: grant.token.into_exposed() }).await?;
         }
@@ -187,7 +187,7 @@ impl<'a, S: FeedStore> Delivery<'a, S> {
         match change.body {
             ChangeBody::Put { grant, token } => {
                 if let Some(max_uses) = max_uses(token.expose()) {
-                    allotted = self.room.shares.ensure(self.stream, &grant, max_uses).await?;
+                    allotted = self.room.shares.ensure(&self.stream, &grant, max_uses).await?;
                 }
                 self.push(&FromControl::Put { revision, token: token.into_exposed() }).await?;
             }
@@ -224,7 +224,7 @@ impl<'a, S: FeedStore> Delivery<'a, S> {
         let now = self.room.hub.clock().now();
         let (as_of, revision) = (self.synced.as_of(now), self.synced.revision);
         self.push(&FromControl::Heartbeat { n, server_time: now.wall, as_of, revision }).await?;
-        self.room.hub.heartbeat(self.stream, self.synced);
+        self.room.hub.heartbeat(&self.stream, self.synced);
         FeedCounts::add(&self.room.hub.counts().heartbeats, 1);
         self.out.flush().await
     }

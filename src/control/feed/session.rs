@@ -97,7 +97,8 @@ impl<S: FeedStore, B: Body<Data = Bytes> + Unpin> Session<S, B> {
     /// Runs the stream. Answers why it ended, after the sidecar was told where that helps.
     pub(super) async fn run(self, opening: Opening) -> SessionEnd {
         let Self { room, stream, commands, lines, out, readings, stopping } = self;
-        let delivery = Delivery::new(&room, &stream, out, &opening);
+        let stream = Arc::new(stream);
+        let delivery = Delivery::new(Arc::clone(&room), Arc::clone(&stream), out, &opening);
         let mut running =
             Running { room: &room, stream: &stream, delivery, unrecorded: BTreeMap::new(), commands, readings };
         let end = running.run(opening, lines, stopping).await;
@@ -118,7 +119,7 @@ impl<S: FeedStore, B: Body<Data = Bytes> + Unpin> Session<S, B> {
 struct Running<'a, S> {
     room: &'a Room<S>,
     stream: &'a Stream,
-    delivery: Delivery<'a, S>,
+    delivery: Delivery<S>,
     /// Spent uses that could not be recorded yet.
     unrecorded: BTreeMap<GrantId, u32>,
     commands: mpsc::Receiver<Command>,
