@@ -54,9 +54,7 @@ impl SessionEnd {
     /// What the sidecar is told in a closing `resync`; nothing where it can come back as it is, or hears nothing.
     fn said(&self) -> Option<String> {
         match self {
-            Self::Left | Self::Stopping | Self::Slow => None,
-            Self::Opening(_) => Some("the database cannot be read".to_owned()),
-            Self::Line(LineError::Broken) => None,
+            Self::Left | Self::Stopping | Self::Slow | Self::Opening(_) | Self::Line(LineError::Broken) => None,
             Self::Replaced
             | Self::Silent(_)
             | Self::Line(_)
