@@ -208,3 +208,17 @@ async fn what_was_heard_outlives_the_process() {
     assert_eq!(hub.enforcement(&service(), revision, WallTime::EPOCH).enforced, 1);
     assert!(!hub.sidecars(|_| None)[0].connected);
 }
+
+#[tokio::test]
+async fn a_freeze_reaches_its_service_and_everyone_and_no_other() {
+    let bench = bench(FeedLimits::default()).await;
+    let (mut sidecar, _) = bench.sidecar(subscribe("one")).await;
+    let by = "alice@example.test".parse().unwrap();
+    let elsewhere = bench.store.set_frozen(Some(&"limits".parse().unwrap()), true, &by).await.unwrap();
+    let everywhere = bench.store.set_frozen(None, true, &by).await.unwrap();
+    let heard = sidecar.hear_until(|line| line.revision() == Some(everywhere)).await;
+    assert_eq!(heard, [FromControl::Freeze { revision: everywhere, frozen: true }], "{elsewhere} is not ours");
+    let (_, beginning) = bench.sidecar(subscribe("two")).await;
+    assert!(beginning.iter().any(|line| matches!(line, FromControl::Freeze { frozen: true, .. })));
+    bench.stop().await;
+}
