@@ -2,8 +2,12 @@
 //!
 //! A checked value can be used without asking again. Nothing here opens a socket or starts a task.
 
+#[cfg(feature = "control")]
+pub mod control;
 mod identity;
 mod mistakes;
+#[cfg(feature = "control")]
+pub mod policy;
 pub mod reader;
 pub mod route_path;
 pub mod service;

@@ -105,7 +105,8 @@ impl SidecarConfig {
         let mut mistakes = Vec::new();
         let parsed = reader::parse(file, &text, |root| {
             let loaded = service.insert(root.required_path("service").map(|path| ServiceConfig::load(&path)));
-            let audience = loaded.as_ref().and_then(|loaded| loaded.as_ref().ok()).map(|service| service.audience.clone());
+            let audience =
+                loaded.as_ref().and_then(|loaded| loaded.as_ref().ok()).map(|service| service.audience.clone());
             read_sidecar(root, audience.as_ref())
         });
         let service = match service.flatten() {
@@ -135,7 +136,9 @@ impl SidecarConfig {
             hint: Some("use a Unix socket, or loopback in the same network namespace".to_owned()),
             ..Mistake::of_file(
                 file,
-                format!("upstream.url: {authority} may be reached around the sidecar, and then anyone can set its headers"),
+                format!(
+                    "upstream.url: {authority} may be reached around the sidecar, and then anyone can set its headers"
+                ),
             )
         }]
     }
@@ -186,9 +189,10 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
     let stand_in = "unknown".parse().ok();
     let issuers = read_issuers(root, audience.or(stand_in.as_ref()));
     let audit = root.required_section("audit").and_then(|section| read_audit(&section));
-    let admin = root
-        .section("admin")
-        .map_or_else(|| Some(default_admin()), |section| Some(section.optional("address").unwrap_or_else(default_admin)));
+    let admin = root.section("admin").map_or_else(
+        || Some(default_admin()),
+        |section| Some(section.optional("address").unwrap_or_else(default_admin)),
+    );
     let freeze_file = root.path("freeze_file");
     let request_url = root.optional("request_url");
     Some(WithoutService {
@@ -255,7 +259,14 @@ fn read_upstream(section: &Section<'_>) -> Option<UpstreamConfig> {
         }
         address => address,
     };
-    Some(UpstreamConfig { address, connect_timeout, response_timeout, idle_connections_max, idle_timeout, outcome_wait })
+    Some(UpstreamConfig {
+        address,
+        connect_timeout,
+        response_timeout,
+        idle_connections_max,
+        idle_timeout,
+        outcome_wait,
+    })
 }
 
 /// What is neither `http://host:port` nor `unix:/path`.
@@ -286,13 +297,7 @@ fn read_feed(section: &Section<'_>) -> Option<FeedConfig> {
     let ca = section.required_path("ca");
     let certificate = section.required_path("certificate");
     let key = section.required_path("key");
-    Some(FeedConfig {
-        address: address?,
-        server_name: server_name?,
-        ca: ca?,
-        certificate: certificate?,
-        key: key?,
-    })
+    Some(FeedConfig { address: address?, server_name: server_name?, ca: ca?, certificate: certificate?, key: key? })
 }
 
 /// Roots stand in the file itself or in a file of one key a line, as the control plane writes it.
@@ -304,7 +309,9 @@ fn read_roots(section: &Section<'_>) -> Vec<PublicKey> {
                 for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                     match line.parse() {
                         Ok(root) => roots.push(root),
-                        Err(error) => section.mistake("grant_roots_file", format_args!("{}: {error}", path.display()), None),
+                        Err(error) => {
+                            section.mistake("grant_roots_file", format_args!("{}: {error}", path.display()), None)
+                        }
                     }
                 }
             }
@@ -312,7 +319,11 @@ fn read_roots(section: &Section<'_>) -> Vec<PublicKey> {
         }
     }
     if roots.is_empty() {
-        section.mistake("grant_roots", "no root key is pinned, so no grant could be trusted", Some("see `GET /v1/keys`"));
+        section.mistake(
+            "grant_roots",
+            "no root key is pinned, so no grant could be trusted",
+            Some("see `GET /v1/keys`"),
+        );
     }
     roots
 }
@@ -324,8 +335,10 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
         write_deadline: millis(section, "write_deadline_ms_max", 10..=60_000, 1_000),
         segment_bytes_max: section.integer("segment_bytes_max", 1_048_576..=(1 << 32), 64 << 20),
         override_reserve_bytes: section.integer("override_reserve_bytes", 65_536..=(1 << 36), 16 << 20),
-        stranger_records_per_s_max: u32::try_from(section.integer("stranger_records_per_s_max", 0..=10_000, 20)).unwrap_or(20),
-        stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536)).unwrap_or(65_536),
+        stranger_records_per_s_max: u32::try_from(section.integer("stranger_records_per_s_max", 0..=10_000, 20))
+            .unwrap_or(20),
+        stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536))
+            .unwrap_or(65_536),
     };
     directory.map(|_| audit)
 }

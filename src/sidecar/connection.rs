@@ -30,7 +30,13 @@ where
 }
 
 /// Serves one connection until it ends, or until the drain is over.
-pub async fn serve(worker: Rc<Worker>, stream: TlsStream<TcpStream>, address: SocketAddr, limits: &ListenConfig, drain: Drain) {
+pub async fn serve(
+    worker: Rc<Worker>,
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    limits: &ListenConfig,
+    drain: Drain,
+) {
     let result = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         serve_http2(worker, stream, address, limits, drain).await
     } else {

@@ -16,8 +16,8 @@ use super::signature_limit::SignatureLimit;
 use super::target::{self, Ambiguity};
 use crate::audit::Holder;
 use crate::decision::{
-    Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, Route, Target, Traits, Unproven,
-    Uses, decide,
+    Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, Route, Target, Traits,
+    Unproven, Uses, decide,
 };
 use crate::domain::{Grant, GrantId};
 use crate::token::verify_grant;

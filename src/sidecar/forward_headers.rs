@@ -34,7 +34,8 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
     let trailers_wanted =
         headers.get(TE).is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"trailers"));
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE] {
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
+    {
         headers.remove(name);
     }
     if trailers_wanted {
@@ -63,7 +64,8 @@ pub fn add_proxy_headers(headers: &mut HeaderMap, client: SocketAddr, version: V
 
 /// A host that may stand in a quoted string as it is.
 fn is_plain_host(host: &str) -> bool {
-    host.len() <= 255 && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
+    host.len() <= 255
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'))
 }
 
 /// Tells the upstream under which grant it is asked. Everything is visible ASCII by its type.

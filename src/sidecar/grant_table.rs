@@ -171,6 +171,15 @@ impl GrantTable {
         }
     }
 
+    /// Grants in the table, ended ones included.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
     pub fn all(&self) -> Vec<Arc<LiveGrant>> {
         self.by_id.iter().map(|entry| Arc::clone(&entry)).collect()
     }

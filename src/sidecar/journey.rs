@@ -18,7 +18,7 @@ use super::forward::{self, Client, ForwardError, Recorded};
 use super::framing::{HeadNote, HeadNotes};
 use super::intake::{self, Taken};
 use super::refusal::{self, About};
-use super::shared::{Shared, ShareNews};
+use super::shared::{ShareNews, Shared};
 use super::signature_limit::SignatureLimit;
 use super::upstream::{Pool, UpstreamError};
 use super::{framing_head::HeadFault, record, request_id};
@@ -290,7 +290,8 @@ fn finish(
     if peer.notes.as_ref().is_some_and(HeadNotes::body_is_broken) {
         worker.counters.count_refusal(RefusalCode::FramingConflict);
         let id = request_id::fresh();
-        let mut response = refusal::respond(RefusalCode::FramingConflict, &About { request_id: &id, ..About::default() });
+        let mut response =
+            refusal::respond(RefusalCode::FramingConflict, &About { request_id: &id, ..About::default() });
         close_after(&mut response);
         return response;
     }
@@ -300,12 +301,18 @@ fn finish(
 fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseBody> {
     let id = request_id::fresh();
     let (outcome, status, code, title) = match error {
-        ForwardError::Upstream(UpstreamError::Connect(_)) => {
-            (RequestOutcome::UpstreamFailed, StatusCode::BAD_GATEWAY, "upstream_unreachable", "The contract API can't be reached")
-        }
-        ForwardError::Upstream(UpstreamError::ConnectTimeout(_)) | ForwardError::Timeout(_) => {
-            (RequestOutcome::UpstreamTimeout, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", "The contract API did not answer in time")
-        }
+        ForwardError::Upstream(UpstreamError::Connect(_)) => (
+            RequestOutcome::UpstreamFailed,
+            StatusCode::BAD_GATEWAY,
+            "upstream_unreachable",
+            "The contract API can't be reached",
+        ),
+        ForwardError::Upstream(UpstreamError::ConnectTimeout(_)) | ForwardError::Timeout(_) => (
+            RequestOutcome::UpstreamTimeout,
+            StatusCode::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "The contract API did not answer in time",
+        ),
         ForwardError::Upstream(UpstreamError::Broken(_)) | ForwardError::Cut { .. } => {
             (RequestOutcome::UpstreamFailed, StatusCode::BAD_GATEWAY, "upstream_failed", "The contract API broke off")
         }

@@ -14,6 +14,7 @@
 //! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
 //! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
 
+pub mod admin;
 pub mod audit_log;
 pub mod authenticate;
 pub mod body;
@@ -32,7 +33,9 @@ pub mod grant_feed;
 pub mod grant_table;
 pub mod intake;
 pub mod journey;
+pub mod lineage;
 pub mod listener;
+pub mod metrics;
 pub mod record;
 pub mod refusal;
 pub mod request_id;

@@ -94,8 +94,7 @@ mod tests {
         let share = Share::new(0);
         share.allot(1000);
         let spent = std::thread::scope(|scope| {
-            let spenders: Vec<_> =
-                (0..4).map(|_| scope.spawn(|| (0..400).filter(|_| share.spend()).count())).collect();
+            let spenders: Vec<_> = (0..4).map(|_| scope.spawn(|| (0..400).filter(|_| share.spend()).count())).collect();
             let remaining = share.hand_back(500);
             let spent: usize = spenders.into_iter().map(|spender| spender.join().unwrap()).sum();
             assert!(spent <= usize::try_from(remaining).unwrap());

@@ -15,7 +15,9 @@ pub struct Standing {
     synced: AtomicBool,
     unsettled: AtomicBool,
     frozen: AtomicBool,
-    frozen_here: AtomicBool,
+    /// By an operator: over the admin port, or by a file. Either suffices.
+    frozen_by_hand: AtomicBool,
+    frozen_by_file: AtomicBool,
     connected: AtomicBool,
     /// Boot time, in milliseconds, at which the table equalled the control plane's.
     as_of_boot_ms: AtomicU64,
@@ -32,7 +34,8 @@ impl Default for Standing {
             synced: AtomicBool::new(false),
             unsettled: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
-            frozen_here: AtomicBool::new(false),
+            frozen_by_hand: AtomicBool::new(false),
+            frozen_by_file: AtomicBool::new(false),
             connected: AtomicBool::new(false),
             as_of_boot_ms: AtomicU64::new(0),
             offset_ms: AtomicI64::new(i64::MIN),
@@ -91,7 +94,7 @@ impl Standing {
     }
 
     pub fn freeze(&self) -> Freeze {
-        if self.frozen_here.load(Ordering::Acquire) {
+        if self.frozen_by_hand.load(Ordering::Acquire) || self.frozen_by_file.load(Ordering::Acquire) {
             Freeze::Local
         } else if self.frozen.load(Ordering::Acquire) {
             Freeze::ByControlPlane
@@ -108,8 +111,12 @@ impl Standing {
         self.frozen.store(frozen, Ordering::Release);
     }
 
-    pub fn set_frozen_here(&self, frozen: bool) {
-        self.frozen_here.store(frozen, Ordering::Release);
+    pub fn set_frozen_by_hand(&self, frozen: bool) {
+        self.frozen_by_hand.store(frozen, Ordering::Release);
+    }
+
+    pub fn set_frozen_by_file(&self, frozen: bool) {
+        self.frozen_by_file.store(frozen, Ordering::Release);
     }
 
     pub fn set_connected(&self, connected: bool) {

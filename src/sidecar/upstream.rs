@@ -89,7 +89,10 @@ impl Pool {
     ///
     /// # Errors
     /// [`UpstreamError`]. Only after `Broken` may the upstream have seen anything of the request.
-    pub async fn send(self: &Rc<Self>, request: Request<RequestBody>) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+    pub async fn send(
+        self: &Rc<Self>,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
         let mut request = request;
         loop {
             let (mut sender, kept) = match self.take() {

@@ -91,7 +91,8 @@ pub struct AuditPosition {
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FromControl {
     /// First line. A sidecar that held another epoch drops everything it holds.
-    Welcome { epoch: String },
+    /// `resumed`: what follows are the changes after `last_revision`, not a snapshot.
+    Welcome { epoch: String, resumed: bool },
     /// Grant keys, each certified by a pinned root (`bg-key+jwt`). Replaces the former set; the grants of a key that
     /// is gone end.
     Keys { revision: u64, keys: Vec<String> },

@@ -50,8 +50,8 @@ pub struct Applier {
 struct Snapshot {
     named: HashSet<GrantId>,
     shares: HashSet<GrantId>,
-    /// The stream only continues an earlier one: what it does not name stays.
-    continues: bool,
+    /// Only what was missed follows: what it does not name stays.
+    resumed: bool,
 }
 
 impl Applier {
@@ -71,9 +71,9 @@ impl Applier {
         self.shared.standing.set_revision(0);
     }
 
-    /// A new stream begins, continuing an earlier one or not.
-    pub fn begin(&mut self, continues: bool) {
-        self.snapshot = Some(Snapshot { continues, ..Snapshot::default() });
+    /// A new stream begins.
+    pub fn begin(&mut self) {
+        self.snapshot = Some(Snapshot::default());
         self.pings.clear();
     }
 
@@ -96,7 +96,7 @@ impl Applier {
     /// Applies one line.
     pub fn apply(&mut self, line: FromControl) -> Applied {
         match line {
-            FromControl::Welcome { epoch } => self.welcome(epoch),
+            FromControl::Welcome { epoch, resumed } => self.welcome(epoch, resumed),
             FromControl::Keys { revision, keys } => self.keys(revision, &keys),
             FromControl::Put { revision, token } => self.put(revision, &token),
             FromControl::Tombstone { revision, grant, cause } => self.tombstone(revision, &grant, cause),
@@ -126,13 +126,18 @@ impl Applier {
         Applied::Enforced(revision)
     }
 
-    fn welcome(&mut self, epoch: String) -> Applied {
-        if self.epoch.as_ref().is_some_and(|known| *known != epoch) {
+    fn welcome(&mut self, epoch: String, resumed: bool) -> Applied {
+        let same_epoch = self.epoch.as_ref().is_some_and(|known| *known == epoch);
+        if resumed && !same_epoch {
+            self.forget_position();
+            return Applied::Ended("the control plane resumed what was never begun".to_owned());
+        }
+        if self.epoch.is_some() && !same_epoch {
             self.shared.standing.set_synced(false);
             self.shared.grants.retain(|_| false);
-            self.begin(false);
         }
         self.epoch = Some(epoch);
+        self.snapshot = Some(Snapshot { resumed, ..Snapshot::default() });
         Applied::Nothing
     }
 
@@ -224,7 +229,7 @@ impl Applier {
 
     fn snapshot_end(&mut self, revision: u64) -> Applied {
         if let Some(snapshot) = self.snapshot.take()
-            && !snapshot.continues
+            && !snapshot.resumed
         {
             self.shared.grants.retain(|live| snapshot.named.contains(&live.grant().id));
             for live in self.shared.grants.all() {

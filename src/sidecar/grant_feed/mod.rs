@@ -8,4 +8,4 @@ mod connect;
 mod lines;
 
 pub use apply::{Applied, Applier};
-pub use connect::run;
+pub use connect::{FeedClient, run};

@@ -1,0 +1,93 @@
+//! How far a change has arrived (P5): who enforces it, who refused it, and by when the silent stop by themselves.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::{Hub, Sidecar};
+use crate::domain::{InstanceName, ServiceName, WallTime};
+use crate::wire::api::{Enforcement, Rejection, SilentSidecar};
+
+impl Hub {
+    /// Where `revision`, committed at `committed`, stands at this moment.
+    pub fn enforcement(&self, service: &ServiceName, revision: u64, committed: WallTime) -> Enforcement {
+        let now = self.clock().now();
+        let registry = self.registry();
+        let mut tally = Tally::new(revision, committed);
+        for ((_, instance), sidecar) in registry.sidecars.iter().filter(|((s, _), _)| s == service) {
+            if sidecar.counts(now, self.limits().staleness_max) {
+                tally.add(instance, sidecar, self.limits().staleness_max);
+            }
+        }
+        tally.result()
+    }
+
+    /// As [`Hub::enforcement`], as soon as every sidecar has answered; after `wait_max` whatever stands then.
+    pub async fn wait_enforced(
+        &self,
+        service: &ServiceName,
+        revision: u64,
+        committed: WallTime,
+        wait_max: Duration,
+    ) -> Enforcement {
+        let mut changes = self.changes.subscribe();
+        let answered = async {
+            loop {
+                changes.borrow_and_update();
+                let stands = self.enforcement(service, revision, committed);
+                if stands.silent.is_empty() || changes.changed().await.is_err() {
+                    return stands;
+                }
+            }
+        };
+        match timeout(wait_max, answered).await {
+            Ok(stands) => stands,
+            Err(_) => self.enforcement(service, revision, committed),
+        }
+    }
+}
+
+struct Tally {
+    result: Enforcement,
+    committed: WallTime,
+    /// The latest acknowledgement; `None` once one of them cannot be timed.
+    last: Option<WallTime>,
+}
+
+impl Tally {
+    fn new(revision: u64, committed: WallTime) -> Self {
+        let (silent, rejected) = (Vec::new(), Vec::new());
+        let result = Enforcement { revision, sidecars: 0, enforced: 0, elapsed_ms: None, silent, rejected };
+        Self { result, committed, last: Some(committed) }
+    }
+
+    fn add(&mut self, instance: &InstanceName, sidecar: &Sidecar, staleness_max: Duration) {
+        self.result.sidecars += 1;
+        if let Some(why) = sidecar.rejection_of(self.result.revision) {
+            self.result.rejected.push(Rejection { instance: instance.clone(), why: why.to_owned() });
+        } else if sidecar.acked >= self.result.revision {
+            self.result.enforced += 1;
+            self.time(sidecar);
+        } else {
+            let stops_by = sidecar.fresh.wall.plus(staleness_max);
+            self.result.silent.push(SilentSidecar { instance: instance.clone(), stops_by });
+        }
+    }
+
+    /// A sidecar first heard of after the commit began with it: it has nothing to add to the time.
+    fn time(&mut self, sidecar: &Sidecar) {
+        if sidecar.known_since > self.committed {
+            return;
+        }
+        let at = sidecar.acknowledged_at(self.result.revision);
+        self.last = self.last.zip(at).map(|(last, at)| last.max(at));
+    }
+
+    fn result(self) -> Enforcement {
+        let mut result = self.result;
+        let complete = result.silent.is_empty() && result.enforced > 0;
+        let elapsed = self.last.filter(|_| complete).map(|last| last.since(self.committed));
+        result.elapsed_ms = elapsed.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
+        result
+    }
+}

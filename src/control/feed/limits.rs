@@ -1,0 +1,66 @@
+//! Every bound of the feed in one place, each with its unit.
+
+use std::time::Duration;
+
+/// What the feed's listener and its streams may use. [`FeedLimits::default`] suits a thousand sidecars.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedLimits {
+    /// TCP connections at once; more wait in the listen queue.
+    pub connections_max: usize,
+    /// Streams at once; more get 503 with `Retry-After`.
+    pub sessions_max: usize,
+    /// Sidecars remembered, connected or not. Past it, those long gone are forgotten first; then a new one gets 503.
+    pub sidecars_max: usize,
+    /// TLS handshake, from accept to end.
+    pub handshake_wait_max: Duration,
+    /// From the request's header to the end of its first line.
+    pub first_line_wait_max: Duration,
+    /// Without any line from a sidecar (they ping every second) its stream is ended.
+    pub silence_max: Duration,
+    /// A sidecar that takes no line for this long while one waits is cut off.
+    pub write_wait_max: Duration,
+    /// Chunks queued towards one sidecar; each is at most one line longer than `chunk_bytes`.
+    pub chunks_queued_max: usize,
+    /// Lines are sent in chunks of about this size.
+    pub chunk_bytes: usize,
+    /// One read of the database; longer counts as unreadable.
+    pub read_wait_max: Duration,
+    /// How often the newest revision is read when nothing wakes us. Heartbeats are at most this old.
+    pub poll_every: Duration,
+    /// How often what was heard of the sidecars is written down.
+    pub persist_every: Duration,
+    /// A connection without a stream is closed after this.
+    pub idle_max: Duration,
+    /// How long an orderly end may take at shutdown.
+    pub drain_max: Duration,
+    /// Size of a request's header section.
+    pub header_bytes_max: u32,
+    /// The organisation's greatest `staleness_max`: a sidecar without a heartbeat stops within it.
+    pub staleness_max: Duration,
+    /// `Retry-After` of a 503, in seconds.
+    pub retry_after_s: u32,
+}
+
+impl Default for FeedLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 1_200,
+            sessions_max: 1_000,
+            sidecars_max: 10_000,
+            handshake_wait_max: Duration::from_secs(5),
+            first_line_wait_max: Duration::from_secs(5),
+            silence_max: Duration::from_secs(10),
+            write_wait_max: Duration::from_secs(5),
+            chunks_queued_max: 32,
+            chunk_bytes: 32 * 1024,
+            read_wait_max: Duration::from_secs(1),
+            poll_every: Duration::from_millis(250),
+            persist_every: Duration::from_secs(10),
+            idle_max: Duration::from_secs(30),
+            drain_max: Duration::from_secs(5),
+            header_bytes_max: 16 * 1024,
+            staleness_max: Duration::from_secs(30),
+            retry_after_s: 2,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The server side of the feed: what is decided here reaches every sidecar in milliseconds, and each says so.
+//!
+//! The way of one stream, a step a file:
+//!
+//! 1. `listener`: a port of its own, mutual TLS, HTTP/2 only, limits on all of it.
+//! 2. `peer`: the client certificate names the one service that this stream may be about.
+//! 3. `endpoint`: the request and its first line are checked before anything is answered, so that a refusal is a
+//!    problem document with a status, never a broken stream.
+//! 4. `session`: the stream itself. `delivery` writes: snapshot or what was missed, then each change once and in
+//!    order, then heartbeats no fresher than what was sent. `lines` bounds both directions.
+//! 5. `hub`: who is connected and what each has acknowledged. `shares`: where the uses of a grant with `max_uses` lie.
+//!
+//! It must never: claim to be fresher than its last read of the database; buffer without bound for a slow sidecar;
+//! tell a sidecar of another service's grants; let the shares of a grant sum above its `max_uses`.
+//!
+//! Source: `wire::feed` for the protocol, RFC 9113 (HTTP/2), RFC 8705 for the mutual TLS, the SPIFFE ID specification for
+//! the name in the certificate.
+
+mod delivery;
+mod endpoint;
+mod freshness;
+mod hub;
+mod limits;
+mod lines;
+mod listener;
+mod peer;
+mod session;
+mod shares;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use hub::{FeedCounts, Hub};
+pub use limits::FeedLimits;
+pub use listener::{FeedError, KeysProvider, TlsError, serve, tls_config};
+pub use peer::{PeerError, service_of};
+pub use source::FeedStore;

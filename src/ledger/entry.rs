@@ -1,0 +1,246 @@
+//! One entry of the ledger: canonical JSON (RFC 8785) with a dense index, and the personal values beside it.
+//!
+//! The bytes of an entry are what the Merkle tree hashes, for ever: they never hold a personal value, only a salted
+//! commitment to it. Value and salt lie beside the entry and can be erased together; the entry stays as it is.
+//! `docs/ledger-entries.md` is the format's description for readers; it and this file change together.
+//!
+//! Must never: put a token or a personal value into the canonical bytes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::domain::WallTime;
+
+/// Version of the format described in `docs/ledger-entries.md`.
+pub const FORMAT_VERSION: u32 = 1;
+/// Length of a salt.
+pub const SALT_BYTES: usize = 32;
+
+/// What an entry tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    ControlStarted,
+    KeyCreated,
+    PolicyApplied,
+    ServiceApplied,
+    ElevationRequested,
+    ElevationRefused,
+    GrantIssued,
+    GrantRevoked,
+    GrantExpired,
+    GrantUsedUp,
+    FreezeChanged,
+}
+
+impl EntryKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ControlStarted => "control_started",
+            Self::KeyCreated => "key_created",
+            Self::PolicyApplied => "policy_applied",
+            Self::ServiceApplied => "service_applied",
+            Self::ElevationRequested => "elevation_requested",
+            Self::ElevationRefused => "elevation_refused",
+            Self::GrantIssued => "grant_issued",
+            Self::GrantRevoked => "grant_revoked",
+            Self::GrantExpired => "grant_expired",
+            Self::GrantUsedUp => "grant_used_up",
+            Self::FreezeChanged => "freeze_changed",
+        }
+    }
+}
+
+/// A value that may name a human, or that a human typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PersonalField {
+    /// The human an entry is about.
+    Person,
+    /// The human who did it, where that is another.
+    By,
+    Ticket,
+    Note,
+}
+
+impl PersonalField {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Person => "person",
+            Self::By => "by",
+            Self::Ticket => "ticket",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// Why an entry could not be sealed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    #[error("the entry cannot be written as canonical JSON: {0}")]
+    Canonical(String),
+    #[error("the system's randomness failed")]
+    Randomness,
+}
+
+/// An entry before it has its place.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    kind: EntryKind,
+    facts: Map<String, Value>,
+    personal: BTreeMap<PersonalField, String>,
+}
+
+/// A sealed entry: what is stored, and later hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub index: u64,
+    pub at: WallTime,
+    pub kind: EntryKind,
+    /// RFC 8785.
+    pub canonical: String,
+    pub personal: Vec<PersonalValue>,
+}
+
+/// A value with the salt of its commitment.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PersonalValue {
+    pub field: PersonalField,
+    pub value: String,
+    pub salt: [u8; SALT_BYTES],
+}
+
+impl fmt::Debug for PersonalValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PersonalValue").field("field", &self.field).finish_non_exhaustive()
+    }
+}
+
+impl PersonalValue {
+    /// What stands in the entry for the value: SHA-256 of salt and value, hex.
+    pub fn commitment(&self) -> String {
+        let mut context = digest::Context::new(&digest::SHA256);
+        context.update(&self.salt);
+        context.update(self.value.as_bytes());
+        hex(context.finish().as_ref())
+    }
+}
+
+/// The members every entry has; `facts` are those of its kind.
+#[derive(Serialize)]
+struct Canonical<'a> {
+    format: u32,
+    index: u64,
+    kind: EntryKind,
+    at: WallTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u64>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    facts: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    personal: BTreeMap<PersonalField, String>,
+}
+
+impl Draft {
+    pub(super) fn new(kind: EntryKind) -> Self {
+        Self { kind, facts: Map::new(), personal: BTreeMap::new() }
+    }
+
+    pub(super) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.facts.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(super) fn personal(mut self, field: PersonalField, value: impl Into<String>) -> Self {
+        self.personal.insert(field, value.into());
+        self
+    }
+
+    pub fn kind(&self) -> EntryKind {
+        self.kind
+    }
+
+    /// Gives the draft its place. `salt` is asked once per personal value and must be fresh randomness each time.
+    ///
+    /// # Errors
+    /// When `salt` fails, or a number lies outside what canonical JSON can say.
+    pub fn seal(
+        self,
+        index: u64,
+        at: WallTime,
+        revision: Option<u64>,
+        mut salt: impl FnMut() -> Result<[u8; SALT_BYTES], EntryError>,
+    ) -> Result<Entry, EntryError> {
+        let personal = self
+            .personal
+            .into_iter()
+            .map(|(field, value)| Ok(PersonalValue { field, value, salt: salt()? }))
+            .collect::<Result<Vec<_>, EntryError>>()?;
+        let commitments = personal.iter().map(|value| (value.field, value.commitment())).collect();
+        let document = Canonical {
+            format: FORMAT_VERSION,
+            index,
+            kind: self.kind,
+            at,
+            revision,
+            facts: &self.facts,
+            personal: commitments,
+        };
+        let canonical =
+            serde_json_canonicalizer::to_string(&document).map_err(|error| EntryError::Canonical(error.to_string()))?;
+        Ok(Entry { index, at, kind: self.kind, canonical, personal })
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(salt: u8) -> Entry {
+        Draft::new(EntryKind::GrantRevoked)
+            .fact("grant", "g-0123456789ab")
+            .fact("actions", vec!["b", "a"])
+            .personal(PersonalField::Person, "alice@example.test")
+            .seal(7, WallTime::from_unix_ms(1_795_313_580_123), Some(3), || Ok([salt; SALT_BYTES]))
+            .unwrap()
+    }
+
+    #[test]
+    fn an_entry_is_canonical_and_holds_no_personal_value() {
+        let entry = sealed(0);
+        // printf '\0%.0s' {1..32} | cat - <(printf alice@example.test) | sha256sum
+        let commitment = entry.personal[0].commitment();
+        assert_eq!(
+            entry.canonical,
+            format!(
+                r#"{{"at":1795313580123,"facts":{{"actions":["b","a"],"grant":"g-0123456789ab"}},"format":1,"index":7,"kind":"grant_revoked","personal":{{"person":"{commitment}"}},"revision":3}}"#
+            )
+        );
+        assert!(!entry.canonical.contains("alice"));
+        assert!(!format!("{entry:?}").contains("alice"));
+    }
+
+    #[test]
+    fn a_commitment_is_sha_256_of_salt_and_value() {
+        let value = PersonalValue { field: PersonalField::Ticket, value: "INC-2041".into(), salt: [7; SALT_BYTES] };
+        let mut bytes = vec![7_u8; 32];
+        bytes.extend_from_slice(b"INC-2041");
+        assert_eq!(value.commitment(), hex(digest::digest(&digest::SHA256, &bytes).as_ref()));
+        assert_ne!(sealed(1).canonical, sealed(2).canonical, "another salt is another commitment");
+    }
+
+    #[test]
+    fn a_failing_salt_seals_nothing() {
+        let draft = Draft::new(EntryKind::GrantIssued).personal(PersonalField::Person, "alice");
+        let error = draft.seal(0, WallTime::EPOCH, None, || Err(EntryError::Randomness)).unwrap_err();
+        assert_eq!(error, EntryError::Randomness);
+    }
+}

@@ -1,0 +1,6 @@
+//! The ledger: what happened, as entries that can be proven. Pure: no I/O, no clock, no randomness of its own.
+
+pub mod entry;
+mod kinds;
+
+pub use kinds::Refused;

@@ -1,0 +1,204 @@
+//! The admin port, loopback by default: `/metrics`, `/livez`, `/readyz`, `/grants`, and the local freeze
+//! (`PUT /freeze`, `DELETE /freeze`). In the clear, one worker, never on a request's path.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+use super::audit_log::Readiness;
+use super::grant_table::LiveGrant;
+use super::metrics::{self, SidecarMetrics};
+use super::shared::Shared;
+use crate::decision::{Feed, Freeze, GrantStanding};
+use crate::domain::{Action, GrantId, Person, Resource, Role, WallTime};
+use crate::drain::Drain;
+
+const CONNECTIONS_MAX: usize = 64;
+const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Serves the admin port until the drain begins.
+pub async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, metrics: Arc<SidecarMetrics>, drain: Drain) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the admin port could not be used");
+            return;
+        }
+    };
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = drain.begun() => return,
+        };
+        let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).try_acquire_owned()) else { continue };
+        let (shared, metrics) = (Arc::clone(&shared), Arc::clone(&metrics));
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let response = answer(&shared, &metrics, &request);
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an admin connection ended");
+            }
+            drop(place);
+        });
+    }
+}
+
+fn answer(shared: &Shared, metrics: &SidecarMetrics, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    match (request.uri().path(), request.method()) {
+        ("/metrics", &Method::GET) => match metrics.text() {
+            Ok(text) => respond(StatusCode::OK, metrics::CONTENT_TYPE, text.into()),
+            Err(error) => {
+                tracing::error!(%error, "metrics could not be written");
+                respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Bytes::new())
+            }
+        },
+        ("/livez", &Method::GET) => respond(StatusCode::OK, "text/plain", Bytes::from_static(b"alive\n")),
+        ("/readyz", &Method::GET) => json(&Readyz::of(shared)),
+        ("/grants", &Method::GET) => json(&grants(shared)),
+        ("/freeze", &Method::PUT) => freeze(shared, true),
+        ("/freeze", &Method::DELETE) => freeze(shared, false),
+        ("/metrics" | "/livez" | "/readyz" | "/grants", _) => not_allowed("GET"),
+        ("/freeze", _) => not_allowed("PUT, DELETE"),
+        _ => respond(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            Bytes::from_static(b"/metrics /livez /readyz /grants /freeze\n"),
+        ),
+    }
+}
+
+fn freeze(shared: &Shared, frozen: bool) -> Response<Full<Bytes>> {
+    shared.standing.set_frozen_by_hand(frozen);
+    tracing::warn!(frozen, "overrides at this sidecar by the admin port");
+    json(&Readyz::of(shared))
+}
+
+fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
+    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, "text/plain", Bytes::new());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+fn json<T: Serialize>(value: &T) -> Response<Full<Bytes>> {
+    match serde_json::to_vec_pretty(value) {
+        Ok(mut text) => {
+            text.push(b'\n');
+            respond(StatusCode::OK, "application/json", text.into())
+        }
+        Err(_) => respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Bytes::new()),
+    }
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `/readyz` is 200 whenever ordinary traffic can flow: an orchestrator must not take the API away because overrides
+/// lack something. What they lack stands here.
+#[derive(Debug, Serialize)]
+struct Readyz {
+    ready: bool,
+    overrides: bool,
+    lacking: Vec<&'static str>,
+    feed_connected: bool,
+    feed_revision: u64,
+    feed_age_ms: Option<u128>,
+}
+
+impl Readyz {
+    fn of(shared: &Shared) -> Self {
+        let feed = shared.standing.feed();
+        let age = match feed {
+            Feed::AsOf(as_of) => Some(shared.clock.boot().since(as_of)),
+            Feed::NeverSynced | Feed::ClockUnsettled => None,
+        };
+        let stale = age.is_some_and(|age| age > shared.policy.ceiling.staleness_max);
+        let no_keys = shared.verifier.health().iter().all(|issuer| issuer.keys.is_none());
+        let audit = match shared.audit.readiness() {
+            Readiness::Ready => None,
+            Readiness::Unavailable(cause) => Some(cause.as_str()),
+        };
+        let lacking = [
+            (feed == Feed::NeverSynced).then_some("feed_not_synced"),
+            (feed == Feed::ClockUnsettled).then_some("clock_unsettled"),
+            stale.then_some("feed_stale"),
+            no_keys.then_some("identity_keys"),
+            (shared.standing.freeze() != Freeze::None).then_some("frozen"),
+            audit.map(|cause| match cause {
+                "full" => "audit_full",
+                "slow" => "audit_slow",
+                _ => "audit_failed",
+            }),
+        ];
+        let lacking: Vec<_> = lacking.into_iter().flatten().collect();
+        Self {
+            ready: true,
+            overrides: lacking.is_empty(),
+            lacking,
+            feed_connected: shared.standing.is_connected(),
+            feed_revision: shared.standing.revision(),
+            feed_age_ms: age.map(|age| age.as_millis()),
+        }
+    }
+}
+
+/// A grant without its token.
+#[derive(Debug, Serialize)]
+struct GrantLine {
+    id: GrantId,
+    person: Person,
+    role: Role,
+    resources: Vec<Resource>,
+    actions: Vec<Action>,
+    standing: &'static str,
+    expires_at: WallTime,
+    max_uses: Option<u32>,
+    spent_here: u32,
+}
+
+fn grants(shared: &Shared) -> Vec<GrantLine> {
+    let now = shared.clock.now();
+    let line = |live: Arc<LiveGrant>| {
+        let grant = live.grant();
+        let standing = match live.standing() {
+            GrantStanding::Revoked => "revoked",
+            GrantStanding::UsedUp => "used_up",
+            GrantStanding::Live if live.deadline(&shared.standing).has_passed(now) => "expired",
+            GrantStanding::Live => "live",
+        };
+        GrantLine {
+            id: grant.id.clone(),
+            person: grant.person.clone(),
+            role: grant.role.clone(),
+            resources: grant.scope.resources().iter().cloned().collect(),
+            actions: grant.scope.actions().iter().cloned().collect(),
+            standing,
+            expires_at: grant.expires,
+            max_uses: grant.max_uses.map(std::num::NonZero::get),
+            spent_here: live.spent(),
+        }
+    };
+    shared.grants.all().into_iter().map(line).collect()
+}

@@ -1,0 +1,268 @@
+//! Keeping one stream to the control plane alive: connect, subscribe, read and write, and come back after a pause that
+//! grows and is different every time (full jitter), so that a restarted control plane is not stormed.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use http_body_util::channel::{Channel, Sender};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
+
+use super::apply::{Applied, Applier};
+use super::lines::Lines;
+use crate::audit::Position;
+use crate::domain::InstanceName;
+use crate::drain::Drain;
+use crate::http::{ClientTls, H2Endpoint, Limits, connect_h2};
+use crate::sidecar::shared::{ShareNews, Shared};
+use crate::wire::feed::{self, AuditPosition, FromControl, FromSidecar, Subscribe};
+
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A stream on which nothing came for this long is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// A line that the connection does not take within this time ends the stream.
+const WRITE_MAX: Duration = Duration::from_secs(5);
+
+/// Where and as whom to subscribe.
+#[derive(Debug)]
+pub struct FeedClient {
+    pub endpoint: H2Endpoint,
+    pub tls: ClientTls,
+    pub instance: InstanceName,
+    pub lineage: String,
+    pub share_news: mpsc::Receiver<ShareNews>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error(transparent)]
+    Http(#[from] crate::http::HttpError),
+    #[error("the feed could not be asked for")]
+    Request(#[source] hyper::Error),
+    #[error("the feed broke off")]
+    Broken(#[source] hyper::Error),
+    #[error("the control plane answered {0}")]
+    Status(StatusCode),
+    #[error("the control plane ended the stream: {0}")]
+    Ended(String),
+    #[error("a line of the feed is not understood: {0}")]
+    Line(String),
+    #[error("nothing came for {0:?}")]
+    Silent(Duration),
+    #[error("the connection takes nothing more")]
+    Stuck,
+    #[error("the request could not be built")]
+    Build(#[from] http::Error),
+}
+
+/// Runs until the drain begins.
+pub async fn run(shared: std::sync::Arc<Shared>, mut applier: Applier, mut client: FeedClient, drain: Drain) {
+    let mut pause = BACKOFF_FIRST;
+    loop {
+        let revision = shared.standing.revision();
+        let Err(error) = tokio::select! {
+            ended = stream(&shared, &mut applier, &mut client) => ended,
+            () = drain.begun() => return,
+        };
+        shared.standing.set_connected(false);
+        tracing::warn!(error = %with_causes(&error), "the feed ended; overrides go on until it is too old");
+        // A stream that brought something starts the pauses anew.
+        pause = if shared.standing.revision() > revision { BACKOFF_FIRST } else { (pause * 2).min(BACKOFF_MAX) };
+        tokio::select! {
+            () = tokio::time::sleep(jittered(pause)) => {}
+            () = drain.begun() => return,
+        }
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Anything from nothing to `most`.
+fn jittered(most: Duration) -> Duration {
+    let mut bytes = [0_u8; 4];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    most.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+}
+
+/// One stream, from connecting to its end.
+async fn stream(shared: &Shared, applier: &mut Applier, client: &mut FeedClient) -> Result<Infallible, StreamError> {
+    let (body, outgoing) = Outgoing::new();
+    let mut connection = connect_h2(&client.endpoint, &client.tls, &Limits::default()).await?;
+    applier.begin();
+    let mut outgoing = outgoing;
+    // The control plane answers only once it has read the subscription.
+    outgoing.say(&FromSidecar::Subscribe(subscription(shared, applier, client))).await?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("https://{}{}", authority(&client.endpoint), feed::PATH))
+        .header(CONTENT_TYPE, feed::CONTENT_TYPE)
+        .header(USER_AGENT, crate::http::USER_AGENT)
+        .body(body)?;
+    let answer = connection.sender.send_request(request);
+    let response = tokio::time::timeout(SILENCE_MAX, answer)
+        .await
+        .map_err(|_| StreamError::Silent(SILENCE_MAX))?
+        .map_err(StreamError::Request)?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::CONFLICT => {
+            applier.forget_position();
+            return Err(StreamError::Status(StatusCode::CONFLICT));
+        }
+        status => return Err(StreamError::Status(status)),
+    }
+    shared.standing.set_connected(true);
+    Conversation { shared, applier, outgoing, acknowledged: 0, pings: 0, lines: Lines::default() }
+        .hold(response.into_body(), &mut client.share_news)
+        .await
+}
+
+fn authority(endpoint: &H2Endpoint) -> String {
+    format!("{}:{}", endpoint.server_name.to_str(), endpoint.port)
+}
+
+fn subscription(shared: &Shared, applier: &Applier, client: &FeedClient) -> Subscribe {
+    let resume = applier.resume_from();
+    Subscribe {
+        service: shared.service.name.clone(),
+        instance: client.instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        service_digest: shared.service.digest.clone(),
+        epoch: resume.as_ref().map(|(epoch, _)| epoch.clone()),
+        last_revision: resume.map(|(_, revision)| revision),
+        lineage: client.lineage.clone(),
+        spent: applier.spent(),
+        audit: audit_position(shared.audit.position()),
+    }
+}
+
+fn audit_position(position: Position) -> AuditPosition {
+    AuditPosition { log_id: position.log_id.to_string(), sequence: position.sequence, head: position.head.to_string() }
+}
+
+/// The sidecar's half of a stream.
+struct Outgoing {
+    sender: Sender<Bytes>,
+}
+
+impl Outgoing {
+    fn new() -> (Channel<Bytes>, Self) {
+        let (sender, body) = Channel::new(64);
+        (body, Self { sender })
+    }
+
+    async fn say(&mut self, line: &FromSidecar) -> Result<(), StreamError> {
+        let mut bytes = serde_json::to_vec(line).map_err(|error| StreamError::Line(error.to_string()))?;
+        bytes.push(b'\n');
+        let sent = tokio::time::timeout(WRITE_MAX, self.sender.send_data(bytes.into())).await;
+        sent.map_err(|_| StreamError::Stuck)?.map_err(|_| StreamError::Stuck)
+    }
+}
+
+/// A stream that is under way.
+struct Conversation<'a> {
+    shared: &'a Shared,
+    applier: &'a mut Applier,
+    outgoing: Outgoing,
+    acknowledged: u64,
+    pings: u64,
+    lines: Lines,
+}
+
+impl Conversation<'_> {
+    async fn hold(
+        mut self,
+        mut incoming: Incoming,
+        share_news: &mut mpsc::Receiver<ShareNews>,
+    ) -> Result<Infallible, StreamError> {
+        let mut ticks = tokio::time::interval(PING_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = self.shared.clock.boot();
+        loop {
+            tokio::select! {
+                frame = incoming.frame() => {
+                    let frame = frame.ok_or_else(|| StreamError::Ended("it closed".to_owned()))?;
+                    heard = self.shared.clock.boot();
+                    if let Ok(data) = frame.map_err(StreamError::Broken)?.into_data() {
+                        self.read(&data).await?;
+                    }
+                }
+                _ = ticks.tick() => {
+                    if self.shared.clock.boot().since(heard) > SILENCE_MAX {
+                        return Err(StreamError::Silent(SILENCE_MAX));
+                    }
+                    self.ping().await?;
+                }
+                Some(news) = share_news.recv() => self.tell(news).await?,
+            }
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), StreamError> {
+        self.pings += 1;
+        self.applier.note_ping(self.pings);
+        self.outgoing.say(&FromSidecar::Ping { n: self.pings }).await?;
+        // Repeated now and then: news of shares may have been lost, and the audit position moves by itself.
+        if self.pings.is_multiple_of(5) && self.acknowledged > 0 {
+            self.report_spent().await?;
+            self.acknowledge(self.acknowledged).await?;
+        }
+        Ok(())
+    }
+
+    async fn report_spent(&mut self) -> Result<(), StreamError> {
+        for live in self.shared.grants.all() {
+            if live.grant().max_uses.is_some() && live.spent() > 0 {
+                self.outgoing.say(&FromSidecar::Spent { grant: live.grant().id.clone(), spent: live.spent() }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is spent is always said before more is wanted.
+    async fn tell(&mut self, news: ShareNews) -> Result<(), StreamError> {
+        let (ShareNews::Spent(grant) | ShareNews::Wanted(grant)) = &news;
+        let Some(live) = self.shared.grants.by_id(grant) else { return Ok(()) };
+        self.outgoing.say(&FromSidecar::Spent { grant: grant.clone(), spent: live.spent() }).await?;
+        if let ShareNews::Wanted(grant) = news {
+            self.outgoing.say(&FromSidecar::ShareWanted { grant }).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies all whole lines, then acknowledges the last of them once.
+    async fn read(&mut self, data: &[u8]) -> Result<(), StreamError> {
+        self.lines.push(data);
+        let mut enforced = None;
+        while let Some(line) = self.lines.next().map_err(|error| StreamError::Line(error.to_string()))? {
+            let line: FromControl =
+                serde_json::from_slice(&line).map_err(|error| StreamError::Line(error.to_string()))?;
+            match self.applier.apply(line) {
+                Applied::Nothing => {}
+                Applied::Say(line) => self.outgoing.say(&line).await?,
+                Applied::Enforced(revision) => enforced = Some(revision),
+                Applied::Ended(why) => return Err(StreamError::Ended(why)),
+            }
+        }
+        match enforced {
+            Some(revision) => self.acknowledge(revision).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn acknowledge(&mut self, revision: u64) -> Result<(), StreamError> {
+        self.acknowledged = revision;
+        let audit = audit_position(self.shared.audit.position());
+        self.outgoing.say(&FromSidecar::Ack { revision, audit }).await
+    }
+}

@@ -1,0 +1,265 @@
+//! Putting a sidecar together, and taking it apart in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
+
+use rustls::pki_types::ServerName;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
+
+use super::admin;
+use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError, Recovery};
+use super::counters::Counters;
+use super::grant_feed::{self, Applier, FeedClient};
+use super::grant_table::GrantTable;
+use super::listener::{self, OpenConnections};
+use super::metrics::SidecarMetrics;
+use super::route::RouteTable;
+use super::shared::Shared;
+use super::standing::Standing;
+use super::tls::{self, TlsFileError};
+use super::worker::{self, Equipment};
+use super::{lineage, watchers};
+use crate::audit::LogIdentity;
+use crate::clock::Clock;
+use crate::config::sidecar::{AuditConfig, FeedConfig, SidecarConfig};
+use crate::drain::{self, Drain, DrainTrigger};
+use crate::http::{Cleartext, Client, ClientIdentity, ClientTls, H2Endpoint, Limits, TlsError, TlsRoots};
+use crate::identity::{SetupError, Verifier};
+use crate::token::KeyRing;
+
+/// News of shares waiting for the feed's task; what does not fit is repeated by the task itself.
+const SHARE_NEWS_MAX: usize = 1024;
+
+/// Why a sidecar does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("can't listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the TLS files can't be used")]
+    TlsFiles(#[from] TlsFileError),
+    #[error("the feed's TLS files can't be used")]
+    FeedTls(#[from] TlsError),
+    #[error("feed.address \"{0}\" is not host:port")]
+    FeedAddress(String),
+    #[error("feed.server_name \"{0}\" is not a name a certificate can carry")]
+    FeedServerName(String),
+    #[error("the issuers can't be used")]
+    Identity(#[from] SetupError),
+    #[error("the audit log can't be opened")]
+    Audit(#[from] OpenError),
+    #[error("the audit log's lineage can't be kept in {folder}")]
+    Lineage {
+        folder: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the metrics can't be registered")]
+    Metrics(#[from] prometheus::Error),
+    #[error("a thread can't be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Starts sidecars.
+#[derive(Debug)]
+pub struct Sidecar;
+
+/// A sidecar that serves.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    shared: Arc<Shared>,
+    recovery: Recovery,
+    drain: DrainTrigger,
+    workers: Vec<JoinHandle<()>>,
+    background: Runtime,
+}
+
+impl Sidecar {
+    /// Starts a sidecar: its listeners are bound when this returns. It blocks on the disk and must not be called from
+    /// within a runtime's task.
+    ///
+    /// # Errors
+    /// [`StartError`], before anything is served.
+    pub fn start(config: SidecarConfig, clock: Clock) -> Result<Running, StartError> {
+        let tls = TlsAcceptor::from(tls::server_config(&config.tls)?);
+        let verifier = verifier(&config, clock.clone())?;
+        let (feed_tls, endpoint) = feed_client(&config.feed)?;
+        let listeners = bind(&config)?;
+        let address = local_address(&listeners, config.listen.address)?;
+        let (audit, recovery) = AuditLog::open(audit_config(&config.audit), identity(&config), clock.clone())?;
+        let lineage = lineage::read_or_begin(&config.audit.directory, &recovery)
+            .map_err(|source| StartError::Lineage { folder: config.audit.directory.clone(), source })?;
+        report(&recovery);
+        let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
+        let shared = Arc::new(Shared {
+            policy: config.service.policy(),
+            routes: RouteTable::new(&config.service),
+            service: config.service,
+            grants: GrantTable::default(),
+            standing: Standing::default(),
+            verifier,
+            audit,
+            clock,
+            request_url: config.request_url,
+            keys: RwLock::new(Arc::new(KeyRing::default())),
+            share_news,
+        });
+        let (trigger, drain) = drain::channel();
+        let counters: Vec<_> = listeners.iter().map(|_| Arc::new(Counters::default())).collect();
+        let feed = FeedClient { endpoint, tls: feed_tls, instance: config.instance, lineage, share_news: news };
+        let applier = Applier::new(Arc::clone(&shared), config.grant_roots, recovery.spent.clone());
+        let background = background_runtime()?;
+        let admin_listener =
+            listener::bind(config.admin).map_err(|source| StartError::Listen { address: config.admin, source })?;
+        let admin_address = admin_listener.local_addr().unwrap_or(config.admin);
+        let metrics = SidecarMetrics::new(Arc::clone(&shared), counters.clone())?;
+        background.spawn(grant_feed::run(Arc::clone(&shared), applier, feed, drain.clone()));
+        background.spawn(admin::serve(admin_listener, Arc::clone(&shared), metrics, drain.clone()));
+        background.spawn(watchers::watch_clocks(Arc::clone(&shared), drain.clone()));
+        if let Some(file) = config.freeze_file {
+            background.spawn(watchers::watch_freeze_file(Arc::clone(&shared), file, drain.clone()));
+        }
+        background.spawn(keep_keys_fresh(shared.verifier.clone(), drain.clone()));
+        let open = Arc::new(OpenConnections::default());
+        let workers = listeners.into_iter().zip(counters).enumerate().map(|(index, (listener, counters))| {
+            let equipment = Equipment {
+                index,
+                listener,
+                shared: Arc::clone(&shared),
+                counters,
+                limits: config.listen.clone(),
+                upstream: config.upstream.clone(),
+                open: Arc::clone(&open),
+                drain: drain.clone(),
+            };
+            worker::spawn(equipment, tls.clone()).map_err(StartError::Thread)
+        });
+        let workers = workers.collect::<Result<Vec<_>, _>>()?;
+        Ok(Running { address, admin_address, shared, recovery, drain: trigger, workers, background })
+    }
+}
+
+impl Running {
+    /// Where clients are served.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What earlier processes left in the audit folder.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Ends in order: no new connection, requests in flight for a while, outcomes written, log closed. Blocks.
+    ///
+    /// # Errors
+    /// When the audit log could not be closed in order; the next start then reports what is open.
+    pub fn stop(self) -> Result<(), CloseError> {
+        self.drain.begin();
+        for worker in self.workers {
+            if worker.join().is_err() {
+                tracing::error!("a worker ended out of order");
+            }
+        }
+        let closed = self.background.block_on(self.shared.audit.clone().close());
+        self.background.shutdown_timeout(std::time::Duration::from_secs(1));
+        closed.map(|_| ())
+    }
+}
+
+fn background_runtime() -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("background")
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)
+}
+
+async fn keep_keys_fresh(verifier: Verifier, drain: Drain) {
+    verifier.run(drain.begun()).await;
+}
+
+/// One listener a worker, all on the address of the first: port 0 is resolved once.
+fn bind(config: &SidecarConfig) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let mut address = config.listen.address;
+    let mut listeners = Vec::with_capacity(config.listen.workers);
+    for _ in 0..config.listen.workers {
+        let bound = listener::bind(address).map_err(|source| StartError::Listen { address, source })?;
+        address = bound.local_addr().map_err(|source| StartError::Listen { address, source })?;
+        listeners.push(bound);
+    }
+    Ok(listeners)
+}
+
+fn local_address(listeners: &[std::net::TcpListener], wanted: SocketAddr) -> Result<SocketAddr, StartError> {
+    let Some(first) = listeners.first() else { return Ok(wanted) };
+    first.local_addr().map_err(|source| StartError::Listen { address: wanted, source })
+}
+
+fn identity(config: &SidecarConfig) -> LogIdentity {
+    LogIdentity {
+        service: config.service.name.clone(),
+        instance: config.instance.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+fn audit_config(config: &AuditConfig) -> AuditLogConfig {
+    AuditLogConfig {
+        directory: config.directory.clone(),
+        segment_bytes_max: config.segment_bytes_max,
+        write_deadline_ms_max: u64::try_from(config.write_deadline.as_millis()).unwrap_or(u64::MAX),
+        override_reserve_bytes: config.override_reserve_bytes,
+        stranger_records_per_s_max: config.stranger_records_per_s_max.into(),
+        stranger_bytes_per_s_max: config.stranger_bytes_per_s_max.into(),
+        ..AuditLogConfig::default()
+    }
+}
+
+fn report(recovery: &Recovery) {
+    if recovery.torn_bytes > 0 {
+        tracing::warn!(bytes = recovery.torn_bytes, "an unfinished last line was cut off the audit log");
+    }
+    for orphan in &recovery.orphans {
+        tracing::warn!(grant = %orphan.grant, request_id = %orphan.request_id, "an override's outcome is unknown");
+    }
+    if let Some(problem) = &recovery.problem {
+        tracing::error!(%problem, "the audit log that was found does not verify");
+    }
+}
+
+fn verifier(config: &SidecarConfig, clock: Clock) -> Result<Verifier, StartError> {
+    let client = Client::new(None, Limits::default()).with_cleartext(Cleartext::LoopbackOnly);
+    Ok(Verifier::new(config.issuers.clone(), &client, clock)?)
+}
+
+fn feed_client(config: &FeedConfig) -> Result<(ClientTls, H2Endpoint), StartError> {
+    let roots = TlsRoots::from_pem_files([&config.ca])?;
+    let own = ClientIdentity::from_pem_files(&config.certificate, &config.key)?;
+    let tls = ClientTls::new(roots, Some(own))?;
+    let (host, port) =
+        config.address.rsplit_once(':').ok_or_else(|| StartError::FeedAddress(config.address.clone()))?;
+    let port = port.parse().map_err(|_| StartError::FeedAddress(config.address.clone()))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let server_name = ServerName::try_from(config.server_name.clone())
+        .map_err(|_| StartError::FeedServerName(config.server_name.clone()))?;
+    Ok((tls, H2Endpoint { host, port, server_name }))
+}

@@ -1,0 +1,246 @@
+//! What the store promises, in types. The SQL behind it is in the files beside; one contract, whichever database.
+//!
+//! - Each transition is ONE transaction: the state, the change with its revision, and the ledger entries. After an
+//!   error nothing of it is there.
+//! - When a transition has returned, it is durable (SQLite: `synchronous = FULL`).
+//! - Revisions are dense, from 1, allotted under the writer's lock: whoever reads revision `n` will find every
+//!   revision below it. Entry indices are dense, from 0, by the same lock.
+//! - Reads see one committed state each. Two reads may see two: read `newest_revision` *before* `changes_after`, and
+//!   what it named is in what follows.
+//!
+//! The calls themselves are methods of [`super::Store`]:
+//!
+//! | for the feed | answers |
+//! |---|---|
+//! | `epoch() -> &str` | random, made with the database |
+//! | `subscribe() -> watch::Receiver<u64>` | wakes after each commit that made a revision; holds the newest |
+//! | `newest_revision() -> u64` | read from the database: 0 when there is none yet |
+//! | `oldest_change() -> u64` | first revision still held; who needs an earlier one resyncs |
+//! | `snapshot(&ServiceName) -> FeedSnapshot` | one consistent state |
+//! | `changes_after(&ServiceName, after, limit) -> Vec<FeedChange>` | in order, this service's and everyone's |
+//! | `record_spent(&GrantId, &ShareHolder, spent) -> SpentOutcome` | monotonic; may end the grant as used up |
+//! | `allot(&GrantId, &ShareHolder, wanted) -> Option<u32>` | the new sum allotted to the lineage, or none free |
+//! | `hand_back(&GrantId, &ShareHolder, allotted) -> Option<u32>` | the sum that now stands (never below spent) |
+//! | `shares_of(&GrantId) -> Vec<Share>`, `shares_of_lineage(&ShareHolder) -> Vec<Share>` | where the uses are |
+//! | `record_sidecar(&SidecarSeen)`, `sidecars() -> Vec<SidecarSeen>` | who was heard of, over restarts |
+//!
+//! All of them are `async` (but the first two) and answer `Result<_, StoreError>`.
+
+use crate::domain::{Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ServiceName, WallTime};
+use crate::secret::Secret;
+use crate::wire::api::GrantState;
+use crate::wire::feed::{AuditPosition, EndCause};
+
+/// The database could not do what was asked; nothing of it was done.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    #[error("the database holds something this version cannot read: {0}")]
+    Corrupt(String),
+    #[error("an entry could not be sealed")]
+    Entry(#[from] crate::ledger::entry::EntryError),
+}
+
+/// Everything a sidecar of one service must hold, at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedSnapshot {
+    pub revision: u64,
+    /// For this service or everywhere.
+    pub frozen: bool,
+    /// Active and unexpired grants, in the order they were issued.
+    pub tokens: Vec<SnapshotGrant>,
+    /// Grants that ended within the last [`super::Store::ENDED_RECENTLY`], so that their holders learn why.
+    pub ended_recently: Vec<SnapshotEnd>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotGrant {
+    pub grant: GrantId,
+    /// Revision of the last change to it.
+    pub revision: u64,
+    pub token: Secret<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotEnd {
+    pub grant: GrantId,
+    pub revision: u64,
+    pub cause: EndCause,
+    pub token: Secret<String>,
+}
+
+/// One revision, as the feed tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedChange {
+    pub revision: u64,
+    /// When it was committed, by this machine's wall clock.
+    pub at: WallTime,
+    pub body: ChangeBody,
+}
+
+/// What changed. Freeze and share say what stands when they are read, not what stood at their revision: an earlier
+/// value is of no use to anyone, and an earlier share would be too much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ChangeBody {
+    Put {
+        grant: GrantId,
+        token: Secret<String>,
+    },
+    Tombstone {
+        grant: GrantId,
+        cause: EndCause,
+    },
+    Freeze {
+        frozen: bool,
+    },
+    Keys,
+    /// Concerns the sidecars of this lineage alone.
+    Share {
+        lineage: String,
+        grant: GrantId,
+        allotted: u32,
+    },
+}
+
+/// Who holds shares: one sidecar's audit folder. A grant of another service is never theirs: such a call changes
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareHolder {
+    pub service: ServiceName,
+    pub instance: InstanceName,
+    pub lineage: String,
+}
+
+/// Uses of one grant at one lineage, both sums since the grant was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    pub grant: GrantId,
+    pub lineage: String,
+    pub instance: InstanceName,
+    pub allotted: u32,
+    pub spent: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpentOutcome {
+    /// Revision of the tombstone, where this report used the grant up.
+    pub used_up: Option<u64>,
+    /// More was spent than was allotted: a sidecar broke its share. Recorded all the same.
+    pub above_share: bool,
+}
+
+/// What was last heard of a sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarSeen {
+    pub service: ServiceName,
+    pub instance: InstanceName,
+    pub version: String,
+    pub service_digest: String,
+    pub lineage: String,
+    /// Last revision it acknowledged.
+    pub revision: u64,
+    pub heard: WallTime,
+    pub audit: AuditPosition,
+}
+
+/// A request and the tier that let it through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ElevationRecord {
+    pub elevation: Elevation,
+    pub tier: String,
+}
+
+/// A grant and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantRecord {
+    pub grant: Grant,
+    pub elevation: ElevationId,
+    pub state: GrantState,
+    /// Revision of the last change, and when that was committed.
+    pub revision: u64,
+    pub changed: WallTime,
+    pub spent: u32,
+    pub ended: Option<GrantEnd>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantEnd {
+    pub at: WallTime,
+    /// Absent when time or use ended it.
+    pub by: Option<Person>,
+    pub note: Option<String>,
+}
+
+/// An elevation that is approved as it is made, with its grant.
+#[derive(Debug)]
+pub struct NewGrant {
+    pub record: ElevationRecord,
+    pub grant: Grant,
+    pub issuer: String,
+    pub token: Secret<String>,
+    pub once: Option<OnceKey>,
+}
+
+/// The caller's `Idempotency-Key` with the digest of what was asked under it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnceKey {
+    pub key: String,
+    pub digest: String,
+}
+
+/// What a creation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    New {
+        revision: u64,
+    },
+    /// The same key and body came before: this is what they made.
+    Before(ElevationId),
+    /// The same key came before with another body.
+    KeyReused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RevokeOutcome {
+    Revoked(Box<GrantRecord>),
+    /// It had ended before.
+    Ended(Box<GrantRecord>),
+    Unknown,
+}
+
+/// Which grants or elevations to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub service: Option<ServiceName>,
+    pub person: Option<Person>,
+    pub state: Option<GrantState>,
+    /// Those before this position.
+    pub before: Option<i64>,
+    pub limit: u32,
+}
+
+/// One page and the position its successor starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    pub items: Vec<T>,
+    pub next: Option<i64>,
+}
+
+/// The policy and service files that are served, as they were applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedPolicy {
+    pub revision: u64,
+    pub text: String,
+    /// SHA-256 of `text`, hex.
+    pub digest: String,
+    /// Name, text and digest of each service file.
+    pub services: Vec<AppliedFile>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppliedFile {
+    pub name: String,
+    pub text: String,
+    pub digest: String,
+}

@@ -1,0 +1,68 @@
+//! Ledger entries that come alone, and reading them back.
+
+use sqlx::Row as _;
+
+use super::rows::{from_sql, to_sql};
+use super::transition::StoredChange;
+use super::{Store, StoreError};
+use crate::domain::WallTime;
+use crate::ledger::entry::Draft;
+
+/// An entry as it lies in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    pub index: u64,
+    pub at: WallTime,
+    pub kind: String,
+    pub canonical: String,
+}
+
+impl Store {
+    /// Records something that changes no state: a start, a refused attempt. Answers the entry's index.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it is not recorded.
+    pub async fn record(&self, entry: Draft) -> Result<u64, StoreError> {
+        let mut transition = self.transition().await?;
+        let index = transition.entry(entry, None).await?;
+        transition.commit().await?;
+        Ok(index)
+    }
+
+    /// Records a new grant key and tells every sidecar to take the new set. Answers the revision.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn record_key(&self, entry: Draft) -> Result<u64, StoreError> {
+        let mut transition = self.transition().await?;
+        let revision = transition.change(None, &StoredChange::Keys).await?;
+        transition.entry(entry, Some(revision)).await?;
+        transition.commit().await?;
+        Ok(revision)
+    }
+
+    /// At most `limit` entries from index `from` on, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn entries(&self, from: u64, limit: u32) -> Result<Vec<StoredEntry>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT entry_index, at_ms, kind, canonical FROM entries WHERE entry_index >= $1 \
+             ORDER BY entry_index LIMIT $2",
+        )
+        .bind(to_sql(from))
+        .bind(i64::from(limit))
+        .fetch_all(&self.shared.readers)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredEntry {
+                    index: from_sql(row.try_get("entry_index")?),
+                    at: WallTime::from_unix_ms(row.try_get("at_ms")?),
+                    kind: row.try_get("kind")?,
+                    canonical: row.try_get("canonical")?,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,185 @@
+//! What the feed reads.
+
+use sqlx::{Row as _, Sqlite, Transaction};
+
+use super::rows::{end_cause, from_json, from_sql, parsed, state, to_sql, uses};
+use super::transition::StoredChange;
+use super::{ChangeBody, FeedChange, FeedSnapshot, SnapshotEnd, SnapshotGrant, Store, StoreError};
+use crate::domain::{GrantId, Person, ServiceName, WallTime};
+use crate::ledger::entry::Draft;
+use crate::secret::Secret;
+
+type Reading = Transaction<'static, Sqlite>;
+
+impl Store {
+    /// The newest committed revision, from the database itself; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the database cannot be read: then nothing is known to be current.
+    pub async fn newest_revision(&self) -> Result<u64, StoreError> {
+        let newest: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'revision'")
+            .fetch_one(&self.shared.readers)
+            .await?;
+        Ok(from_sql(newest))
+    }
+
+    /// The first revision still held; one past the newest when none is.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn oldest_change(&self) -> Result<u64, StoreError> {
+        let oldest: i64 = sqlx::query_scalar(
+            "SELECT COALESCE((SELECT MIN(revision) FROM changes), (SELECT value + 1 FROM counters WHERE name = 'revision'))",
+        )
+        .fetch_one(&self.shared.readers)
+        .await?;
+        Ok(from_sql(oldest))
+    }
+
+    /// Everything a sidecar of `service` must hold.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn snapshot(&self, service: &ServiceName) -> Result<FeedSnapshot, StoreError> {
+        let now = self.shared.clock.wall();
+        let mut reading = self.shared.readers.begin().await?;
+        let revision: i64 =
+            sqlx::query_scalar("SELECT value FROM counters WHERE name = 'revision'").fetch_one(&mut *reading).await?;
+        Ok(FeedSnapshot {
+            revision: from_sql(revision),
+            frozen: frozen(&mut reading, service).await?,
+            tokens: live(&mut reading, service, now).await?,
+            ended_recently: ended(&mut reading, service, now.minus(Self::ENDED_RECENTLY)).await?,
+        })
+    }
+
+    /// At most `limit` changes after `after` that concern `service`, in order.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn changes_after(
+        &self,
+        service: &ServiceName,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<FeedChange>, StoreError> {
+        let mut reading = self.shared.readers.begin().await?;
+        let rows = sqlx::query(
+            "SELECT revision, at_ms, body FROM changes \
+             WHERE revision > $1 AND (service = $2 OR service IS NULL) ORDER BY revision LIMIT $3",
+        )
+        .bind(to_sql(after))
+        .bind(service.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(&mut *reading)
+        .await?;
+        let mut changes = Vec::with_capacity(rows.len());
+        for row in rows {
+            let stored = from_json("body of a change", row.try_get("body")?)?;
+            changes.push(FeedChange {
+                revision: from_sql(row.try_get("revision")?),
+                at: WallTime::from_unix_ms(row.try_get("at_ms")?),
+                body: told(&mut reading, service, stored).await?,
+            });
+        }
+        Ok(changes)
+    }
+
+    /// Stops overrides of a service, or of all, or allows them again. Answers the revision.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_frozen(
+        &self,
+        service: Option<&ServiceName>,
+        frozen: bool,
+        by: &Person,
+    ) -> Result<u64, StoreError> {
+        let mut transition = self.transition().await?;
+        sqlx::query(
+            "INSERT INTO freezes (service, frozen) VALUES ($1, $2) \
+             ON CONFLICT (service) DO UPDATE SET frozen = excluded.frozen",
+        )
+        .bind(service.map_or("", ServiceName::as_str))
+        .bind(frozen)
+        .execute(transition.connection())
+        .await?;
+        let revision = transition.change(service, &StoredChange::Freeze { frozen }).await?;
+        transition.entry(Draft::freeze_changed(service, frozen, by), Some(revision)).await?;
+        transition.commit().await?;
+        Ok(revision)
+    }
+}
+
+async fn frozen(reading: &mut Reading, service: &ServiceName) -> Result<bool, StoreError> {
+    let frozen: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM freezes WHERE frozen AND service IN ('', $1)")
+        .bind(service.as_str())
+        .fetch_one(&mut **reading)
+        .await?;
+    Ok(frozen > 0)
+}
+
+async fn live(reading: &mut Reading, service: &ServiceName, now: WallTime) -> Result<Vec<SnapshotGrant>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, revision, token FROM grants \
+         WHERE service = $1 AND state = 'active' AND expires_ms > $2 ORDER BY position",
+    )
+    .bind(service.as_str())
+    .bind(now.unix_ms())
+    .fetch_all(&mut **reading)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(SnapshotGrant {
+                grant: parsed("grant id", row.try_get("id")?)?,
+                revision: from_sql(row.try_get("revision")?),
+                token: Secret::new(row.try_get("token")?),
+            })
+        })
+        .collect()
+}
+
+async fn ended(reading: &mut Reading, service: &ServiceName, since: WallTime) -> Result<Vec<SnapshotEnd>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, revision, state, token FROM grants \
+         WHERE service = $1 AND state <> 'active' AND ended_ms > $2 ORDER BY position",
+    )
+    .bind(service.as_str())
+    .bind(since.unix_ms())
+    .fetch_all(&mut **reading)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let ended = end_cause(state(row.try_get("state")?)?);
+            Ok(SnapshotEnd {
+                grant: parsed("grant id", row.try_get("id")?)?,
+                revision: from_sql(row.try_get("revision")?),
+                cause: ended.ok_or_else(|| StoreError::Corrupt("an ended grant without a cause".to_owned()))?,
+                token: Secret::new(row.try_get("token")?),
+            })
+        })
+        .collect()
+}
+
+/// The change as the feed tells it: with the token, and with what stands now.
+async fn told(reading: &mut Reading, service: &ServiceName, stored: StoredChange) -> Result<ChangeBody, StoreError> {
+    Ok(match stored {
+        StoredChange::Put { grant } => ChangeBody::Put { token: token(reading, &grant).await?, grant },
+        StoredChange::Tombstone { grant, cause } => ChangeBody::Tombstone { grant, cause },
+        StoredChange::Freeze { .. } => ChangeBody::Freeze { frozen: frozen(reading, service).await? },
+        StoredChange::Keys => ChangeBody::Keys,
+        StoredChange::Share { lineage, grant, .. } => {
+            let allotted: i64 = sqlx::query_scalar("SELECT allotted FROM shares WHERE grant_id = $1 AND lineage = $2")
+                .bind(grant.as_str())
+                .bind(&lineage)
+                .fetch_one(&mut **reading)
+                .await?;
+            ChangeBody::Share { lineage, grant, allotted: uses(allotted) }
+        }
+    })
+}
+
+async fn token(reading: &mut Reading, grant: &GrantId) -> Result<Secret<String>, StoreError> {
+    let token = sqlx::query_scalar("SELECT token FROM grants WHERE id = $1").bind(grant.as_str());
+    Ok(Secret::new(token.fetch_one(&mut **reading).await?))
+}

@@ -1,0 +1,246 @@
+//! Grants: issued with their elevation, ended by revocation, time or use, read one by one or in pages.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::rows::{ended_state, from_json, from_sql, parsed, state, state_text, to_json, to_sql, uses};
+use super::transition::{StoredChange, Transition};
+use super::{Created, GrantEnd, GrantRecord, Listed, Listing, NewGrant, RevokeOutcome, Store, StoreError, elevations};
+use crate::domain::{Grant, GrantId, Person, ServiceName, WallTime};
+use crate::ledger::entry::Draft;
+use crate::secret::Secret;
+use crate::token::claims::GrantClaims;
+use crate::wire::api::GrantState;
+use crate::wire::feed::EndCause;
+
+const SELECT: &str = "SELECT g.*, (SELECT COALESCE(SUM(s.spent), 0) FROM shares s WHERE s.grant_id = g.id) AS spent \
+                      FROM grants g WHERE g.id = $1";
+const SELECT_PAGE: &str = "SELECT g.*, (SELECT COALESCE(SUM(s.spent), 0) FROM shares s WHERE s.grant_id = g.id) AS spent \
+                           FROM grants g WHERE ($1 IS NULL OR g.service = $1) AND ($2 IS NULL OR g.person = $2) \
+                           AND ($3 IS NULL OR g.state = $3) AND ($4 IS NULL OR g.position < $4) \
+                           ORDER BY g.position DESC LIMIT $5";
+/// Grants ended by one sweep's transaction at most.
+const SWEEP_MAX: u32 = 100;
+
+/// How a grant ends: all of it goes into one transition.
+pub(super) struct End<'a> {
+    pub(super) cause: EndCause,
+    pub(super) by: Option<&'a Person>,
+    pub(super) note: Option<&'a str>,
+    pub(super) entry: Draft,
+}
+
+impl Store {
+    /// Stores an elevation that is approved as it is made and its grant: one change, two entries.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then neither exists.
+    pub async fn create(&self, new: &NewGrant) -> Result<Created, StoreError> {
+        let mut transition = self.transition().await?;
+        if let Some(once) = &new.once
+            && let Some(before) = elevations::once(&mut transition, &new.grant.person, once).await?
+        {
+            return Ok(before);
+        }
+        elevations::insert(&mut transition, &new.record).await?;
+        if let Some(once) = &new.once {
+            elevations::remember(&mut transition, &new.record.elevation, once).await?;
+        }
+        let revision = insert(&mut transition, new).await?;
+        transition.commit().await?;
+        Ok(Created::New { revision })
+    }
+
+    /// Ends an active grant early. One whose time is over is ended as expired instead.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then the grant stands as it stood.
+    pub async fn revoke(&self, id: &GrantId, by: &Person, note: Option<&str>) -> Result<RevokeOutcome, StoreError> {
+        let mut transition = self.transition().await?;
+        let Some(record) = fetch(transition.connection(), id).await? else { return Ok(RevokeOutcome::Unknown) };
+        if record.state != GrantState::Active {
+            return Ok(RevokeOutcome::Ended(Box::new(record)));
+        }
+        let expired = record.grant.expires <= transition.at();
+        let end = if expired {
+            End { cause: EndCause::Expired, by: None, note: None, entry: Draft::grant_expired(id) }
+        } else {
+            End { cause: EndCause::Revoked, by: Some(by), note, entry: Draft::grant_revoked(id, by, note) }
+        };
+        end_grant(&mut transition, id, &record.grant.service, end).await?;
+        let record = fetch(transition.connection(), id).await?;
+        transition.commit().await?;
+        let record = Box::new(record.ok_or_else(|| StoreError::Corrupt("a grant vanished".to_owned()))?);
+        Ok(if expired { RevokeOutcome::Ended(record) } else { RevokeOutcome::Revoked(record) })
+    }
+
+    /// Ends the grants whose time is over, and answers their ids. Each sweep ends a bounded number.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then all of them stand as they stood.
+    pub async fn expire_due(&self) -> Result<Vec<GrantId>, StoreError> {
+        let now = self.shared.clock.wall();
+        if due(&mut *self.shared.readers.acquire().await?, now).await?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut transition = self.transition().await?;
+        let due = due(transition.connection(), now).await?;
+        for (id, service) in &due {
+            let end = End { cause: EndCause::Expired, by: None, note: None, entry: Draft::grant_expired(id) };
+            end_grant(&mut transition, id, service, end).await?;
+        }
+        transition.commit().await?;
+        Ok(due.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn grant(&self, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
+        let record = fetch(&mut *self.shared.readers.acquire().await?, id).await?;
+        Ok(record.map(|record| self.as_of_now(record)))
+    }
+
+    /// The grant's token. Only its requester may see it: the caller has made sure.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn grant_token(&self, id: &GrantId) -> Result<Option<Secret<String>>, StoreError> {
+        let token = sqlx::query_scalar("SELECT token FROM grants WHERE id = $1").bind(id.as_str());
+        Ok(token.fetch_optional(&self.shared.readers).await?.map(Secret::new))
+    }
+
+    /// One page, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn grants(&self, listing: &Listing) -> Result<Listed<GrantRecord>, StoreError> {
+        let rows = sqlx::query(SELECT_PAGE)
+            .bind(listing.service.as_ref().map(ServiceName::as_str))
+            .bind(listing.person.as_ref().map(Person::as_str))
+            .bind(listing.state.map(state_text))
+            .bind(listing.before)
+            .bind(i64::from(listing.limit))
+            .fetch_all(&self.shared.readers)
+            .await?;
+        let items = rows.iter().map(|row| Ok(self.as_of_now(record(row)?))).collect::<Result<_, StoreError>>()?;
+        Ok(Listed { items, next: next_position(&rows, listing.limit)? })
+    }
+
+    /// A grant whose time is over is shown as expired, whether or not the sweep has come by.
+    fn as_of_now(&self, mut record: GrantRecord) -> GrantRecord {
+        if record.state == GrantState::Active && record.grant.expires <= self.shared.clock.wall() {
+            record.state = GrantState::Expired;
+        }
+        record
+    }
+}
+
+async fn insert(transition: &mut Transition<'_>, new: &NewGrant) -> Result<u64, StoreError> {
+    let (grant, elevation) = (&new.grant, &new.record.elevation);
+    let revision = transition.change(Some(&grant.service), &StoredChange::Put { grant: grant.id.clone() }).await?;
+    let at = transition.at();
+    sqlx::query(
+        "INSERT INTO grants \
+         (id, elevation, service, person, state, expires_ms, max_uses, claims, token, revision, changed_ms) \
+         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(grant.id.as_str())
+    .bind(elevation.id.as_str())
+    .bind(grant.service.as_str())
+    .bind(grant.person.as_str())
+    .bind(grant.expires.unix_ms())
+    .bind(grant.max_uses.map(|uses| i64::from(uses.get())))
+    .bind(to_json("claims", &GrantClaims::of(grant, &new.issuer))?)
+    .bind(new.token.expose())
+    .bind(to_sql(revision))
+    .bind(at.unix_ms())
+    .execute(transition.connection())
+    .await?;
+    let digest = sha256_hex(new.token.expose());
+    transition.entry(Draft::elevation_requested(elevation, &new.record.tier), None).await?;
+    transition.entry(Draft::grant_issued(grant, &elevation.id, &digest), Some(revision)).await?;
+    Ok(revision)
+}
+
+/// State, tombstone and entry of an end. Answers the revision.
+pub(super) async fn end_grant(
+    transition: &mut Transition<'_>,
+    id: &GrantId,
+    service: &ServiceName,
+    end: End<'_>,
+) -> Result<u64, StoreError> {
+    let tombstone = StoredChange::Tombstone { grant: id.clone(), cause: end.cause };
+    let revision = transition.change(Some(service), &tombstone).await?;
+    let at = transition.at();
+    sqlx::query(
+        "UPDATE grants SET state = $1, revision = $2, changed_ms = $3, ended_ms = $3, ended_by = $4, end_note = $5 \
+         WHERE id = $6 AND state = 'active'",
+    )
+    .bind(state_text(ended_state(end.cause)))
+    .bind(to_sql(revision))
+    .bind(at.unix_ms())
+    .bind(end.by.map(Person::as_str))
+    .bind(end.note)
+    .bind(id.as_str())
+    .execute(transition.connection())
+    .await?;
+    transition.entry(end.entry, Some(revision)).await?;
+    Ok(revision)
+}
+
+async fn due(connection: &mut SqliteConnection, now: WallTime) -> Result<Vec<(GrantId, ServiceName)>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT id, service FROM grants WHERE state = 'active' AND expires_ms <= $1 ORDER BY expires_ms LIMIT $2",
+    )
+    .bind(now.unix_ms())
+    .bind(i64::from(SWEEP_MAX))
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| Ok((parsed("grant id", row.try_get("id")?)?, parsed("service", row.try_get("service")?)?)))
+        .collect()
+}
+
+async fn fetch(connection: &mut SqliteConnection, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
+    let row = sqlx::query(SELECT).bind(id.as_str()).fetch_optional(connection).await?;
+    row.as_ref().map(record).transpose()
+}
+
+fn record(row: &SqliteRow) -> Result<GrantRecord, StoreError> {
+    let claims: GrantClaims = from_json("claims of a grant", row.try_get("claims")?)?;
+    let grant = Grant::try_from(claims).map_err(|error| StoreError::Corrupt(format!("claims of a grant: {error}")))?;
+    Ok(GrantRecord {
+        grant,
+        elevation: parsed("elevation id", row.try_get("elevation")?)?,
+        state: state(row.try_get("state")?)?,
+        revision: from_sql(row.try_get("revision")?),
+        changed: WallTime::from_unix_ms(row.try_get("changed_ms")?),
+        spent: uses(row.try_get("spent")?),
+        ended: end(row)?,
+    })
+}
+
+fn end(row: &SqliteRow) -> Result<Option<GrantEnd>, StoreError> {
+    let Some(at) = row.try_get::<Option<i64>, _>("ended_ms")? else { return Ok(None) };
+    let by: Option<&str> = row.try_get("ended_by")?;
+    Ok(Some(GrantEnd {
+        at: WallTime::from_unix_ms(at),
+        by: by.map(|by| parsed("person", by)).transpose()?,
+        note: row.try_get("end_note")?,
+    }))
+}
+
+/// Where the next page starts, if this one is full.
+pub(super) fn next_position(rows: &[SqliteRow], limit: u32) -> Result<Option<i64>, StoreError> {
+    match rows.last() {
+        Some(last) if u32::try_from(rows.len()).is_ok_and(|count| count == limit) => {
+            Ok(Some(last.try_get("position")?))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn sha256_hex(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,69 @@
+//! The one place that speaks SQL: state, changes for the feed, and ledger entries, in one database.
+//!
+//! [`contract`] says what callers may rely on; the files beside hold one noun each. Must never: let a transition leave
+//! a part of itself behind, or show a token in an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::SqlitePool;
+use tokio::sync::watch;
+
+use crate::clock::Clock;
+
+pub mod contract;
+mod elevations;
+mod entries;
+mod feed;
+mod grants;
+mod policies;
+mod rows;
+mod shares;
+mod sidecars;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+mod transition;
+
+pub use contract::*;
+pub use entries::StoredEntry;
+pub use sqlite::OpenError;
+
+/// A handle on the database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// INVARIANT: one connection, and every transition takes it with BEGIN IMMEDIATE.
+    writer: SqlitePool,
+    readers: SqlitePool,
+    clock: Clock,
+    epoch: String,
+    newest: watch::Sender<u64>,
+}
+
+impl Store {
+    /// How long an ended grant is still told to sidecars that start anew.
+    pub const ENDED_RECENTLY: Duration = Duration::from_secs(3600);
+    /// How long an `Idempotency-Key` is remembered.
+    pub const ONCE_KEYS_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+    /// Names this database for as long as its history is one: random, made with the file.
+    pub fn epoch(&self) -> &str {
+        &self.shared.epoch
+    }
+
+    /// Wakes after each commit that made a revision.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.newest.subscribe()
+    }
+
+    /// Ends all connections, so that the write-ahead log is folded into the file.
+    pub async fn close(&self) {
+        self.shared.readers.close().await;
+        self.shared.writer.close().await;
+    }
+}

@@ -1,0 +1,353 @@
+//! Transitions against a real file: whole or not at all, dense numbers, shares that never sum above the limit.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::domain::*;
+use crate::ledger::entry::Draft;
+use crate::secret::Secret;
+use crate::wire::api::GrantState;
+use crate::wire::feed::{AuditPosition, EndCause};
+
+const NOW: WallTime = WallTime::from_unix_s(1_795_313_580);
+
+struct Bench {
+    store: Store,
+    clock: Arc<ManualClock>,
+    folder: TempDir,
+}
+
+async fn bench() -> Bench {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = ManualClock::starting_at(Moment { boot: BootTime::ZERO, wall: NOW });
+    let store = Store::open(&folder.path().join("db"), Clock::Manual(clock.clone())).await.unwrap();
+    Bench { store, clock, folder }
+}
+
+fn service() -> ServiceName {
+    "payments-demo".parse().unwrap()
+}
+
+fn new_grant(n: u64, max_uses: u32) -> NewGrant {
+    let person: Person = "alice@example.test".parse().unwrap();
+    let justification = Justification { reason: "stuck_payment".parse().unwrap(), ticket: "INC-2041".parse().unwrap() };
+    let scope = Scope::new(["contract/C-1042".parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap();
+    let grant = Grant {
+        id: GrantId::from_random(n),
+        service: service(),
+        person: person.clone(),
+        idp: "https://issuer.test".parse().unwrap(),
+        authentication: Authentication::default(),
+        role: "payments.override".parse().unwrap(),
+        scope: scope.clone(),
+        binding: Binding::Identity,
+        justification: justification.clone(),
+        issued: NOW,
+        not_before: NOW,
+        expires: NOW.plus(Duration::from_secs(900)),
+        max_uses: NonZeroU32::new(max_uses),
+        staleness_max: Duration::from_secs(30),
+        policy_revision: 1,
+        approvals: vec![],
+        origin: Origin::ControlPlane,
+    };
+    let elevation = Elevation {
+        id: ElevationId::from_random(n),
+        service: service(),
+        person,
+        role: grant.role.clone(),
+        scope,
+        justification,
+        duration: Duration::from_secs(900),
+        requested: NOW,
+        state: ElevationState::Approved,
+        grant: Some(grant.id.clone()),
+    };
+    NewGrant {
+        record: ElevationRecord { elevation, tier: "oncall".into() },
+        grant,
+        issuer: "https://control.test".into(),
+        token: Secret::new(format!("token-{n}")),
+        once: None,
+    }
+}
+
+fn holder(lineage: &str) -> ShareHolder {
+    ShareHolder { service: service(), instance: "sidecar-1".parse().unwrap(), lineage: lineage.into() }
+}
+
+async fn count(store: &Store, table: &str) -> i64 {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+    sqlx::query_scalar(sql).fetch_one(&store.shared.readers).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_issued_grant_is_read_back_whole_and_fed() {
+    let Bench { store, folder: _folder, .. } = bench().await;
+    let mut wake = store.subscribe();
+    let new = new_grant(1, 3);
+    assert_eq!(store.create(&new).await.unwrap(), Created::New { revision: 1 });
+    wake.changed().await.unwrap();
+    assert_eq!(*wake.borrow(), 1);
+    let record = store.grant(&new.grant.id).await.unwrap().unwrap();
+    assert_eq!((record.grant, record.state, record.revision), (new.grant.clone(), GrantState::Active, 1));
+    let elevation = store.elevation(&new.record.elevation.id).await.unwrap().unwrap();
+    assert_eq!(elevation, new.record);
+    let snapshot = store.snapshot(&service()).await.unwrap();
+    assert_eq!((snapshot.revision, snapshot.frozen, snapshot.tokens.len()), (1, false, 1));
+    assert_eq!(snapshot.tokens[0].token, new.token);
+    let changes = store.changes_after(&service(), 0, 10).await.unwrap();
+    assert_eq!(changes[0].body, ChangeBody::Put { grant: new.grant.id.clone(), token: new.token.clone() });
+    assert_eq!(store.snapshot(&"other".parse().unwrap()).await.unwrap().tokens, vec![]);
+    assert_eq!(store.changes_after(&"other".parse().unwrap(), 0, 10).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn revoking_ends_once_and_says_who() {
+    let Bench { store, folder: _folder, .. } = bench().await;
+    let new = new_grant(1, 3);
+    store.create(&new).await.unwrap();
+    let bob: Person = "bob".parse().unwrap();
+    let RevokeOutcome::Revoked(record) = store.revoke(&new.grant.id, &bob, Some("done")).await.unwrap() else {
+        panic!("it was active");
+    };
+    assert_eq!((record.state, record.revision), (GrantState::Revoked, 2));
+    assert_eq!(record.ended, Some(GrantEnd { at: NOW, by: Some(bob.clone()), note: Some("done".into()) }));
+    let again = store.revoke(&new.grant.id, &bob, None).await.unwrap();
+    assert_eq!(again, RevokeOutcome::Ended(record));
+    assert_eq!(store.revoke(&GrantId::from_random(9), &bob, None).await.unwrap(), RevokeOutcome::Unknown);
+    let snapshot = store.snapshot(&service()).await.unwrap();
+    assert_eq!((snapshot.revision, snapshot.tokens), (2, vec![]));
+    assert_eq!(snapshot.ended_recently[0].cause, EndCause::Revoked);
+}
+
+#[tokio::test]
+async fn time_ends_a_grant_by_sweep_and_revoking_it_then_says_expired() {
+    let Bench { store, clock, folder: _folder } = bench().await;
+    let (first, second) = (new_grant(1, 3), new_grant(2, 3));
+    store.create(&first).await.unwrap();
+    assert_eq!(store.expire_due().await.unwrap(), vec![]);
+    clock.advance(Duration::from_secs(900));
+    assert_eq!(store.grant(&first.grant.id).await.unwrap().unwrap().state, GrantState::Expired, "even unswept");
+    store.create(&second).await.unwrap();
+    let RevokeOutcome::Ended(record) = store.revoke(&second.grant.id, &first.grant.person, None).await.unwrap() else {
+        panic!("its time was over");
+    };
+    assert_eq!(record.state, GrantState::Expired);
+    assert_eq!(store.expire_due().await.unwrap(), vec![first.grant.id.clone()]);
+    assert_eq!(store.expire_due().await.unwrap(), vec![]);
+    let kinds: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.kind).collect();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "grant_expired").count(), 2);
+}
+
+/// Every table a transition writes, made to fail in turn: nothing of the transition may stay.
+#[tokio::test]
+async fn a_failure_anywhere_leaves_nothing_half_written() {
+    const TABLES: [&str; 6] = ["elevations", "grants", "changes", "entries", "entry_values", "once_keys"];
+    for broken in TABLES {
+        let Bench { store, folder: _folder, .. } = bench().await;
+        let standing = new_grant(1, 1);
+        store.create(&standing).await.unwrap();
+        store.allot(&standing.grant.id, &holder("a"), 1).await.unwrap().unwrap();
+        let mut before = Vec::new();
+        for table in TABLES {
+            before.push(count(&store, table).await);
+        }
+        let trigger = format!(
+            "CREATE TRIGGER fault BEFORE INSERT ON {broken} BEGIN SELECT RAISE(ABORT, 'fault'); END; \
+             CREATE TRIGGER fault2 BEFORE UPDATE ON {broken} BEGIN SELECT RAISE(ABORT, 'fault'); END"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&store.shared.writer).await.unwrap();
+        let mut new = new_grant(2, 3);
+        new.once = Some(OnceKey { key: "k".into(), digest: "d".into() });
+        store.create(&new).await.unwrap_err();
+        if !matches!(broken, "elevations" | "once_keys") {
+            store.revoke(&standing.grant.id, &standing.grant.person, Some("n")).await.unwrap_err();
+        }
+        if matches!(broken, "grants" | "changes" | "entries") {
+            store.record_spent(&standing.grant.id, &holder("a"), 1).await.unwrap_err();
+            assert_eq!(store.shares_of(&standing.grant.id).await.unwrap()[0].spent, 0, "{broken}");
+        }
+        let mut after = Vec::new();
+        for table in TABLES {
+            after.push(count(&store, table).await);
+        }
+        assert_eq!(before, after, "{broken}");
+        assert_eq!(store.grant(&standing.grant.id).await.unwrap().unwrap().state, GrantState::Active, "{broken}");
+        sqlx::raw_sql("DROP TRIGGER fault; DROP TRIGGER fault2").execute(&store.shared.writer).await.unwrap();
+        assert_eq!(store.create(&new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
+        let indices: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.index).collect();
+        assert_eq!(indices, vec![0, 1, 2, 3], "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn numbers_are_dense_under_concurrent_writers() {
+    let Bench { store, folder: _folder, .. } = bench().await;
+    let tasks: Vec<_> = (1..=20)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move { store.create(&new_grant(n, 3)).await.unwrap() })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let revisions: Vec<_> =
+        store.changes_after(&service(), 0, 100).await.unwrap().into_iter().map(|change| change.revision).collect();
+    assert_eq!(revisions, (1..=20).collect::<Vec<_>>());
+    let indices: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.index).collect();
+    assert_eq!(indices, (0..40).collect::<Vec<_>>());
+    assert_eq!(store.newest_revision().await.unwrap(), 20);
+    assert_eq!(store.oldest_change().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn shares_never_sum_above_the_limit() {
+    let Bench { store, folder: _folder, .. } = bench().await;
+    let id = new_grant(1, 5).grant.id;
+    store.create(&new_grant(1, 5)).await.unwrap();
+    assert_eq!(store.allot(&id, &holder("a"), 2).await.unwrap(), Some(2));
+    assert_eq!(store.allot(&id, &holder("b"), 9).await.unwrap(), Some(3));
+    assert_eq!(store.allot(&id, &holder("c"), 1).await.unwrap(), None, "nothing is free");
+    let spent = store.record_spent(&id, &holder("b"), 1).await.unwrap();
+    assert_eq!(spent, SpentOutcome::default());
+    assert_eq!(store.hand_back(&id, &holder("b"), 0).await.unwrap(), Some(1), "never below what is spent");
+    assert_eq!(store.hand_back(&id, &holder("b"), 4).await.unwrap(), Some(1), "never up");
+    assert_eq!(store.allot(&id, &holder("a"), 1).await.unwrap(), Some(3), "the sum is cumulative");
+    let stranger = ShareHolder { service: "other".parse().unwrap(), ..holder("x") };
+    assert_eq!(store.allot(&id, &stranger, 1).await.unwrap(), None);
+    assert_eq!(store.record_spent(&id, &stranger, 5).await.unwrap(), SpentOutcome::default());
+    let shares = store.shares_of(&id).await.unwrap();
+    assert_eq!(shares.iter().map(|share| (share.allotted, share.spent)).collect::<Vec<_>>(), vec![(3, 0), (1, 1)]);
+    assert_eq!(store.shares_of_lineage(&holder("a")).await.unwrap(), shares[..1].to_vec());
+    let told = store.changes_after(&service(), 1, 10).await.unwrap();
+    assert!(
+        told.iter().all(|change| match &change.body {
+            ChangeBody::Share { lineage, allotted, .. } => *allotted == if lineage == "a" { 3 } else { 1 },
+            _ => false,
+        }),
+        "what stands now is told, never an earlier, larger share: {told:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_last_use_ends_the_grant_in_the_same_step() {
+    let Bench { store, folder: _folder, .. } = bench().await;
+    let id = new_grant(1, 2).grant.id;
+    store.create(&new_grant(1, 2)).await.unwrap();
+    store.allot(&id, &holder("a"), 1).await.unwrap().unwrap();
+    store.allot(&id, &holder("b"), 1).await.unwrap().unwrap();
+    assert_eq!(store.record_spent(&id, &holder("a"), 1).await.unwrap().used_up, None);
+    assert_eq!(store.record_spent(&id, &holder("a"), 0).await.unwrap(), SpentOutcome::default(), "never down");
+    let last = store.record_spent(&id, &holder("b"), 1).await.unwrap();
+    assert_eq!(last, SpentOutcome { used_up: Some(4), above_share: false });
+    let record = store.grant(&id).await.unwrap().unwrap();
+    assert_eq!((record.state, record.spent), (GrantState::UsedUp, 2));
+    let late = store.record_spent(&id, &holder("a"), 4).await.unwrap();
+    assert_eq!(late, SpentOutcome { used_up: None, above_share: true }, "recorded, but it ends only once");
+    assert_eq!(store.grant(&id).await.unwrap().unwrap().spent, 5);
+    assert_eq!(store.allot(&id, &holder("c"), 1).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day() {
+    let Bench { store, clock, folder: _folder } = bench().await;
+    let once = |digest: &str| Some(OnceKey { key: "k-1".into(), digest: digest.into() });
+    let first = NewGrant { once: once("body"), ..new_grant(1, 3) };
+    assert_eq!(store.create(&first).await.unwrap(), Created::New { revision: 1 });
+    let again = NewGrant { once: once("body"), ..new_grant(2, 3) };
+    assert_eq!(store.create(&again).await.unwrap(), Created::Before(first.record.elevation.id.clone()));
+    let other = NewGrant { once: once("other"), ..new_grant(3, 3) };
+    assert_eq!(store.create(&other).await.unwrap(), Created::KeyReused);
+    assert_eq!(count(&store, "grants").await, 1);
+    clock.advance(Store::ONCE_KEYS_KEPT);
+    assert_eq!(store.create(&other).await.unwrap(), Created::New { revision: 2 });
+}
+
+#[tokio::test]
+async fn a_freeze_is_told_as_it_stands_for_the_service() {
+    let Bench { store, folder: _folder, .. } = bench().await;
+    let bob: Person = "bob".parse().unwrap();
+    store.set_frozen(Some(&service()), true, &bob).await.unwrap();
+    store.set_frozen(None, true, &bob).await.unwrap();
+    store.set_frozen(None, false, &bob).await.unwrap();
+    assert!(store.snapshot(&service()).await.unwrap().frozen, "its own freeze stands");
+    assert!(!store.snapshot(&"other".parse().unwrap()).await.unwrap().frozen);
+    let told = store.changes_after(&service(), 2, 10).await.unwrap();
+    assert_eq!(told[0].body, ChangeBody::Freeze { frozen: true });
+}
+
+#[tokio::test]
+async fn everything_outlives_a_restart() {
+    let Bench { store, clock, folder } = bench().await;
+    store.create(&new_grant(1, 3)).await.unwrap();
+    store.record_key(Draft::key_created("kid", "root", "cert")).await.unwrap();
+    let seen = SidecarSeen {
+        service: service(),
+        instance: "sidecar-1".parse().unwrap(),
+        version: "0.1.0".into(),
+        service_digest: "d".into(),
+        lineage: "l".into(),
+        revision: 2,
+        heard: NOW,
+        audit: AuditPosition { log_id: "log".into(), sequence: 4, head: "h".into() },
+    };
+    store.record_sidecar(&seen).await.unwrap();
+    store
+        .apply_policy("text", "digest", &[AppliedFile { name: "a".into(), text: "t".into(), digest: "x".into() }])
+        .await
+        .unwrap();
+    let epoch = store.epoch().to_owned();
+    store.close().await;
+    let store = Store::open(&folder.path().join("db"), Clock::Manual(clock)).await.unwrap();
+    assert_eq!(store.epoch(), epoch);
+    assert_eq!(*store.subscribe().borrow(), 2);
+    assert_eq!(store.sidecars().await.unwrap(), vec![seen]);
+    let policy = store.policy().await.unwrap().unwrap();
+    assert_eq!((policy.revision, policy.text.as_str(), policy.services[0].name.as_str()), (1, "text", "a"));
+    assert_eq!(store.grants(&Listing { limit: 10, ..Listing::default() }).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test]
+async fn pages_follow_one_another() {
+    let Bench { store, folder: _folder, .. } = bench().await;
+    for n in 1..=5 {
+        store.create(&new_grant(n, 3)).await.unwrap();
+    }
+    let mut listing = Listing { limit: 2, ..Listing::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = store.grants(&listing).await.unwrap();
+        seen.extend(page.items.into_iter().map(|record| record.grant.id));
+        listing.before = page.next;
+        if page.next.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, (1..=5).rev().map(GrantId::from_random).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_no_database_of_ours_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("db");
+    std::fs::write(&path, "this is a text, not a database, and long enough to be looked at as one").unwrap();
+    let error = Store::open(&path, Clock::System).await.unwrap_err();
+    assert!(matches!(error, OpenError::Open { .. } | OpenError::Migrate { .. }), "{error:?}");
+    assert!(std::fs::read_to_string(&path).unwrap().starts_with("this is a text"));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let Bench { store, folder, clock } = bench().await;
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&store.shared.writer).await.unwrap();
+    store.close().await;
+    let error = Store::open(&folder.path().join("db"), Clock::Manual(clock)).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
+}
