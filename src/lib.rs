@@ -3,6 +3,8 @@ pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod decision;
+#[cfg(all(feature = "sidecar", feature = "control", feature = "cli"))]
+pub mod demo;
 pub mod domain;
 pub mod http;
 pub mod identity;
