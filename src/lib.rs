@@ -5,6 +5,8 @@ pub mod config;
 #[cfg(feature = "control")]
 pub mod control;
 pub mod decision;
+#[cfg(all(feature = "sidecar", feature = "control", feature = "cli"))]
+pub mod demo;
 pub mod domain;
 pub mod drain;
 pub mod http;

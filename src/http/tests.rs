@@ -10,8 +10,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::*;
@@ -19,7 +18,7 @@ use crate::secret::Secret;
 
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 
-const QUICK: Limits = Limits { connect_ms_max: 2_000, response_ms_max: 150, total_ms_max: 300, body_bytes_max: 64 };
+const SMALL: Limits = Limits { body_bytes_max: 64, ..Limits::DEFAULT };
 
 fn reply(status: u16, body: impl Into<Bytes>) -> Reply {
     Response::builder().status(status).body(Full::new(body.into()).boxed()).unwrap()
@@ -123,25 +122,30 @@ async fn a_connection_the_server_closed_is_replaced() {
 #[tokio::test]
 async fn sizes_and_times_end_a_call_and_not_the_client() {
     let (address, _) = server(usize::MAX).await;
-    let client = Client::new(None, QUICK);
-    let failed = async |path: &str| get(&client, &url(address, path)).await.unwrap_err();
-    assert!(matches!(failed("/large").await, HttpError::TooLarge { bytes_max: 64 }));
-    assert!(matches!(failed("/slow").await, HttpError::TimedOut { step: Step::Response, ms: 150 }));
-    assert!(matches!(failed("/endless").await, HttpError::TimedOut { step: Step::Total, ms: 300 }));
-    assert_eq!(get(&client, &url(address, "/full")).await.unwrap().body.len(), 64);
+    let failed = async |limits: Limits, path: &str| {
+        let client = Client::new(None, limits);
+        let error = get(&client, &url(address, path)).await.unwrap_err();
+        assert_eq!(get(&client, &url(address, "/full")).await.unwrap().body.len(), 64);
+        error
+    };
+    assert!(matches!(failed(SMALL, "/large").await, HttpError::TooLarge { bytes_max: 64 }));
+    let impatient = Limits { response_ms_max: 500, ..SMALL };
+    assert!(matches!(failed(impatient, "/slow").await, HttpError::TimedOut { step: Step::Response, ms: 500 }));
+    let brief = Limits { total_ms_max: 500, ..SMALL };
+    assert!(matches!(failed(brief, "/endless").await, HttpError::TimedOut { step: Step::Total, ms: 500 }));
 }
 
 #[tokio::test]
 async fn a_redirect_is_an_answer() {
     let (address, _) = server(usize::MAX).await;
-    let answer = get(&Client::new(None, QUICK), &url(address, "/redirect")).await.unwrap();
+    let answer = get(&Client::new(None, SMALL), &url(address, "/redirect")).await.unwrap();
     assert_eq!(answer.status, StatusCode::FOUND);
 }
 
 #[tokio::test]
 async fn a_refusal_comes_with_its_document() {
     let (address, _) = server(usize::MAX).await;
-    let error = Client::new(None, QUICK).get_json::<()>(&url(address, "/problem"), None).await.unwrap_err();
+    let error = Client::new(None, SMALL).get_json::<()>(&url(address, "/problem"), None).await.unwrap_err();
     let HttpError::Status(answer) = error else { panic!("{error:?}") };
     assert_eq!(answer.json::<serde_json::Value>().unwrap()["code"], "no");
 }
@@ -149,7 +153,7 @@ async fn a_refusal_comes_with_its_document() {
 #[tokio::test]
 async fn no_message_quotes_what_was_received() {
     let (address, _) = server(usize::MAX).await;
-    let client = Client::new(None, QUICK);
+    let client = Client::new(None, SMALL);
     let error = client.get_json::<serde_json::Value>(&url(address, "/not-json"), None).await.unwrap_err();
     assert!(matches!(error, HttpError::Json { .. }));
     assert!(!format!("{error} {error:?}").contains("s3cret"));
@@ -157,7 +161,7 @@ async fn no_message_quotes_what_was_received() {
 
 #[tokio::test]
 async fn what_cannot_be_called_says_why() {
-    let client = Client::new(None, QUICK);
+    let client = Client::new(None, SMALL);
     let closed = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         listener.local_addr().unwrap()
@@ -177,6 +181,8 @@ async fn what_cannot_be_called_says_why() {
 #[cfg(feature = "cli")]
 mod over_tls {
     use super::*;
+    use hyper_util::rt::TokioExecutor;
+    use hyper_util::server::conn::auto;
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
     use rustls::ServerConfig;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -287,12 +293,12 @@ mod over_tls {
         let address = authority.serve("control.internal", true, &["h2"]).await;
         let tls = authority.mutual();
         let mut connection =
-            connect_h2::<Full<Bytes>>(&endpoint(address, "control.internal"), &tls, &QUICK).await.unwrap();
+            connect_h2::<Full<Bytes>>(&endpoint(address, "control.internal"), &tls, &SMALL).await.unwrap();
         let request = Request::get("https://control.internal/agent").header("user-agent", USER_AGENT);
         let response = connection.sender.send_request(request.body(Full::default()).unwrap()).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
 
-        let other = connect_h2::<Full<Bytes>>(&endpoint(address, "localhost"), &tls, &QUICK).await;
+        let other = connect_h2::<Full<Bytes>>(&endpoint(address, "localhost"), &tls, &SMALL).await;
         assert!(matches!(other, Err(HttpError::Tls { .. })));
     }
 
@@ -302,7 +308,7 @@ mod over_tls {
         for alpn in [&["http/1.1"][..], &[]] {
             let address = authority.serve("control.internal", false, alpn).await;
             let endpoint = endpoint(address, "control.internal");
-            let error = connect_h2::<Full<Bytes>>(&endpoint, &authority.trusted(), &QUICK).await.unwrap_err();
+            let error = connect_h2::<Full<Bytes>>(&endpoint, &authority.trusted(), &SMALL).await.unwrap_err();
             assert!(matches!(error, HttpError::Tls { .. } | HttpError::Protocol { .. }), "{error:?}");
         }
     }
