@@ -12,7 +12,8 @@ RUN cargo build --release --locked --no-default-features --features sidecar --bi
 
 FROM debian:bookworm-slim AS base
 # Volumes take over owner and mode of the folder they are first mounted on.
-RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin breakglass \
+RUN groupadd --system --gid 10001 breakglass \
+ && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin breakglass \
  && install -d -o breakglass -g breakglass -m 0700 /var/lib/breakglass /certs
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 WORKDIR /var/lib/breakglass
