@@ -1,1 +1,2 @@
+//! The control plane: `breakglass-control`.
 fn main() {}
