@@ -9,6 +9,7 @@
 //! INVARIANT: no token, query value or body reaches a line (P8).
 
 pub mod chain;
+mod content;
 mod document;
 pub mod folder;
 pub mod line;

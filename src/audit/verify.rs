@@ -14,6 +14,9 @@ use super::chain::{LineHash, LogId, Position};
 use super::line::{LineBody, LineError, ParsedLine, PastIntent};
 use super::segment::{RawLine, SegmentName};
 
+mod report;
+pub use report::{Problem, ProblemKind, Report, TornTail};
+
 /// What is known of the log from elsewhere.
 #[derive(Debug, Clone, Default)]
 pub struct Expectation {
@@ -31,90 +34,6 @@ pub enum Following {
     Segment,
     /// A segment that repeats what may be damaged in this one.
     Resumed,
-}
-
-/// What was found.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    pub segments: u64,
-    /// Process starts.
-    pub logs: u64,
-    /// Lines, each sequence counted once.
-    pub records: u64,
-    pub intents: u64,
-    /// Outcomes, unknown ones included.
-    pub outcomes: u64,
-    /// Intents with neither an outcome nor an unknown outcome: in flight, or the end is lost.
-    pub orphans: u64,
-    /// Outcomes that a later process had to record as unknown.
-    pub unknown_outcomes: u64,
-    /// Intents, less those whose outcome says that nothing was forwarded.
-    pub overrides: u64,
-    pub refusals: u64,
-    pub observed: u64,
-    /// Refusals and observations that are only counted, in summaries.
-    pub summarised: u64,
-    /// Segments whose storage failed and whose end is repeated by the next.
-    pub resumed: u64,
-    /// The last segment ends in an unfinished line: not tampering, and never acknowledged.
-    pub torn_tail: Option<TornTail>,
-    pub first_problem: Option<Problem>,
-    /// The last line.
-    pub head: Option<Position>,
-}
-
-impl Report {
-    pub const fn is_sound(&self) -> bool {
-        self.first_problem.is_none()
-    }
-}
-
-/// Bytes at the end of the last segment that are no whole line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TornTail {
-    pub segment: String,
-    /// The number the line would have.
-    pub line: u64,
-    /// Where it begins: what to keep of the file.
-    pub offset_bytes: u64,
-}
-
-/// The first line that is not what was written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{segment}, line {line}: {what}")]
-pub struct Problem {
-    pub segment: String,
-    /// From 1; 0 speaks of the segment as a whole.
-    pub line: u64,
-    pub what: ProblemKind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProblemKind {
-    #[error("cannot be read as a record: it {0}")]
-    Unreadable(String),
-    #[error("a line was altered: the line after it names another hash")]
-    Altered,
-    #[error("expected sequence {expected}, found {found}: lines were dropped, inserted, swapped or repeated")]
-    Sequence { expected: u64, found: u64 },
-    #[error("log {found} begins in the middle, at sequence {sequence}")]
-    LogBegins { found: LogId, sequence: u64 },
-    #[error("log {0} was closed or replaced earlier, and appears again")]
-    LogAgain(LogId),
-    #[error("begins a log that does not name the end of the one before it")]
-    Previous,
-    #[error("a log_started stands in the middle of a log")]
-    Started,
-    #[error("the beginning is missing: the first log names a log before it")]
-    BeginningMissing,
-    #[error("is a record of the log's end, and more lines of that log follow")]
-    AfterEnd,
-    #[error("is the outcome of an intent that is not open")]
-    NoSuchIntent,
-    #[error("the expected line with sequence {0} is not there: the end is missing")]
-    EndMissing(u64),
-    #[error("the expected line with sequence {0} has another hash")]
-    OtherThanExpected(u64),
 }
 
 /// What recovery wants of a past intent.
@@ -149,8 +68,15 @@ pub struct Verifier<O = NoObserver> {
     /// A line that names another hash than the line before it has: one of the two was altered.
     suspect: Option<(LineHash, Place)>,
     /// A problem in a segment whose storage failed; settled by the resumed segment after it.
-    excused: Option<(Place, ProblemKind)>,
+    excused: Option<Excused>,
     open: HashMap<(LogId, u64), PastIntent>,
+}
+
+#[derive(Debug)]
+struct Excused {
+    place: Place,
+    what: ProblemKind,
+    torn: Option<TornTail>,
 }
 
 #[derive(Debug, Clone)]
@@ -229,14 +155,8 @@ impl<O: Observer> Verifier<O> {
         if self.place.abandoned {
             return;
         }
-        let torn = match raw {
-            RawLine::Unterminated(_) => true,
-            RawLine::Whole(bytes) | RawLine::TooLong(bytes) => bytes.contains(&0),
-        };
-        if torn && self.place.following_nothing {
-            let (segment, line) = (self.place.segment.to_string(), self.place.line);
-            self.report.torn_tail = Some(TornTail { segment, line, offset_bytes });
-            self.place.abandoned = true;
+        if is_torn(raw) && (self.place.following_nothing || self.place.following_resumed) {
+            self.torn(offset_bytes);
             return;
         }
         match raw {
@@ -249,9 +169,25 @@ impl<O: Observer> Verifier<O> {
         }
     }
 
+    /// The process died here, or the storage failed: nothing after it was acknowledged in this segment.
+    fn torn(&mut self, offset_bytes: u64) {
+        self.place.abandoned = true;
+        let tail = TornTail { segment: self.place.segment.to_string(), line: self.place.line, offset_bytes };
+        if self.place.following_nothing {
+            self.report.torn_tails.push(tail);
+        } else {
+            let what = ProblemKind::Unreadable("is unfinished, and the next segment does not repeat it".to_owned());
+            self.excused.get_or_insert(Excused { place: self.place.clone(), what, torn: Some(tail) });
+        }
+    }
+
     /// What was found, and the intents left open, in no order.
     pub fn finish(mut self) -> (Report, Vec<PastIntent>, O) {
-        self.condemn();
+        match self.excused.take_if(|excused| excused.torn.is_some()) {
+            // The process died before the segment that was to repeat it was whole.
+            Some(Excused { torn, .. }) => self.report.torn_tails.splice(..0, torn).for_each(drop),
+            None => self.condemn(),
+        }
         self.settle_suspect(self.expectation.position.map(|expected| expected.head));
         if let Some(expected) = self.expectation.position
             && !self.expectation_met
@@ -346,7 +282,7 @@ impl<O: Observer> Verifier<O> {
         let before = self.cursor_place.clone();
         if self.place.following_resumed {
             self.place.abandoned = true;
-            self.excused.get_or_insert((before, ProblemKind::Altered));
+            self.excused.get_or_insert(Excused { place: before, what: ProblemKind::Altered, torn: None });
         } else if self.report.first_problem.is_none() {
             self.problem_at(&before, ProblemKind::Altered);
             self.suspect = Some((hash, self.place.clone()));
@@ -365,7 +301,7 @@ impl<O: Observer> Verifier<O> {
 
     /// The problem that a resumed segment should have settled stands.
     fn condemn(&mut self) {
-        if let Some((place, what)) = self.excused.take() {
+        if let Some(Excused { place, what, .. }) = self.excused.take() {
             self.problem_at(&place, what);
         }
     }
@@ -374,7 +310,7 @@ impl<O: Observer> Verifier<O> {
     fn problem(&mut self, what: ProblemKind) {
         if self.place.following_resumed {
             self.place.abandoned = true;
-            self.excused.get_or_insert_with(|| (self.place.clone(), what));
+            self.excused.get_or_insert(Excused { place: self.place.clone(), what, torn: None });
             return;
         }
         let place = self.place.clone();
@@ -451,6 +387,14 @@ impl<O: Observer> Verifier<O> {
             None if self.expectation.pruned => {}
             None => self.problem(ProblemKind::NoSuchIntent),
         }
+    }
+}
+
+/// Unfinished, or with a hole that was never written.
+fn is_torn(raw: RawLine<'_>) -> bool {
+    match raw {
+        RawLine::Unterminated(_) => true,
+        RawLine::Whole(bytes) | RawLine::TooLong(bytes) => bytes.contains(&0),
     }
 }
 

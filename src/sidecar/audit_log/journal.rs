@@ -56,6 +56,8 @@ struct Open {
     file: Box<dyn SegmentFile>,
     len: u64,
     reserved: u64,
+    /// After a rotation that failed: not again before this length.
+    rotate_from: u64,
 }
 
 impl Journal {
@@ -219,7 +221,8 @@ impl Journal {
     /// Begins a new segment once the current one is large. Where there is no room for one, the old is written on.
     /// INVARIANT: only between batches, so that all of the old one is durable.
     pub(super) fn rotate(&mut self, segment_bytes_max: u64) -> bool {
-        let is_due = self.segment.as_ref().is_some_and(|segment| segment.len >= segment_bytes_max);
+        let is_due =
+            self.segment.as_ref().is_some_and(|segment| segment.len >= segment_bytes_max.max(segment.rotate_from));
         if !is_due || !self.batch.is_empty() {
             return false;
         }
@@ -233,6 +236,9 @@ impl Journal {
             }
             Err(_) => {
                 let _removed = self.storage.remove(&SegmentName::new(number, self.log_id, false));
+                if let Some(segment) = &mut self.segment {
+                    segment.rotate_from = segment.len.saturating_add(RESERVE_STEP_BYTES);
+                }
                 false
             }
         }
@@ -245,7 +251,7 @@ impl Journal {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         self.next_number = self.next_number.saturating_add(1);
-        let mut segment = Open { file: self.storage.create(&name)?, len: 0, reserved: 0 };
+        let mut segment = Open { file: self.storage.create(&name)?, len: 0, reserved: 0, rotate_from: 0 };
         segment.ensure(self.batch_bytes().saturating_add(outcomes_bytes(self.open_intents)))?;
         Ok(segment)
     }

@@ -180,7 +180,8 @@ impl AuditLog {
         self.shared.offer(Extra::Observed(Box::new(observed)), counted, standing);
     }
 
-    /// The last durable line.
+    /// The last durable line. Its sequence is 0, and its hash that of the line it will follow, while a start on a full or
+    /// failing disk has not written its first line.
     pub fn position(&self) -> Position {
         *self.shared.position.borrow()
     }

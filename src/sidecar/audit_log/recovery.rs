@@ -13,7 +13,7 @@ use super::journal::{Journal, PushError, is_full};
 use super::storage::Storage;
 use super::{AuditLogConfig, Cause};
 use crate::audit::folder::{FolderError, list_segments, read_segments};
-use crate::audit::verify::{Expectation, Observer, TornTail};
+use crate::audit::verify::{Expectation, Observer};
 use crate::audit::{Event, LogId, LogIdentity, LogStart, PastIntent, Position, Problem, SegmentName};
 use crate::clock::Clock;
 use crate::domain::{GrantId, WallTime};
@@ -111,26 +111,29 @@ fn recover(folder: &Path, segments: &[SegmentName], now: WallTime) -> Result<Rec
     let expectation = Expectation { position: None, pruned: true };
     let (report, mut orphans, uses) = read_segments(folder, segments, expectation, uses)?;
     orphans.sort_by_key(|intent| (intent.at, intent.log_id, intent.seq));
-    let torn_bytes = match (&report.torn_tail, segments.last()) {
-        (torn, Some(last)) => settle(&folder.join(last.to_string()), torn.as_ref())?,
-        (_, None) => 0,
-    };
+    let mut torn_bytes = 0_u64;
+    for torn in &report.torn_tails {
+        torn_bytes = torn_bytes.saturating_add(cut(&folder.join(&torn.segment), torn.offset_bytes)?);
+    }
+    if let Some(last) = segments.last() {
+        make_durable(&folder.join(last.to_string()))?;
+    }
     let spent = uses.spent.into_iter().filter(|(_, count)| *count > 0).collect();
     Ok(Recovery { orphans, spent, torn_bytes, previous: report.head, problem: report.first_problem })
 }
 
-/// Cuts off an unfinished last line, and makes durable what the new log is about to name.
-fn settle(path: &Path, torn: Option<&TornTail>) -> Result<u64, OpenError> {
+/// Cuts off an unfinished last line; how many bytes that were.
+fn cut(path: &Path, offset_bytes: u64) -> Result<u64, OpenError> {
     let file = OpenOptions::new().write(true).open(path).map_err(OpenError::io(path))?;
-    let cut = torn.map_or(Ok(0), |torn| cut_at(&file, torn.offset_bytes)).map_err(OpenError::io(path))?;
+    let len = file.metadata().map_err(OpenError::io(path))?.len();
+    file.set_len(offset_bytes).map_err(OpenError::io(path))?;
     file.sync_all().map_err(OpenError::io(path))?;
-    Ok(cut)
+    Ok(len.saturating_sub(offset_bytes))
 }
 
-fn cut_at(file: &File, offset_bytes: u64) -> io::Result<u64> {
-    let len = file.metadata()?.len();
-    file.set_len(offset_bytes)?;
-    Ok(len.saturating_sub(offset_bytes))
+/// The new log is about to name the last line, which so far may be in memory only.
+fn make_durable(path: &Path) -> Result<(), OpenError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(OpenError::io(path))
 }
 
 fn random_log_id() -> Result<LogId, OpenError> {
