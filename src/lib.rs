@@ -17,5 +17,7 @@ pub mod secret;
 pub mod sidecar;
 #[cfg(feature = "control")]
 pub mod store;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod telemetry;
 pub mod token;
 pub mod wire;

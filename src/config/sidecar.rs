@@ -211,7 +211,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
 }
 
 fn default_admin() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 9464))
+    SocketAddr::from(([127, 0, 0, 1], 9901))
 }
 
 /// A number of the machine's size, kept within what an index can hold.
