@@ -39,6 +39,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("wire", Never(PLANES)),
     ("http", Never(PLANES)),
     ("config", Never(PLANES)),
+    ("certs", Only(&["domain", "http", "secret"])),
     ("telemetry", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),
     ("sidecar", Never(&["store", "control", "cli", "demo"])),
