@@ -1,1 +1,15 @@
-fn main() {}
+//! The promises, proven on both planes as they run: real TLS, real HTTP, real files, in one process and on free ports.
+//!
+//! One file a promise, named after it. [`harness`] starts the parts; nothing in it decides anything.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that meets the unexpected ends there"
+)]
+
+mod harness;
+
+mod p1_exact;

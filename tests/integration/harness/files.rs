@@ -1,0 +1,151 @@
+//! The files of a site: certificates, policy, services, the configuration of both planes. They are read as an
+//! operator's would be.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use breakglass::certs::{DevAuthority, Leaf};
+
+use super::Site;
+
+/// The service as both planes know it.
+pub(crate) const SERVICE: &str = include_str!("../../cases/services/open.toml");
+
+const POLICY: &str = r#"
+[organisation]
+lifetime_max_s = 3600
+staleness_max_s = 3
+
+[[reason]]
+code = "stuck_payment"
+text = "A payment is stuck"
+
+[[ticket]]
+tracker = "incidents"
+pattern = "INC-[0-9]{1,9}"
+example = "INC-2041"
+
+[[tier]]
+name = "on-call"
+groups = ["oncall"]
+services = ["payments", "ledger"]
+role = "payments.override"
+resources = ["contract/*"]
+actions = ["payment.release", "payment.cancel", "statement.read", "limit.raise"]
+default_s = 900
+maximum_s = 3600
+approvals = 0
+binding = "identity"
+staleness_max_s = 3
+review_due_s = 86400
+"#;
+
+/// What can be said of one sidecar's files; the rest is the same for all.
+#[derive(Debug, Clone)]
+pub(crate) struct SidecarFile {
+    /// The text of its service file.
+    pub(crate) service: String,
+    /// `http://…` or `unix:…`; absent: the demo's contract API.
+    pub(crate) upstream: Option<String>,
+    /// Absent: a folder of its own.
+    pub(crate) audit: Option<PathBuf>,
+    pub(crate) write_deadline_ms: u64,
+    pub(crate) override_reserve_bytes: u64,
+    pub(crate) stranger_records_per_s: u32,
+    /// Absent: the site's issuer.
+    pub(crate) issuer: Option<String>,
+    pub(crate) freeze_file: Option<PathBuf>,
+    pub(crate) workers: u32,
+    /// Lines added to `[listen]`.
+    pub(crate) listen: String,
+    /// Lines added to `[upstream]`.
+    pub(crate) upstream_limits: String,
+}
+
+impl Default for SidecarFile {
+    fn default() -> Self {
+        Self {
+            service: SERVICE.to_owned(),
+            upstream: None,
+            audit: None,
+            write_deadline_ms: 1_000,
+            override_reserve_bytes: 1 << 20,
+            stranger_records_per_s: 10_000,
+            issuer: None,
+            freeze_file: None,
+            workers: 2,
+            listen: String::new(),
+            upstream_limits: String::new(),
+        }
+    }
+}
+
+impl SidecarFile {
+    pub(super) fn write(&self, site: &Site, instance: &str) -> PathBuf {
+        let folder = site.path().join(instance);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("service.toml"), &self.service).unwrap();
+        let upstream = self.upstream.clone().unwrap_or_else(|| format!("http://{}", site.upstream));
+        let audit = self.audit.clone().unwrap_or_else(|| folder.join("audit"));
+        std::fs::create_dir_all(&audit).unwrap();
+        let issuer = self.issuer.clone().unwrap_or_else(|| format!("http://{}", site.issuer_addr));
+        let mut text = format!("service = \"service.toml\"\ninstance = \"{instance}\"\n");
+        let _ = writeln!(text, "request_url = \"https://console.test/request\"");
+        if let Some(file) = &self.freeze_file {
+            let _ = writeln!(text, "freeze_file = \"{}\"", file.display());
+        }
+        let _ = write!(
+            text,
+            "[listen]\naddress = \"127.0.0.1:0\"\nworkers = {}\n{}\n\
+             [tls]\ncertificate = \"../server.pem\"\nkey = \"../server.key\"\n\
+             [upstream]\nurl = \"{upstream}\"\n{}\n\
+             [feed]\naddress = \"{}\"\nserver_name = \"localhost\"\nca = \"../ca.pem\"\n\
+             certificate = \"../feed-payments.pem\"\nkey = \"../feed-payments.key\"\n\
+             [trust]\ngrant_roots_file = \"../grant-roots\"\n[[issuer]]\nurl = \"{issuer}\"\n\
+             [audit]\ndirectory = \"{}\"\nwrite_deadline_ms_max = {}\noverride_reserve_bytes = {}\n\
+             stranger_records_per_s_max = {}\nstranger_bytes_per_s_max = 10000000\n\
+             [admin]\naddress = \"127.0.0.1:0\"\n",
+            self.workers,
+            self.listen,
+            self.upstream_limits,
+            site.feed,
+            audit.display(),
+            self.write_deadline_ms,
+            self.override_reserve_bytes,
+            self.stranger_records_per_s,
+        );
+        let file = folder.join("sidecar.toml");
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+}
+
+pub(super) fn write_certificates(folder: &Path, authority: &DevAuthority) {
+    std::fs::write(folder.join("ca.pem"), authority.certificate_pem()).unwrap();
+    write_leaf(folder, "server", &authority.server("server", &["localhost", "127.0.0.1"]).unwrap());
+    let client = authority.sidecar_client(&"payments".parse().unwrap()).unwrap();
+    write_leaf(folder, "feed-payments", &client);
+}
+
+fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) {
+    std::fs::write(folder.join(format!("{name}.pem")), &leaf.certificate_pem).unwrap();
+    std::fs::write(folder.join(format!("{name}.key")), leaf.key_pem.expose()).unwrap();
+}
+
+pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr) -> PathBuf {
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("payments.toml", SERVICE);
+    write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
+    write("policy.toml", POLICY);
+    let keys = "certificate = \"server.pem\"\nkey = \"server.key\"\n";
+    let text = format!(
+        "url = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
+         policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
+         [api]\naddress = \"127.0.0.1:0\"\n{keys}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
+         [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
+         [groups]\nadmins = [\"admin\"]\nauditors = [\"auditor\"]\nrevokers = [\"approver\"]\n"
+    );
+    write("control.toml", &text);
+    folder.join("control.toml")
+}
