@@ -10,6 +10,7 @@
     reason = "a test that meets the unexpected ends there"
 )]
 
+mod decision_cases;
 mod harness;
 
 mod p1_exact;

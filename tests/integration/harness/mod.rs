@@ -4,6 +4,7 @@
 mod client;
 mod files;
 mod sidecar;
+mod small_disk;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
 pub(crate) use files::{SERVICE, SidecarFile};
 pub(crate) use sidecar::{TestSidecar, lines};
+pub(crate) use small_disk::SmallDisk;
 pub(crate) use upstream::{Arrived, Recorder};
 
 /// How long anything awaited may take on a busy machine.

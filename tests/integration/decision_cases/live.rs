@@ -1,0 +1,174 @@
+//! The cases through a live sidecar over TLS, with each state produced for real.
+//!
+//! Cases without a state share one site and one sidecar a service; every other case has a site of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use breakglass::clock::{Clock, ManualClock};
+use breakglass::decision::Uses;
+use breakglass::demo::issuer::DemoIssuer;
+use breakglass::wire::api::GrantView;
+use http::Method;
+
+use super::{Case, Identity, State, Words, cases};
+use crate::harness::{Answer, Ask, SidecarFile, Site, SmallDisk, TestSidecar, until};
+
+const NOWHERE: &str = "http://127.0.0.1:1";
+
+/// A site by a clock that the case moves.
+struct Stage {
+    site: Site,
+    clock: Arc<ManualClock>,
+    grant: GrantView,
+    words: Words,
+}
+
+impl Stage {
+    async fn set(max_uses: Option<u32>) -> Self {
+        let clock = ManualClock::starting_at(Clock::System.now());
+        let site = Site::with_clock(Clock::Manual(Arc::clone(&clock))).await;
+        let grant = site.grant(&Ask { max_uses, ..Ask::default() }).await;
+        let foreign = site.grant(&Ask { service: "ledger".to_owned(), ..Ask::default() }).await;
+        let nowhere = DemoIssuer::new(NOWHERE.parse().unwrap(), vec!["payments".parse().unwrap()], site.clock.clone());
+        let words = Words {
+            grant_id: grant.id.to_string(),
+            grant_token: site.token(&grant).await,
+            foreign_token: site.token(&foreign).await,
+            holder: site.identity("alice"),
+            other: site.identity("bob"),
+            unreachable: nowhere.unwrap().token("alice").unwrap().expose().clone(),
+        };
+        Self { site, clock, grant, words }
+    }
+
+    async fn ask(&self, sidecar: &TestSidecar, case: &Case) -> Answer {
+        sidecar.send(&case.request(&self.words)).await
+    }
+
+    /// Uses the grant once, as its holder.
+    async fn use_once(&self, sidecar: &TestSidecar) {
+        let case = Case { headers: vec![], ..cases().into_iter().find(|case| case.expect == "override").unwrap() };
+        assert_eq!(self.ask(sidecar, &case).await.code(), "override");
+    }
+}
+
+fn check(wrong: &mut Vec<String>, case: &Case, answer: &Answer) {
+    let got = answer.code();
+    if got != case.expect {
+        wrong.push(format!("{}: expected {}, got {got}: {}", case.name, case.expect, String::from_utf8_lossy(&answer.body)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_sidecar_decides_each_case_without_a_state_as_expected() {
+    let stage = Stage::set(None).await;
+    let mut sidecars = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let plain = |case: &Case| {
+        case.state.is_empty() && !matches!(case.identity, Identity::Expired | Identity::Unreachable) && case.live.is_none()
+    };
+    for case in cases().into_iter().filter(plain) {
+        if !sidecars.contains_key(&case.service) {
+            let file = SidecarFile { service: case.service_text(), ..SidecarFile::default() };
+            let sidecar = stage.site.sidecar_with(&file).await;
+            sidecar.until_overrides().await;
+            sidecars.insert(case.service.clone(), sidecar);
+        }
+        let answer = stage.ask(&sidecars[&case.service], &case).await;
+        check(&mut wrong, &case, &answer);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_sidecar_decides_each_case_with_a_state_as_expected() {
+    let mut wrong = Vec::new();
+    let with_state = |case: &Case| {
+        (!case.state.is_empty() || matches!(case.identity, Identity::Expired | Identity::Unreachable))
+            && case.live.is_none()
+    };
+    for case in cases().into_iter().filter(with_state) {
+        match played(&case).await {
+            Some(answer) => check(&mut wrong, &case, &answer),
+            None => eprintln!("not replayed live, for want of root: {}", case.name),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The answer to the case; `None` where this machine does not let its state be produced.
+async fn played(case: &Case) -> Option<Answer> {
+    let has = |state| case.state.contains(&state);
+    let disk = if has(State::AuditUnavailable) { Some(SmallDisk::mount("4m")?) } else { None };
+    let mut stage = Stage::set((has(State::UsedUp) || has(State::ShareElsewhere)).then_some(1)).await;
+    let file = SidecarFile {
+        service: case.service_text(),
+        issuer: (case.identity == Identity::Unreachable).then(|| NOWHERE.to_owned()),
+        audit: disk.as_ref().map(|disk| disk.path().to_owned()),
+        ..SidecarFile::default()
+    };
+    if has(State::NeverSynced) {
+        stage.site.stop_control().await;
+    }
+    let mut sidecar = stage.site.sidecar_with(&file).await;
+    if !has(State::NeverSynced) && case.identity != Identity::Unreachable {
+        sidecar.until_overrides().await;
+    }
+    if case.identity == Identity::Expired {
+        stage.clock.advance(Duration::from_secs(3_700));
+    }
+    if has(State::UsedUp) {
+        stage.use_once(&sidecar).await;
+    }
+    if has(State::ShareElsewhere) {
+        let other = stage.site.sidecar_with(&file).await;
+        other.until_overrides().await;
+        until("the uses lie with one sidecar", async || {
+            let uses = |sidecar: &TestSidecar| sidecar.shared().grants.by_id(&stage.grant.id).map(|live| live.uses());
+            (uses(&sidecar), uses(&other)).eq(&(Some(Uses::Available), Some(Uses::Elsewhere))).then_some(())
+        })
+        .await;
+        sidecar = other;
+    }
+    if has(State::Revoked) {
+        let enforcement = stage.site.revoke(&stage.grant).await;
+        assert_eq!(enforcement.enforced, 1, "{enforcement:?}");
+    }
+    if has(State::Expired) {
+        stage.clock.advance(Duration::from_secs(601));
+    }
+    if has(State::Restarted) {
+        sidecar = sidecar.restart().await;
+        sidecar.until_overrides().await;
+    }
+    if has(State::FrozenLocally) {
+        sidecar.admin(Method::PUT, "/freeze").await;
+    }
+    if has(State::FrozenByControl) {
+        let (service, by) = ("payments".parse().unwrap(), "carol".parse().unwrap());
+        stage.site.control().store().set_frozen(Some(&service), true, &by).await.unwrap();
+        sidecar.until_lacking("frozen").await;
+    }
+    if has(State::Stale) {
+        stage.site.stop_control().await;
+        stage.clock.advance(Duration::from_millis(3_100));
+    }
+    if has(State::ClockUnsettled) {
+        stage.site.stop_control().await;
+        stage.clock.step_wall(2_000);
+        sidecar.until_lacking("clock_unsettled").await;
+    }
+    if let Some(disk) = &disk {
+        disk.fill();
+        // The log learns that its disk is full when it next needs room.
+        until("the log is full", async || {
+            stage.ask(&sidecar, &Case { credential: super::Credential::Id, ..case.clone() }).await;
+            let lacking = sidecar.readyz().await["lacking"].clone();
+            lacking.as_array().unwrap().iter().any(|lack| lack == "audit_full").then_some(())
+        })
+        .await;
+    }
+    Some(stage.ask(&sidecar, case).await)
+}
