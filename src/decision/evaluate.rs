@@ -100,10 +100,19 @@ fn own_grant<'a, 'f>(
                 Err(RefusalCode::WrongService)
             }
         }
-        GrantFact::Genuine(grant) if grant.person == *person => {
-            Err(if grant.service == policy.service { RefusalCode::GrantNotInForce } else { RefusalCode::WrongService })
-        }
+        GrantFact::Genuine(grant) if grant.person == *person => Err(why_not_held(policy, grant)),
         GrantFact::Unknown | GrantFact::Held(_) | GrantFact::Genuine(_) => Err(RefusalCode::GrantNotUsable),
+    }
+}
+
+/// What keeps a genuine grant out of the table, told to its holder.
+fn why_not_held(policy: &Policy, grant: &Grant) -> RefusalCode {
+    if grant.service != policy.service {
+        RefusalCode::WrongService
+    } else if !policy.ceiling.admits(grant) {
+        RefusalCode::OverCeiling
+    } else {
+        RefusalCode::GrantNotInForce
     }
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod decision_cases;
+mod decision_properties;
 mod harness;
 
 mod p1_exact;

@@ -57,7 +57,12 @@ impl Stage {
 fn check(wrong: &mut Vec<String>, case: &Case, answer: &Answer) {
     let got = answer.code();
     if got != case.expect {
-        wrong.push(format!("{}: expected {}, got {got}: {}", case.name, case.expect, String::from_utf8_lossy(&answer.body)));
+        wrong.push(format!(
+            "{}: expected {}, got {got}: {}",
+            case.name,
+            case.expect,
+            String::from_utf8_lossy(&answer.body)
+        ));
     }
 }
 
@@ -67,7 +72,9 @@ async fn a_live_sidecar_decides_each_case_without_a_state_as_expected() {
     let mut sidecars = BTreeMap::new();
     let mut wrong = Vec::new();
     let plain = |case: &Case| {
-        case.state.is_empty() && !matches!(case.identity, Identity::Expired | Identity::Unreachable) && case.live.is_none()
+        case.state.is_empty()
+            && !matches!(case.identity, Identity::Expired | Identity::Unreachable)
+            && case.live.is_none()
     };
     for case in cases().into_iter().filter(plain) {
         if !sidecars.contains_key(&case.service) {

@@ -88,7 +88,8 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer_addr = listener.local_addr().unwrap();
         let audiences = ["control", "payments", "ledger"].map(|audience| audience.parse().unwrap()).to_vec();
-        let issuer = DemoIssuer::new(format!("http://{issuer_addr}").parse().unwrap(), audiences, clock.clone()).unwrap();
+        let issuer =
+            DemoIssuer::new(format!("http://{issuer_addr}").parse().unwrap(), audiences, clock.clone()).unwrap();
         let issuer_task = tokio::spawn(issuer.clone().serve(listener, std::future::pending()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = listener.local_addr().unwrap();

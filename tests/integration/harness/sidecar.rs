@@ -36,8 +36,7 @@ impl TestSidecar {
         let started = tokio::task::spawn_blocking(move || Sidecar::start(config, own_clock));
         let running = started.await.unwrap().unwrap();
         let ca = file.parent().unwrap().parent().unwrap().join("ca.pem");
-        let (address, admin, shared) =
-            (running.address(), running.admin_address(), Arc::clone(running.shared()));
+        let (address, admin, shared) = (running.address(), running.admin_address(), Arc::clone(running.shared()));
         Self { running: Some(running), shared, clock, ca, file, audit, address, admin }
     }
 
@@ -86,7 +85,8 @@ impl TestSidecar {
 
     /// Waits until overrides lack nothing.
     pub(crate) async fn until_overrides(&self) {
-        until("overrides lack nothing", async || self.readyz().await["overrides"].as_bool().filter(|ready| *ready)).await;
+        until("overrides lack nothing", async || self.readyz().await["overrides"].as_bool().filter(|ready| *ready))
+            .await;
     }
 
     /// Waits until overrides lack `what`.
@@ -118,10 +118,8 @@ impl TestSidecar {
 
     /// Waits for the log to have `count` lines of `kind`.
     pub(crate) async fn until_facts(&self, kind: &str, count: usize) -> Vec<Value> {
-        until(&format!("{count} lines of {kind}"), async || {
-            Some(self.facts(kind)).filter(|facts| facts.len() >= count)
-        })
-        .await
+        until(&format!("{count} lines of {kind}"), async || Some(self.facts(kind)).filter(|facts| facts.len() >= count))
+            .await
     }
 
     /// Checks the folder, which must be sound.

@@ -37,11 +37,7 @@ impl Recorder {
     /// Calls `look` with each head, at the moment it arrives and before it is answered with `answer`.
     pub(crate) async fn start(answer: &'static [u8], look: impl Fn(&Arrived) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let recorder = Self {
-            address: listener.local_addr().unwrap(),
-            heads: Arc::default(),
-            bodies: Arc::default(),
-        };
+        let recorder = Self { address: listener.local_addr().unwrap(), heads: Arc::default(), bodies: Arc::default() };
         let (own, look) = (recorder.clone(), Arc::new(look));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
