@@ -15,3 +15,6 @@ mod decision_properties;
 mod harness;
 
 mod p1_exact;
+mod p2_temporary;
+mod p3_recorded;
+mod p5_revocation;

@@ -33,3 +33,35 @@ async fn a_grant_opens_one_contract_one_action_for_one_person() {
         assert_eq!(h2.send(method, target, &headers, "x").await.code(), expected, "h2: {method} {target}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_matched_is_byte_for_byte_what_is_forwarded() {
+    let site = Site::start().await;
+    let upstream = Recorder::start(OK, |_| {}).await;
+    let file = SidecarFile { upstream: Some(upstream.url()), ..SidecarFile::default() };
+    let sidecar = site.sidecar_with(&file).await;
+    sidecar.until_overrides().await;
+    let grant = site.grant(&Ask::default()).await;
+    let identity = site.identity("alice");
+    let ours = [("Break-Glass", grant.id.as_str()), ("Break-Glass-Identity", identity.as_str())];
+    for (target, with_grant, forwarded) in [
+        ("/v1/contracts/C-1042/echo?dry_run=a%2Fb;c=%00", true, "/v1/contracts/C-1042/echo?dry_run=a%2Fb;c=%00"),
+        ("/v1/%63ontracts/C%2D1042/echo", true, "/v1/contracts/C-1042/echo"),
+        ("https://localhost/v1/contracts/C-1042/echo?dry_run", true, "/v1/contracts/C-1042/echo?dry_run"),
+        // Without the header, what has two readings is the API's own affair and stays as it is.
+        (
+            "/v1/contracts/C-1042/../%2e%2E//x;y=1/%c0%af?q=%zz",
+            false,
+            "/v1/contracts/C-1042/../%2e%2E//x;y=1/%c0%af?q=%zz",
+        ),
+        ("/v1/%63ontracts/C%2d1042", false, "/v1/%63ontracts/C%2d1042"),
+        ("/?", false, "/?"),
+    ] {
+        let headers = if with_grant { &ours[..] } else { &[] };
+        let answer = sidecar.send(&raw_request("POST", target, headers, "x")).await;
+        assert_eq!(answer.status, 200, "{target}: {}", String::from_utf8_lossy(&answer.body));
+        let head = upstream.heads().pop().unwrap();
+        assert_eq!(head.request_line(), format!("POST {forwarded} HTTP/1.1"));
+        assert_eq!(head.header("break-glass-grant").is_some(), with_grant, "{}", head.head);
+    }
+}
