@@ -12,9 +12,13 @@
 
 mod decision_cases;
 mod decision_properties;
+mod framing_attacks;
 mod harness;
 
 mod p1_exact;
 mod p2_temporary;
 mod p3_recorded;
+mod p4_failures;
 mod p5_revocation;
+mod p7_unforgeable;
+mod p9_helpful;
