@@ -84,6 +84,8 @@ pub struct FramingGuard<I> {
     pending: BytesMut,
     /// Judged and not yet handed on.
     released: BytesMut,
+    /// Why the body after what is released can't be read.
+    broken: Option<&'static str>,
 }
 
 impl<I> FramingGuard<I> {
@@ -96,12 +98,13 @@ impl<I> FramingGuard<I> {
             position: Position::Head { scanned: 0 },
             pending: BytesMut::new(),
             released: BytesMut::new(),
+            broken: None,
         };
         (guard, notes)
     }
 
     /// Moves what can be judged from `pending` to `released`.
-    fn judge(&mut self) -> io::Result<()> {
+    fn judge(&mut self) {
         while !self.pending.is_empty() {
             let advanced = match &mut self.position {
                 Position::Head { .. } => self.judge_head(),
@@ -114,7 +117,7 @@ impl<I> FramingGuard<I> {
                     self.release(take);
                     true
                 }
-                Position::Chunked(_) => self.judge_chunks()?,
+                Position::Chunked(_) => self.judge_chunks(),
                 Position::Closed => {
                     self.pending.clear();
                     false
@@ -124,7 +127,6 @@ impl<I> FramingGuard<I> {
                 break;
             }
         }
-        Ok(())
     }
 
     fn release(&mut self, count: usize) {
@@ -183,22 +185,24 @@ impl<I> FramingGuard<I> {
         self.position = Position::Closed;
     }
 
-    fn judge_chunks(&mut self) -> io::Result<bool> {
-        let Position::Chunked(scanner) = &mut self.position else { return Ok(true) };
+    /// What came before a broken chunk is still handed on: its requests are answered.
+    fn judge_chunks(&mut self) -> bool {
+        let Position::Chunked(scanner) = &mut self.position else { return true };
         match scanner.scan(&self.pending) {
             Ok(progress) => {
                 if progress.finished {
                     self.position = Position::Head { scanned: 0 };
                 }
                 self.release(progress.judged);
-                Ok(true)
             }
             Err(what) => {
                 self.notes.lock().broken_body = true;
+                self.broken = Some(what);
+                self.pending.clear();
                 self.position = Position::Closed;
-                Err(io::Error::new(io::ErrorKind::InvalidData, what))
             }
         }
+        true
     }
 }
 
@@ -238,6 +242,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for FramingGuard<I> {
                 out.put_slice(&this.released.split_to(count));
                 return Poll::Ready(Ok(()));
             }
+            if let Some(what) = this.broken {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
+            }
             match this.position {
                 Position::Closed => return Poll::Ready(Ok(())),
                 Position::Sized(left) if this.pending.is_empty() => return this.poll_sized(cx, out, left),
@@ -246,7 +253,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for FramingGuard<I> {
             if ready!(this.poll_fill(cx))? == 0 {
                 return Poll::Ready(Ok(()));
             }
-            this.judge()?;
+            this.judge();
         }
     }
 }
