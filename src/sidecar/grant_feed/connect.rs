@@ -24,7 +24,8 @@ use crate::wire::feed::{self, AuditPosition, FromControl, FromSidecar, Subscribe
 
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Overrides are to work again within two heartbeats of the control plane's return.
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A stream on which nothing came for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A line that the connection does not take within this time ends the stream.
@@ -67,15 +68,15 @@ enum StreamError {
 pub async fn run(shared: std::sync::Arc<Shared>, mut applier: Applier, mut client: FeedClient, drain: Drain) {
     let mut pause = BACKOFF_FIRST;
     loop {
-        let revision = shared.standing.revision();
+        let as_of = shared.standing.as_of();
         let Err(error) = tokio::select! {
             ended = stream(&shared, &mut applier, &mut client) => ended,
             () = drain.begun() => return,
         };
         shared.standing.set_connected(false);
         tracing::warn!(error = %with_causes(&error), "the feed ended; overrides go on until it is too old");
-        // A stream that brought something starts the pauses anew.
-        pause = if shared.standing.revision() > revision { BACKOFF_FIRST } else { (pause * 2).min(BACKOFF_MAX) };
+        // A stream that brought a heartbeat starts the pauses anew.
+        pause = if shared.standing.as_of() > as_of { BACKOFF_FIRST } else { (pause * 2).min(BACKOFF_MAX) };
         tokio::select! {
             () = tokio::time::sleep(jittered(pause)) => {}
             () = drain.begun() => return,
