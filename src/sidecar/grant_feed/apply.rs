@@ -181,7 +181,11 @@ impl Applier {
             snapshot.named.insert(grant.id.clone());
         }
         let spent = self.recovered.get(&grant.id).copied().unwrap_or(0);
+        let id = grant.id.clone();
         self.shared.grants.put(grant, token_digest(token), &kid, spent);
+        if let Some(live) = self.shared.grants.by_id(&id) {
+            live.deadline(&self.shared.standing);
+        }
         self.enforced(revision)
     }
 
@@ -242,6 +246,13 @@ impl Applier {
         self.enforced(revision)
     }
 
+    /// Fixes every deadline by boot time now, so that a server's clock that steps back later extends none of them.
+    fn hold_deadlines(&self) {
+        for live in self.shared.grants.all() {
+            live.deadline(&self.shared.standing);
+        }
+    }
+
     fn heartbeat(
         &mut self,
         n: u64,
@@ -259,6 +270,7 @@ impl Applier {
             return Applied::Nothing;
         }
         self.shared.standing.note(beat);
+        self.hold_deadlines();
         // Revisions of other services pass us by, so a heartbeat may name one that no line of ours carried.
         if revision > self.shared.standing.revision() { self.enforced(revision) } else { Applied::Nothing }
     }
