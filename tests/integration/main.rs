@@ -14,6 +14,8 @@ mod decision_cases;
 mod decision_properties;
 mod framing_attacks;
 mod harness;
+mod kill;
+mod observed_from_outside;
 
 mod p1_exact;
 mod p2_temporary;
@@ -21,4 +23,5 @@ mod p3_recorded;
 mod p4_failures;
 mod p5_revocation;
 mod p7_unforgeable;
+mod p8_quiet;
 mod p9_helpful;

@@ -86,7 +86,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    pub(super) async fn open(address: SocketAddr, ca: &Path) -> Self {
+    pub(crate) async fn open(address: SocketAddr, ca: &Path) -> Self {
         Self { stream: connect(address, ca, b"http/1.1").await, read: Vec::new() }
     }
 
