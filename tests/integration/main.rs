@@ -15,6 +15,7 @@ mod decision_properties;
 mod framing_attacks;
 mod harness;
 mod kill;
+mod observe_mode;
 mod observed_from_outside;
 
 mod p1_exact;

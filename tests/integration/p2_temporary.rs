@@ -7,7 +7,7 @@ use breakglass::clock::{Clock, ManualClock};
 use breakglass::wire::api::GrantView;
 use http_body_util::BodyExt as _;
 
-use crate::harness::{Ask, H2, PATIENCE, Site, TestSidecar, h2_request, raw_request, until};
+use crate::harness::{Ask, H2, PATIENCE, Recorder, SidecarFile, Site, TestSidecar, h2_request, raw_request, until};
 
 /// Larger than every buffer on the way: it can only flow while it is read.
 const ENDLESS: &str = "/v1/contracts/C-1042/statement?bytes=8589934592";
@@ -54,16 +54,11 @@ async fn cut_while_streaming(
     let (status, headers) = raw.head().await.unwrap();
     assert_eq!(status, 200, "{headers:?}");
     assert!(raw.some().await, "the statement flows");
-    let reading = tokio::spawn(async move {
-        let mut bytes = 0_u64;
-        while raw.some().await {
-            bytes += 1;
-        }
-        (bytes, Instant::now())
-    });
+    let reading = tokio::spawn(async move { (raw.tail().await, Instant::now()) });
     end().await;
     let ended = Instant::now();
-    let (_, cut) = tokio::time::timeout(PATIENCE, reading).await.expect("the stream is cut").unwrap();
+    let (tail, cut) = tokio::time::timeout(PATIENCE, reading).await.expect("the stream is cut").unwrap();
+    assert!(!tail.ends_with(b"0\r\n\r\n"), "what was cut must not look whole");
     cut.saturating_duration_since(ended)
 }
 
@@ -124,4 +119,61 @@ async fn over_http_2_only_the_stream_under_the_grant_is_cut() {
     assert_eq!(whole.len(), 655_360);
     assert_eq!(h2.send("POST", "/v1/echo", &[], "x").await.code(), "pass", "the connection is still good");
     until("the outcome", async || sidecar.facts("outcome").pop()).await;
+}
+
+/// A site with an upstream that takes requests and never answers.
+async fn before_a_silent_upstream() -> (Site, Recorder, TestSidecar) {
+    let site = Site::start().await;
+    let upstream = Recorder::start(b"", |_| {}).await;
+    let file = SidecarFile {
+        upstream: Some(upstream.url()),
+        upstream_limits: "outcome_wait_ms_max = 100".to_owned(),
+        ..SidecarFile::default()
+    };
+    let sidecar = site.sidecar_with(&file).await;
+    sidecar.until_overrides().await;
+    (site, upstream, sidecar)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_override_the_upstream_is_working_on_is_cut_and_told_that_it_may_have_taken_effect() {
+    let (site, upstream, sidecar) = before_a_silent_upstream().await;
+    let grant = site.grant(&Ask::default()).await;
+    let identity = site.identity("alice");
+    let headers = [("Break-Glass", grant.id.as_str()), ("Break-Glass-Identity", identity.as_str())];
+    let mut raw = sidecar.raw().await;
+    raw.write(&raw_request("POST", "/v1/contracts/C-1042/echo", &headers, "whole")).await;
+    until("the upstream has the whole request", async || upstream.bodies().pop()).await;
+    site.revoke(&grant).await;
+    let answer = raw.answer().await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "grant_revoked"));
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("may have taken effect") && detail.contains("check before repeating"), "{detail}");
+    let outcome = sidecar.until_facts("outcome", 1).await.remove(0);
+    assert_eq!((outcome["end"].as_str(), outcome["cause"].as_str()), (Some("cut"), Some("grant_revoked")), "{outcome}");
+    assert_eq!(answer.json()["instance"], format!("urn:uuid:{}", outcome["request_id"].as_str().unwrap()));
+    assert_eq!(upstream.heads().len(), 1, "an override is never sent twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_under_way_is_cut_and_no_further_byte_goes_upstream() {
+    let (site, upstream, sidecar) = before_a_silent_upstream().await;
+    let grant = site.grant(&Ask::default()).await;
+    let identity = site.identity("alice");
+    let head = format!(
+        "POST /v1/contracts/C-1042/echo HTTP/1.1\r\nHost: localhost\r\nBreak-Glass: {}\r\n\
+         Break-Glass-Identity: {identity}\r\nContent-Length: 12\r\n\r\nbefore",
+        grant.id
+    );
+    let mut raw = sidecar.raw().await;
+    raw.write(head.as_bytes()).await;
+    until("the upstream has the head", async || upstream.heads().pop()).await;
+    site.revoke(&grant).await;
+    raw.write(b"after!").await;
+    let answer = raw.answer().await;
+    assert_eq!((answer.status, answer.code().as_str()), (403, "grant_revoked"));
+    let (whole, body) = until("the upstream's side has ended", async || upstream.bodies().pop()).await;
+    assert!(!whole && b"before".starts_with(&body), "{:?}", String::from_utf8_lossy(&body));
+    sidecar.until_facts("outcome", 1).await;
+    sidecar.verified();
 }

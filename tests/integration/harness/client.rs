@@ -168,6 +168,15 @@ impl Raw {
         std::mem::take(&mut self.read)
     }
 
+    /// Reads on and keeps only the last bytes of all.
+    pub(crate) async fn tail(&mut self) -> Vec<u8> {
+        while self.some().await {
+            let surplus = self.read.len().saturating_sub(64);
+            self.read.drain(..surplus);
+        }
+        std::mem::take(&mut self.read)
+    }
+
     /// Waits for some bytes; false at the end.
     pub(crate) async fn some(&mut self) -> bool {
         timeout(PATIENCE, self.fill()).await.expect("bytes in time")
