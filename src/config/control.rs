@@ -1,1 +1,217 @@
+//! The control plane's own file: where it listens, whom it believes, where it keeps what it knows.
+//!
+//! Loading it loads the policy and the service files too, so that one run reports every mistake of all of them.
 
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::identity::{is_http_url, read_issuers};
+use super::mistakes::{ConfigError, Mistake};
+use super::policy::PolicyConfig;
+use super::reader::{self, Section};
+use super::service::ServiceConfig;
+use crate::domain::{Audience, Issuer};
+use crate::identity::IssuerConfig;
+
+const ADMIN_PORT: u16 = 9902;
+/// Shortest and longest validity of a grant key.
+const KEY_VALIDITY_S: std::ops::RangeInclusive<u64> = 7 * 86_400..=366 * 86_400;
+
+/// The control plane's configuration, checked.
+#[derive(Debug, Clone)]
+pub struct ControlConfig {
+    /// `iss` of grant tokens: the control plane's public URL.
+    pub issuer: Issuer,
+    pub database: PathBuf,
+    /// Folder of the private keys.
+    pub keys: PathBuf,
+    /// How long a grant key may sign. A new one is made when a third of it is left.
+    pub key_validity: Duration,
+    pub api: TlsListener,
+    pub feed: FeedListener,
+    pub admin: SocketAddr,
+    pub issuers: Vec<IssuerConfig>,
+    pub groups: AccessGroups,
+    pub policy: SourceFile<PolicyConfig>,
+    pub services: Vec<SourceFile<ServiceConfig>>,
+}
+
+/// A listener that ends TLS itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsListener {
+    pub address: SocketAddr,
+    /// PEM, leaf first.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+/// The feed's listener: every client shows a certificate of `client_ca`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedListener {
+    pub tls: TlsListener,
+    pub client_ca: PathBuf,
+}
+
+/// Groups with rights beyond one's own requests.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccessGroups {
+    /// See everything, revoke everything.
+    pub admins: BTreeSet<String>,
+    /// See everything.
+    pub auditors: BTreeSet<String>,
+    /// Revoke everything.
+    pub revokers: BTreeSet<String>,
+}
+
+/// A checked file with the text it came from: the text is what the database keeps.
+#[derive(Debug, Clone)]
+pub struct SourceFile<T> {
+    pub path: PathBuf,
+    pub text: String,
+    pub checked: T,
+}
+
+impl ControlConfig {
+    /// Reads and checks the file, and the policy and service files it names.
+    ///
+    /// # Errors
+    /// Every mistake of all the files, with its place.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = reader::read_file(file)?;
+        let mut elsewhere = Vec::new();
+        let own = reader::parse(file, &text, |root| Some(read(root, file, &mut elsewhere)));
+        match own {
+            Ok(Some(config)) if elsewhere.is_empty() => Ok(config),
+            Ok(_) if elsewhere.is_empty() => Err(ConfigError::one(Mistake::of_file(file, "could not be understood"))),
+            Ok(_) => Err(ConfigError { mistakes: elsewhere }),
+            Err(mut error) => {
+                error.mistakes.append(&mut elsewhere);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Mistakes in this file are noted by its sections, those of other files go to `elsewhere`.
+fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option<ControlConfig> {
+    let issuer: Option<Issuer> = root.required("url");
+    if issuer.as_ref().is_some_and(|url| !is_http_url(url.as_str())) {
+        root.mistake("url", "must begin with https:// or http://", None);
+    }
+    let (database, keys) = (root.required_path("database"), root.required_path("keys"));
+    let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
+    let api = root.required_section("api").and_then(|section| read_listener(&section));
+    let feed = root.required_section("feed").and_then(|section| {
+        let (tls, client_ca) = (read_listener(&section), section.required_path("client_ca"));
+        Some(FeedListener { tls: tls?, client_ca: client_ca? })
+    });
+    let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT));
+    let admin = root.section("admin").and_then(|section| section.optional("address")).unwrap_or(loopback);
+    let audience: Option<Audience> = root.required("audience");
+    let issuers = read_issuers(root, audience.as_ref());
+    let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
+    let services = read_services(root, file, elsewhere);
+    let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
+    Some(ControlConfig {
+        issuer: issuer?,
+        database: database?,
+        keys: keys?,
+        key_validity: Duration::from_secs(validity_s),
+        api: api?,
+        feed: feed?,
+        admin,
+        issuers,
+        groups,
+        policy: policy?,
+        services,
+    })
+}
+
+fn read_listener(section: &Section<'_>) -> Option<TlsListener> {
+    let address = section.required("address");
+    let (certificate, key) = (section.required_path("certificate"), section.required_path("key"));
+    Some(TlsListener { address: address?, certificate: certificate?, key: key? })
+}
+
+fn read_groups(section: &Section<'_>) -> AccessGroups {
+    let group = |key| section.list(key).into_iter().collect();
+    AccessGroups { admins: group("admins"), auditors: group("auditors"), revokers: group("revokers") }
+}
+
+fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Vec<SourceFile<ServiceConfig>> {
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
+    let mut services: Vec<SourceFile<ServiceConfig>> = Vec::new();
+    for path in root.required_list::<PathBuf>("services") {
+        let path = folder.join(path);
+        let text = reader::read_file(&path);
+        let loaded = text.and_then(|text| {
+            let checked = ServiceConfig::parse(&path, &text)?;
+            Ok(SourceFile { path, text, checked })
+        });
+        match loaded {
+            Ok(service) => {
+                if let Some(twin) = services.iter().find(|known| known.checked.name == service.checked.name) {
+                    let what = format!("the service \"{}\" is also in {}", twin.checked.name, twin.path.display());
+                    elsewhere.push(Mistake::of_file(&service.path, what));
+                }
+                services.push(service);
+            }
+            Err(error) => elsewhere.extend(error.mistakes),
+        }
+    }
+    services
+}
+
+fn read_policy(
+    path: PathBuf,
+    services: &[SourceFile<ServiceConfig>],
+    elsewhere: &mut Vec<Mistake>,
+) -> Option<SourceFile<PolicyConfig>> {
+    let known: Vec<_> = services.iter().map(|service| service.checked.clone()).collect();
+    let loaded = reader::read_file(&path).and_then(|text| {
+        let checked = PolicyConfig::parse(&path, &text, &known)?;
+        Ok(SourceFile { path, text, checked })
+    });
+    loaded.map_err(|error| elsewhere.extend(error.mistakes)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_stands() {
+        let config = ControlConfig::load(Path::new("config/control.toml")).unwrap();
+        assert_eq!(config.services.len(), 1);
+        assert!(config.admin.ip().is_loopback());
+        assert_eq!(config.issuers.len(), 1);
+    }
+
+    #[test]
+    fn mistakes_of_all_files_come_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("service.toml", "name = \"s\"\n");
+        write("policy.toml", "[organisation]\n");
+        write(
+            "control.toml",
+            "url = \"ftp://x\"\ndatabase = \"db\"\nkeys = \"keys\"\naudience = \"control\"\npolicy = \"policy.toml\"\n\
+             services = [\"service.toml\", \"missing.toml\"]\napi = { address = \"nowhere\", certificate = \"c\" }\n",
+        );
+        let report = ControlConfig::load(&folder.path().join("control.toml")).unwrap_err().to_string();
+        for wanted in [
+            "control.toml:1:7: url: must begin with https:// or http://",
+            "control.toml:7:19: api.address: invalid socket address syntax",
+            "control.toml:7:7: api.key: is missing",
+            "feed: this table is missing",
+            "issuer: there must be at least one (add an [[issuer]] table)",
+            "service.toml:",
+            "missing.toml: can't be read",
+            "policy.toml:1:1: tier: there must be at least one",
+        ] {
+            assert!(report.contains(wanted), "{wanted:?} is not in\n{report}");
+        }
+    }
+}

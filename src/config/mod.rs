@@ -4,11 +4,14 @@
 
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 mod mistakes;
 #[cfg(feature = "control")]
 pub mod policy;
 pub mod reader;
+#[cfg(feature = "control")]
+pub mod resource_pattern;
 pub mod route_path;
 pub mod service;
 #[cfg(feature = "sidecar")]

@@ -4,18 +4,17 @@
 //! service files it speaks of, so that no tier promises what every sidecar would refuse.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use regex::Regex;
 
 use super::mistakes::ConfigError;
 use super::reader::{self, Section};
+use super::resource_pattern::ResourcePattern;
 use super::service::ServiceConfig;
-use crate::domain::{Action, Binding, ReasonCode, Resource, ResourceType, Role, ServiceName, Ticket};
+use crate::domain::{Action, Binding, ReasonCode, Resource, Role, ServiceName, Ticket};
 
 /// Longest lifetime that an organisation can allow: a day.
 const LIFETIME_MAX_S: u64 = 86_400;
@@ -89,45 +88,6 @@ pub struct Tier {
 impl Tier {
     pub fn has_resource(&self, resource: &Resource) -> bool {
         self.resources.iter().any(|pattern| pattern.matches(resource))
-    }
-}
-
-/// What may be asked for: one resource, or any of a type. A grant always names exact resources.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ResourcePattern {
-    Exact(Resource),
-    AnyOf(ResourceType),
-}
-
-impl ResourcePattern {
-    pub fn matches(&self, resource: &Resource) -> bool {
-        match self {
-            Self::Exact(exact) => exact == resource,
-            Self::AnyOf(kind) => kind.as_str() == resource.kind(),
-        }
-    }
-}
-
-impl FromStr for ResourcePattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.strip_suffix("/*") {
-            Some(kind) => kind.parse().map(Self::AnyOf).map_err(|error| error.to_string()),
-            None => text
-                .parse()
-                .map(Self::Exact)
-                .map_err(|_| format!("\"{text}\" is neither an exact resource such as contract/C-1042 nor contract/*")),
-        }
-    }
-}
-
-impl fmt::Display for ResourcePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(resource) => resource.fmt(f),
-            Self::AnyOf(kind) => write!(f, "{kind}/*"),
-        }
     }
 }
 

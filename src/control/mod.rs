@@ -1,3 +1,40 @@
-//! The control plane: issues and revokes grants, and tells the sidecars.
+//! The control plane: verifies who asks, demands reason and ticket, issues and revokes grants, and tells the sidecars.
+//!
+//! A call's way, from the outside in:
+//!
+//! 1. `server`: TLS, HTTP/1.1 and HTTP/2, limits on connections.
+//! 2. `routes`: paths, limits on requests, what every answer carries.
+//! 3. [`api`]: one file a noun: authenticate, read the body, call the workflow, shape the answer.
+//! 4. [`workflow`]: what happens, and who may make it happen; [`refusal`] is how it says no.
+//! 5. `store`: each transition in one transaction.
+//!
+//! [`feed`] tells the sidecars, [`keys`] signs, [`admin`] and [`metrics`] show how it goes, `start` puts it together.
+//! It must never: answer with someone else's grant, show a token to anyone but its requester, or import the sidecar.
 
+pub mod admin;
+pub mod api;
 pub mod feed;
+pub mod keys;
+pub mod metrics;
+pub mod refusal;
+mod routes;
+mod server;
+mod start;
+#[cfg(test)]
+mod tests;
+pub mod workflow;
+
+pub use server::TlsFilesError;
+pub use start::{Control, Running, StartError};
+
+/// An error with all its causes, for logs. Display alone never repeats its source.
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        chain.push_str(": ");
+        chain.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    chain
+}

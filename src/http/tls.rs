@@ -67,7 +67,7 @@ impl TlsRoots {
     ///
     /// # Errors
     /// When it trusts none.
-    #[cfg(feature = "cli")]
+    #[cfg(any(feature = "cli", feature = "control"))]
     pub fn native() -> Result<Self, TlsError> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -24,6 +24,6 @@ pub use refresh::{IssuerHealth, RefreshTimes};
 pub use verifier::{Verified, Verifier};
 
 #[cfg(test)]
-mod test_issuer;
+pub(crate) mod test_issuer;
 #[cfg(test)]
 mod tests;

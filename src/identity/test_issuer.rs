@@ -23,14 +23,14 @@ use tokio::net::TcpListener;
 use super::issuer::Algorithm;
 
 /// A key pair with its public JWK.
-pub(super) struct TestKey {
-    pub(super) algorithm: Algorithm,
-    pub(super) jwk: Value,
+pub(crate) struct TestKey {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) jwk: Value,
     encoding: EncodingKey,
 }
 
 impl TestKey {
-    pub(super) fn new(algorithm: Algorithm, kid: &str) -> Self {
+    pub(crate) fn new(algorithm: Algorithm, kid: &str) -> Self {
         let (encoding, mut jwk) = match algorithm {
             Algorithm::EdDSA => ed25519(),
             Algorithm::ES256 => ec(&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256", 32),
@@ -42,13 +42,13 @@ impl TestKey {
     }
 
     /// A token with the usual header.
-    pub(super) fn sign(&self, claims: &Value) -> String {
+    pub(crate) fn sign(&self, claims: &Value) -> String {
         let header = json!({"alg": self.algorithm.as_str(), "typ": "at+jwt", "kid": self.jwk["kid"]});
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
     /// A token with exactly these texts, truly signed by this key whatever the header says.
-    pub(super) fn sign_text(&self, header: &str, claims: &str) -> String {
+    pub(crate) fn sign_text(&self, header: &str, claims: &str) -> String {
         let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let algorithm = self.algorithm.for_jsonwebtoken();
         let signature = jsonwebtoken::crypto::sign(input.as_bytes(), &self.encoding, algorithm).unwrap();
@@ -87,8 +87,8 @@ fn rsa() -> (EncodingKey, Value) {
 }
 
 /// The running issuer. What it serves can be changed at any time.
-pub(super) struct TestIssuer {
-    pub(super) url: String,
+pub(crate) struct TestIssuer {
+    pub(crate) url: String,
     served: Arc<Mutex<Served>>,
 }
 
@@ -100,7 +100,7 @@ struct Served {
 }
 
 impl TestIssuer {
-    pub(super) async fn start(keys: &[&TestKey]) -> Self {
+    pub(crate) async fn start(keys: &[&TestKey]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metadata = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
@@ -111,23 +111,23 @@ impl TestIssuer {
         issuer
     }
 
-    pub(super) fn publish(&self, keys: &[&TestKey]) {
+    pub(crate) fn publish(&self, keys: &[&TestKey]) {
         self.publish_raw(json!({"keys": keys.iter().map(|key| &key.jwk).collect::<Vec<_>>()}));
     }
 
-    pub(super) fn publish_raw(&self, document: Value) {
+    pub(crate) fn publish_raw(&self, document: Value) {
         self.served.lock().unwrap().keys = document;
     }
 
-    pub(super) fn set_metadata(&self, metadata: Value) {
+    pub(crate) fn set_metadata(&self, metadata: Value) {
         self.served.lock().unwrap().metadata = metadata;
     }
 
-    pub(super) fn set_down(&self, down: bool) {
+    pub(crate) fn set_down(&self, down: bool) {
         self.served.lock().unwrap().down = down;
     }
 
-    pub(super) fn key_fetches(&self) -> usize {
+    pub(crate) fn key_fetches(&self) -> usize {
         self.served.lock().unwrap().key_fetches
     }
 }

@@ -244,3 +244,12 @@ pub struct AppliedFile {
     pub text: String,
     pub digest: String,
 }
+
+/// A grant key as everyone may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    pub kid: String,
+    pub root_kid: String,
+    /// `bg-key+jwt`
+    pub certificate: String,
+}

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 
 use super::rows::{from_sql, to_sql};
 use super::transition::StoredChange;
-use super::{Store, StoreError};
+use super::{NewKey, Store, StoreError};
 use crate::domain::WallTime;
 use crate::ledger::entry::Draft;
 
@@ -29,16 +29,27 @@ impl Store {
         Ok(index)
     }
 
-    /// Records a new grant key and tells every sidecar to take the new set. Answers the revision.
+    /// Records a grant key that is not known yet and tells every sidecar to take the new set. Answers the revision;
+    /// `None` when the key was known.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn record_key(&self, entry: Draft) -> Result<u64, StoreError> {
+    pub async fn record_key(&self, key: &NewKey) -> Result<Option<u64>, StoreError> {
         let mut transition = self.transition().await?;
+        let added =
+            sqlx::query("INSERT INTO grant_keys (kid, certificate) VALUES ($1, $2) ON CONFLICT (kid) DO NOTHING")
+                .bind(&key.kid)
+                .bind(&key.certificate)
+                .execute(transition.connection())
+                .await?;
+        if added.rows_affected() == 0 {
+            return Ok(None);
+        }
         let revision = transition.change(None, &StoredChange::Keys).await?;
+        let entry = Draft::key_created(&key.kid, &key.root_kid, &key.certificate);
         transition.entry(entry, Some(revision)).await?;
         transition.commit().await?;
-        Ok(revision)
+        Ok(Some(revision))
     }
 
     /// At most `limit` entries from index `from` on, in order.

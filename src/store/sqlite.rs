@@ -1,5 +1,7 @@
 //! Opening the SQLite file: its settings (sqlite.org/pragma.html), its schema, its epoch.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +46,7 @@ impl Store {
     /// [`OpenError`]. A file that is not a database, or one of a newer version, is left as it is.
     pub async fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
         let open_error = |source| OpenError::Open { path: path.to_owned(), source };
+        make_private(path).map_err(|error| open_error(error.into()))?;
         let options = options(path);
         let writer = pool(1).connect_with(options.clone()).await.map_err(open_error)?;
         migrate(&writer, path).await?;
@@ -55,6 +58,15 @@ impl Store {
             .map_err(open_error)?;
         let newest = watch::Sender::new(from_sql(newest));
         Ok(Self { shared: Arc::new(Shared { writer, readers, clock, epoch, newest }) })
+    }
+}
+
+/// The file names people and holds grant tokens: it is made for its owner alone. SQLite gives the files beside it the
+/// same mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
     }
 }
 

@@ -9,7 +9,6 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::ManualClock;
 use crate::domain::*;
-use crate::ledger::entry::Draft;
 use crate::secret::Secret;
 use crate::wire::api::GrantState;
 use crate::wire::feed::{AuditPosition, EndCause};
@@ -287,7 +286,9 @@ async fn a_freeze_is_told_as_it_stands_for_the_service() {
 async fn everything_outlives_a_restart() {
     let Bench { store, clock, folder } = bench().await;
     store.create(&new_grant(1, 3)).await.unwrap();
-    store.record_key(Draft::key_created("kid", "root", "cert")).await.unwrap();
+    let key = NewKey { kid: "kid".into(), root_kid: "root".into(), certificate: "cert".into() };
+    assert_eq!(store.record_key(&key).await.unwrap(), Some(2));
+    assert_eq!(store.record_key(&key).await.unwrap(), None, "a key is told once");
     let seen = SidecarSeen {
         service: service(),
         instance: "sidecar-1".parse().unwrap(),
@@ -350,4 +351,15 @@ async fn a_newer_schema_is_refused() {
     store.close().await;
     let error = Store::open(&folder.path().join("db"), Clock::Manual(clock)).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn only_its_owner_may_read_the_database() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Bench { store, folder, .. } = bench().await;
+    store.create(&new_grant(1, 3)).await.unwrap();
+    for file in std::fs::read_dir(folder.path()).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.file_name());
+    }
 }

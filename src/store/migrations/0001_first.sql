@@ -108,6 +108,12 @@ CREATE TABLE policy_revisions (
     services TEXT NOT NULL
 );
 
+-- Public: the certificates of grant keys that the ledger names.
+CREATE TABLE grant_keys (
+    kid         TEXT PRIMARY KEY,
+    certificate TEXT NOT NULL
+);
+
 CREATE TABLE once_keys (
     person    TEXT NOT NULL,
     key       TEXT NOT NULL,

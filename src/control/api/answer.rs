@@ -1,0 +1,66 @@
+//! Refusals as problem documents (RFC 9457), with the headers that go with their status.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+
+use crate::control::refusal::{Cause, Refusal};
+use crate::wire::problem;
+
+/// Seconds after which a caller may try again.
+const RETRY_AFTER_S: &str = "1";
+
+/// The cause of a refusal, left on the response for the metrics.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused(pub Cause);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut document = self.problem();
+        document.instance = request_id();
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = (self.cause.status(), body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+        if let Some(challenge) = challenge(self.cause) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if self.cause.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        response.extensions_mut().insert(Refused(self.cause));
+        response
+    }
+}
+
+/// What a caller sent, fit to be shown: printable ASCII, so that a look-alike shows, and no more than a reader needs.
+pub(super) fn shown(text: &str, chars_max: usize) -> String {
+    let mut shown = String::new();
+    for c in text.chars().take(chars_max) {
+        if c == ' ' || c.is_ascii_graphic() { shown.push(c) } else { shown.extend(c.escape_default()) }
+    }
+    if text.chars().count() > chars_max {
+        shown.push_str("...");
+    }
+    shown
+}
+
+/// RFC 6750 §3: without a token no error is named.
+const fn challenge(cause: Cause) -> Option<&'static str> {
+    match cause {
+        Cause::IdentityMissing => Some(r#"Bearer realm="break-glass""#),
+        Cause::IdentityInvalid => Some(r#"Bearer realm="break-glass", error="invalid_token""#),
+        Cause::IdentityExpired => {
+            Some(r#"Bearer realm="break-glass", error="invalid_token", error_description="the token has expired""#)
+        }
+        _ => None,
+    }
+}
+
+/// Names this refusal, so that a caller's report can be found in the log.
+fn request_id() -> Option<String> {
+    let mut bytes = [0_u8; 12];
+    aws_lc_rs::rand::fill(&mut bytes).ok()?;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    tracing::debug!(request = hex, "refused");
+    Some(format!("urn:break-glass:request:{hex}"))
+}

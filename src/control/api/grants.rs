@@ -1,0 +1,117 @@
+//! `/v1/grants`: list, show, fetch the token, revoke, wait until it is enforced.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::ApiState;
+use super::body::JsonBytes;
+use super::caller::Caller;
+use super::paging::{Asked, ListQuery, Named};
+use crate::control::refusal::{Cause, Refusal};
+use crate::domain::GrantId;
+use crate::store::GrantRecord;
+use crate::wire::api::{Enforcement, GrantTokenView, GrantView, Page, RevokeRequest};
+
+/// Longest wait for enforcement; within the limit on a request's time.
+const WAIT_MS_MAX: u64 = 20_000;
+
+pub(crate) async fn list(
+    State(state): State<ApiState>,
+    Caller(caller): Caller,
+    Asked(query): Asked<ListQuery>,
+) -> Result<Json<Page<GrantView>>, Refusal> {
+    let listing = query.listing(&caller.person, state.workflow.sees_all(&caller));
+    let listed = state.workflow.store.grants(&listing).await?;
+    let items = listed.items.into_iter().map(|record| view(&state, record)).collect();
+    Ok(Json(Page { items, next: listed.next.map(|next| next.to_string()) }))
+}
+
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named,
+) -> Result<Json<GrantView>, Refusal> {
+    let record = state.workflow.visible_grant(&caller, &parse(&id)?).await?;
+    Ok(Json(view(&state, record)))
+}
+
+/// To the requester only: not to an admin, not to an auditor.
+pub(crate) async fn token(
+    State(state): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named,
+) -> Result<Json<GrantTokenView>, Refusal> {
+    let record = state.workflow.visible_grant(&caller, &parse(&id)?).await?;
+    if record.grant.person != caller.person {
+        return Err(Refusal::new(Cause::NotPermitted, "only the requester may fetch a grant's token"));
+    }
+    let token = state.workflow.store.grant_token(&record.grant.id).await?.ok_or_else(Refusal::not_found)?;
+    Ok(Json(GrantTokenView { grant: record.grant.id, token: token.into_exposed() }))
+}
+
+pub(crate) async fn revoke(
+    State(state): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named,
+    body: JsonBytes,
+) -> Result<Json<GrantView>, Refusal> {
+    let (id, asked) = (parse(&id)?, body.parse::<RevokeRequest>()?);
+    let workflow = state.workflow.clone();
+    let task = tokio::spawn(async move { workflow.revoke(&caller, &id, asked.note.as_deref()).await });
+    let record = task.await.map_err(|_| Refusal::new(Cause::Internal, "the revocation was not finished"))??;
+    Ok(Json(view(&state, record)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnforcementQuery {
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+pub(crate) async fn enforcement(
+    State(state): State<ApiState>,
+    Caller(caller): Caller,
+    Named(id): Named,
+    Asked(query): Asked<EnforcementQuery>,
+) -> Result<Json<Enforcement>, Refusal> {
+    let record = state.workflow.visible_grant(&caller, &parse(&id)?).await?;
+    let wait = Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX));
+    let (service, changed) = (&record.grant.service, record.changed);
+    Ok(Json(state.hub.wait_enforced(service, record.revision, changed, wait).await))
+}
+
+fn parse(id: &str) -> Result<GrantId, Refusal> {
+    id.parse().map_err(|_| Refusal::not_found())
+}
+
+pub(super) fn view(state: &ApiState, record: GrantRecord) -> GrantView {
+    let enforcement = state.hub.enforcement(&record.grant.service, record.revision, record.changed);
+    let (grant, ended) = (record.grant, record.ended);
+    GrantView {
+        id: grant.id,
+        elevation: record.elevation,
+        state: record.state,
+        service: grant.service,
+        person: grant.person,
+        role: grant.role,
+        resources: grant.scope.resources().iter().cloned().collect(),
+        actions: grant.scope.actions().iter().cloned().collect(),
+        reason: grant.justification.reason,
+        ticket: grant.justification.ticket,
+        binding: grant.binding,
+        issued_at: grant.issued,
+        expires_at: grant.expires,
+        max_uses: grant.max_uses.map(std::num::NonZeroU32::get),
+        spent: record.spent,
+        policy_revision: grant.policy_revision,
+        revision: record.revision,
+        ended_at: ended.as_ref().map(|end| end.at),
+        ended_by: ended.as_ref().and_then(|end| end.by.clone()),
+        end_note: ended.and_then(|end| end.note),
+        enforcement,
+    }
+}

@@ -1,0 +1,30 @@
+//! The API's calls, one file a noun. Each authenticates, reads, calls the workflow, and shapes the answer.
+
+pub mod answer;
+pub mod body;
+pub mod caller;
+pub mod elevations;
+pub mod grants;
+pub mod options;
+pub mod paging;
+
+use std::sync::Arc;
+
+use super::feed::Hub;
+use super::workflow::Workflow;
+use crate::identity::Verifier;
+
+/// What every call may use.
+#[derive(Debug, Clone)]
+pub struct ApiState {
+    pub workflow: Arc<Workflow>,
+    pub verifier: Verifier,
+    pub hub: Arc<Hub>,
+}
+
+impl ApiState {
+    /// The digest of a service's applied file.
+    pub fn digest(&self, service: &crate::domain::ServiceName) -> Option<String> {
+        self.workflow.rules.services.get(service).map(|service| service.digest.clone())
+    }
+}

@@ -1,0 +1,65 @@
+//! What a caller may ask for, which sidecars there are, and the public keys.
+
+use axum::Json;
+use axum::extract::State;
+
+use super::ApiState;
+use super::caller::Caller;
+use super::paging::Named;
+use crate::config::policy::Tier;
+use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::check::is_open_to;
+use crate::domain::ServiceName;
+use crate::identity::Verified;
+use crate::wire::api::{KeysView, Page, ReasonOption, RequestOptions, SidecarView, TicketOption, TierOption};
+
+pub(crate) async fn options(
+    State(state): State<ApiState>,
+    Caller(caller): Caller,
+    Named(service): Named,
+) -> Result<Json<RequestOptions>, Refusal> {
+    let rules = &state.workflow.rules;
+    let known = service.parse::<ServiceName>().ok().filter(|name| rules.services.contains_key(name));
+    let service = known.ok_or_else(|| Refusal::new(Cause::UnknownService, "no service has that name"))?;
+    let policy = &rules.policy;
+    let reasons = policy.reasons.iter().map(|rule| ReasonOption { code: rule.code.clone(), text: rule.text.clone() });
+    let tickets = policy.tickets.iter().map(|rule| TicketOption {
+        tracker: rule.tracker.clone(),
+        pattern: rule.pattern.clone(),
+        example: rule.example.to_string(),
+    });
+    let open = |tier: &&Tier| tier.services.contains(&service) && is_open_to(tier, &caller.groups);
+    let (reasons, tickets) = (reasons.collect(), tickets.collect());
+    let tiers = policy.tiers.iter().filter(open).map(tier_option).collect();
+    Ok(Json(RequestOptions { service, reasons, tickets, tiers }))
+}
+
+fn tier_option(tier: &Tier) -> TierOption {
+    TierOption {
+        name: tier.name.clone(),
+        role: tier.role.clone(),
+        actions: tier.actions.iter().cloned().collect(),
+        resources: tier.resources.iter().map(ToString::to_string).collect(),
+        default_s: tier.default.as_secs(),
+        maximum_s: tier.maximum.as_secs(),
+        max_uses: tier.uses_maximum.map(std::num::NonZeroU32::get),
+    }
+}
+
+/// Those of the services that the caller may ask for; all of them for who sees everything.
+pub(crate) async fn sidecars(State(state): State<ApiState>, Caller(caller): Caller) -> Json<Page<SidecarView>> {
+    let all = state.hub.sidecars(|service| state.digest(service));
+    let items = all.into_iter().filter(|sidecar| concerns(&state, &caller, &sidecar.service)).collect();
+    Json(Page { items, next: None })
+}
+
+fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool {
+    let tiers = &state.workflow.rules.policy.tiers;
+    state.workflow.sees_all(caller)
+        || tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
+}
+
+/// To anyone: they are public.
+pub(crate) async fn keys(State(state): State<ApiState>) -> Json<KeysView> {
+    Json(KeysView { grant_roots: state.workflow.keys.roots() })
+}

@@ -1,0 +1,99 @@
+//! Paths, the limits on requests, and what every answer carries.
+
+use std::time::Duration;
+
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{BoxError, Router};
+use http::{HeaderValue, header};
+use tokio::time::Instant;
+use tower::ServiceBuilder;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower::timeout::TimeoutLayer;
+
+use super::api::answer::Refused;
+use super::api::{ApiState, elevations, grants, options};
+use super::refusal::{Cause, Refusal};
+
+/// Requests at once; more are turned away at once.
+const REQUESTS_MAX: usize = 512;
+/// From a request's head to its answer's head, its body's arrival and a wait for enforcement included.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+
+pub(super) fn router(state: ApiState) -> Router {
+    let limits = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(limited))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+        .layer(TimeoutLayer::new(REQUEST_TIME_MAX));
+    Router::new()
+        .route("/v1/elevations", post(elevations::create).get(elevations::list))
+        .route("/v1/elevations/{id}", get(elevations::show))
+        .route("/v1/grants", get(grants::list))
+        .route("/v1/grants/{id}", get(grants::show))
+        .route("/v1/grants/{id}/token", get(grants::token))
+        .route("/v1/grants/{id}/revoke", post(grants::revoke))
+        .route("/v1/grants/{id}/enforcement", get(grants::enforcement))
+        .route("/v1/services/{service}/options", get(options::options))
+        .route("/v1/sidecars", get(options::sidecars))
+        .route("/v1/keys", get(options::keys))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(nothing_here)
+        .layer(limits)
+        .layer(middleware::from_fn_with_state(state.clone(), finish))
+        .with_state(state)
+}
+
+async fn nothing_here() -> Refusal {
+    Refusal::new(Cause::NotFound, "no call has this path")
+}
+
+async fn method_not_allowed() -> Refusal {
+    Refusal::new(Cause::MethodNotAllowed, "this path has other methods")
+}
+
+async fn limited(error: BoxError) -> Refusal {
+    if error.is::<tower::timeout::error::Elapsed>() {
+        return Refusal::new(Cause::TimedOut, format!("{} seconds were over", REQUEST_TIME_MAX.as_secs()));
+    }
+    if error.is::<tower::load_shed::error::Overloaded>() {
+        return Refusal::new(Cause::Overloaded, format!("{REQUESTS_MAX} requests are under way"));
+    }
+    Refusal::new(Cause::Internal, "the request was not finished")
+}
+
+/// Counts the answer, and forbids keeping it: it may name people, and one of them holds a token.
+async fn finish(State(state): State<ApiState>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let mut response = next.run(request).await.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let metrics = &state.workflow.metrics;
+    let route = path.as_ref().map_or("none", MatchedPath::as_str);
+    metrics.requests.with_label_values(&[route, method, response.status().as_str()]).inc();
+    metrics.request_seconds.with_label_values(&[route]).observe(started.elapsed().as_secs_f64());
+    if let Some(Refused(cause)) = response.extensions().get() {
+        metrics.refusals.with_label_values(&[cause.code()]).inc();
+    }
+    response
+}
+
+/// INVARIANT: a closed set; a method made up by a caller is "other".
+fn method_label(method: &http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "DELETE" => "DELETE",
+        _ => "other",
+    }
+}

@@ -1,0 +1,265 @@
+//! Putting the control plane together and taking it apart: files, database, keys, listeners, tasks, in that order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::api::ApiState;
+use super::feed::{self, FeedLimits, Hub, KeysProvider};
+use super::keys::{Keys, KeysError};
+use super::metrics::ControlMetrics;
+use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
+use super::workflow::Workflow;
+use super::workflow::request::RefusedBudget;
+use super::workflow::rules::{Rules, RulesError};
+use super::{admin, error_chain, routes};
+use crate::clock::Clock;
+use crate::config::control::{ControlConfig, FeedListener};
+use crate::http::{Client, ClientTls, Limits, TlsRoots};
+use crate::identity::{SetupError, Verifier};
+use crate::ledger::entry::Draft;
+use crate::store::{OpenError, Store, StoreError};
+
+/// How long the start waits for the issuers' keys. It goes on without them.
+const ISSUERS_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long the end may take in all.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Why the control plane did not start. Each is for the operator to read.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("TLS can't be set up")]
+    Tls(#[from] TlsFilesError),
+    #[error("the feed's TLS can't be set up")]
+    FeedTls(#[from] feed::TlsError),
+    #[error("{} is not usable as the sidecars' authority", path.display())]
+    ClientCa { path: PathBuf, source: rustls::Error },
+    #[error("the issuers can't be set up")]
+    Issuers(#[from] SetupError),
+    #[error("{address} can't be listened on")]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("the database's folder {} can't be made", path.display())]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("{} is in use by another control plane", path.display())]
+    InUse { path: PathBuf },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("the keys can't be used")]
+    Keys(#[from] KeysError),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
+    #[error("the start could not be recorded")]
+    Record(#[from] StoreError),
+    #[error("grant keys could not be prepared")]
+    Renew(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("metrics can't be set up")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The control plane.
+#[derive(Debug)]
+pub struct Control;
+
+/// A control plane that listens. Dropped without [`Running::stop`] it ends at once, with what is in flight.
+#[derive(Debug)]
+pub struct Running {
+    pub api_addr: SocketAddr,
+    pub feed_addr: SocketAddr,
+    pub admin_addr: SocketAddr,
+    pub(super) state: ApiState,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    /// Held so that no second process opens the same database.
+    _lock: std::fs::File,
+}
+
+/// The listeners, bound before anything is written.
+struct Bound {
+    api: TcpListener,
+    feed: TcpListener,
+    admin: TcpListener,
+}
+
+impl Control {
+    /// Checks what [`Control::start`] needs besides the configuration itself, and changes nothing.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn check(config: &ControlConfig) -> Result<(), StartError> {
+        tls_config(&config.api.certificate, &config.api.key)?;
+        feed_tls(&config.feed)?;
+        Ok(())
+    }
+
+    /// Starts on the current runtime. When this returns, all listeners accept.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing runs.
+    pub async fn start(config: ControlConfig, clock: Clock) -> Result<Running, StartError> {
+        let api_tls = tls_config(&config.api.certificate, &config.api.key)?;
+        let feed_tls = feed_tls(&config.feed)?;
+        let verifier = verifier(&config, &clock)?;
+        let bound = Bound {
+            api: bind(config.api.address).await?,
+            feed: bind(config.feed.tls.address).await?,
+            admin: bind(config.admin).await?,
+        };
+        let lock = lock(&config.database)?;
+        let state = assemble(&config, clock, verifier).await?;
+        let (stop, stopping) = watch::channel(false);
+        let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
+        let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
+        fetch_issuer_keys(&state.verifier).await;
+        tracing::info!(%api_addr, %feed_addr, %admin_addr, "the control plane is up");
+        Ok(Running { api_addr, feed_addr, admin_addr, state, stop, tasks, _lock: lock })
+    }
+}
+
+impl Running {
+    /// Public root keys for grants, as a sidecar pins them.
+    pub fn grant_roots(&self) -> Vec<String> {
+        self.state.workflow.keys.roots()
+    }
+
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.state.hub
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.state.workflow.store
+    }
+
+    /// Returns when a part has ended by itself, which it never should.
+    pub async fn failed(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends in order: no new connections, requests under way finish, the database is folded together.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(STOP_TIME_MAX, ended).await.is_err() {
+            tracing::warn!("the control plane was cut off at its end");
+        }
+        self.tasks.shutdown().await;
+        self.state.workflow.store.close().await;
+    }
+}
+
+fn feed_tls(feed: &FeedListener) -> Result<Arc<rustls::ServerConfig>, StartError> {
+    let (chain, key) = certified_key(&feed.tls.certificate, &feed.tls.key)?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&feed.client_ca)? {
+        roots.add(certificate).map_err(|source| StartError::ClientCa { path: feed.client_ca.clone(), source })?;
+    }
+    Ok(feed::tls_config(chain, key, roots)?)
+}
+
+fn verifier(config: &ControlConfig, clock: &Clock) -> Result<Verifier, StartError> {
+    let tls = TlsRoots::native().and_then(|roots| ClientTls::new(roots, None));
+    if let Err(error) = &tls {
+        tracing::warn!(%error, "no system authorities: only issuers with a ca of their own can be reached");
+    }
+    let client = Client::new(tls.ok(), Limits::default());
+    Ok(Verifier::new(config.issuers.clone(), &client, clock.clone())?)
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+    listener.local_addr().map_err(|source| StartError::Bind { address: unknown, source })
+}
+
+/// One process a database: wake-ups and acknowledgements live in its memory.
+fn lock(database: &Path) -> Result<std::fs::File, StartError> {
+    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = database.with_extension("lock");
+    let unusable = |source| StartError::Folder { path: folder.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| StartError::InUse { path: database.to_owned() })?;
+    Ok(file)
+}
+
+async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> Result<ApiState, StartError> {
+    let store = Store::open(&config.database, clock.clone()).await?;
+    let keys = Keys::open(&config.keys, config.key_validity, clock.wall())?;
+    let rules = Rules::establish(&store, config).await?;
+    let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
+    let hub = Hub::new(clock.clone(), limits);
+    let workflow = Workflow {
+        store,
+        keys,
+        rules,
+        groups: config.groups.clone(),
+        issuer: config.issuer.clone(),
+        clock,
+        metrics: ControlMetrics::new()?,
+        refused: RefusedBudget::default(),
+        keys_recorded: AtomicBool::new(false),
+    };
+    workflow.store.record(Draft::control_started(env!("CARGO_PKG_VERSION"), workflow.store.epoch())).await?;
+    workflow.renew_keys().await.map_err(StartError::Renew)?;
+    Ok(ApiState { workflow: Arc::new(workflow), verifier, hub })
+}
+
+fn spawn_all(
+    state: &ApiState,
+    bound: Bound,
+    api_tls: Arc<rustls::ServerConfig>,
+    feed_tls: Arc<rustls::ServerConfig>,
+    stopping: &watch::Receiver<bool>,
+) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    let connections = Some(state.workflow.metrics.connections.clone());
+    let api = Port { listener: bound.api, tls: Some(api_tls), router: routes::router(state.clone()), connections };
+    tasks.spawn(api.serve(stopping.clone()));
+    let admin = Port { listener: bound.admin, tls: None, router: admin::router(state.clone()), connections: None };
+    tasks.spawn(admin.serve(stopping.clone()));
+    tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
+    let verifier = state.verifier.clone();
+    let stop = stopped(stopping.clone());
+    tasks.spawn(async move { verifier.run(stop).await });
+    let (hub, store) = (Arc::clone(&state.hub), Arc::new(state.workflow.store.clone()));
+    let (keys, stop) = (keys_provider(state), stopped(stopping.clone()));
+    tasks.spawn(async move {
+        if let Err(error) = feed::serve(bound.feed, feed_tls, hub, store, keys, stop).await {
+            tracing::error!(error = %error_chain(&error), "the feed ended");
+        }
+    });
+    tasks
+}
+
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    // An error means that the sender is gone: that is the end too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+fn keys_provider(state: &ApiState) -> KeysProvider {
+    let workflow = Arc::clone(&state.workflow);
+    Arc::new(move || Arc::new(workflow.keys.certificates(workflow.clock.wall())))
+}
+
+/// So that the first caller is not told to come back. An issuer that is down stops nothing.
+async fn fetch_issuer_keys(verifier: &Verifier) {
+    let failures = timeout(ISSUERS_WAIT_MAX, verifier.refresh()).await.unwrap_or_default();
+    for (issuer, error) in failures {
+        tracing::warn!(%issuer, error = %error_chain(&error), "the issuer was not reached; it is tried again");
+    }
+}

@@ -1,0 +1,82 @@
+//! The rules that are served: the newest policy revision in the database, with its services. Files are input only.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::control::ControlConfig;
+use crate::config::policy::PolicyConfig;
+use crate::config::{ConfigError, ServiceConfig};
+use crate::domain::ServiceName;
+use crate::store::{AppliedFile, AppliedPolicy, Store, StoreError};
+
+/// One policy revision, checked.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub revision: u64,
+    pub policy: PolicyConfig,
+    pub services: BTreeMap<ServiceName, ServiceConfig>,
+}
+
+/// Why there are no rules to serve.
+#[derive(Debug, thiserror::Error)]
+pub enum RulesError {
+    #[error("the policy in the database can't be read")]
+    Store(#[from] StoreError),
+    #[error("policy revision {revision} in the database is not valid for this version")]
+    Stored { revision: u64, source: ConfigError },
+}
+
+impl Rules {
+    /// The rules in force: the first start applies the files as revision 1, every later one serves the database's.
+    ///
+    /// # Errors
+    /// [`RulesError`].
+    pub async fn establish(store: &Store, config: &ControlConfig) -> Result<Self, RulesError> {
+        if store.policy().await?.is_none() {
+            let revision =
+                store.apply_policy(&config.policy.text, &config.policy.checked.digest, &files(config)).await?;
+            tracing::info!(revision, "policy and service files applied");
+        }
+        let applied = store.policy().await?.ok_or_else(|| StoreError::Corrupt("the policy vanished".to_owned()))?;
+        warn_of_differences(&applied, config);
+        Self::parse(&applied)
+    }
+
+    fn parse(applied: &AppliedPolicy) -> Result<Self, RulesError> {
+        let stored = |source| RulesError::Stored { revision: applied.revision, source };
+        let services = applied
+            .services
+            .iter()
+            .map(|file| ServiceConfig::parse(Path::new(&file.name), &file.text))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(stored)?;
+        let policy = PolicyConfig::parse(Path::new("policy"), &applied.text, &services).map_err(stored)?;
+        let services = services.into_iter().map(|service| (service.name.clone(), service)).collect();
+        Ok(Self { revision: applied.revision, policy, services })
+    }
+}
+
+fn files(config: &ControlConfig) -> Vec<AppliedFile> {
+    let file = |service: &crate::config::control::SourceFile<ServiceConfig>| AppliedFile {
+        name: service.checked.name.to_string(),
+        text: service.text.clone(),
+        digest: service.checked.digest.clone(),
+    };
+    config.services.iter().map(file).collect()
+}
+
+/// A changed file takes no effect by itself, and says so.
+fn warn_of_differences(applied: &AppliedPolicy, config: &ControlConfig) {
+    const LATER: &str = "the file differs from the revision that is served; it takes effect when it is applied \
+                         (`breakglass policy apply`, in a later version), not by a restart";
+    if config.policy.checked.digest != applied.digest {
+        tracing::warn!(file = %config.policy.path.display(), revision = applied.revision, "{LATER}");
+    }
+    for service in &config.services {
+        let same =
+            |file: &AppliedFile| file.name == service.checked.name.as_str() && file.digest == service.checked.digest;
+        if !applied.services.iter().any(same) {
+            tracing::warn!(file = %service.path.display(), revision = applied.revision, "{LATER}");
+        }
+    }
+}

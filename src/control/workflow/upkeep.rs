@@ -1,0 +1,60 @@
+//! What happens by itself: grants whose time is over are ended, grant keys are renewed before they end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Workflow;
+use crate::control::error_chain;
+
+/// How often it is looked. A grant ends by its own deadline at the sidecars; the sweep only writes it down.
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Workflow {
+    /// Runs until `stop` turns true.
+    pub async fn keep_up(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        loop {
+            self.sweep().await;
+            if let Err(error) = self.renew_keys().await {
+                tracing::error!(error = %error_chain(error.as_ref()), "grant keys could not be renewed");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        match self.store.expire_due().await {
+            Ok(ended) => {
+                let count = u64::try_from(ended.len()).unwrap_or(u64::MAX);
+                self.metrics.grants_ended.with_label_values(&["expired"]).inc_by(count);
+            }
+            Err(error) => tracing::error!(error = %error_chain(&error), "expired grants could not be ended"),
+        }
+    }
+
+    /// Makes a key when one is due, and records every key that the ledger does not know yet.
+    ///
+    /// # Errors
+    /// What the keys' folder or the database said.
+    pub async fn renew_keys(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let now = self.clock.wall();
+        if self.keys.renew(now)? {
+            self.keys_recorded.store(false, Ordering::Relaxed);
+        }
+        if self.keys_recorded.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        for key in self.keys.known(now) {
+            if self.store.record_key(&key).await?.is_some() {
+                tracing::info!(kid = %key.kid, "grant key certified and recorded");
+            }
+        }
+        self.keys_recorded.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+}
