@@ -1,5 +1,9 @@
 //! Break-glass access for contract APIs.
 pub mod audit;
+#[cfg(feature = "cli")]
+pub mod certs;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod clock;
 pub mod config;
 #[cfg(feature = "control")]

@@ -1,2 +1,5 @@
-//! The command line: `breakglass`.
-fn main() {}
+//! The command line. All of it is in [`breakglass::cli`].
+
+fn main() -> std::process::ExitCode {
+    breakglass::cli::main(std::env::args_os())
+}

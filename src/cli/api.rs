@@ -1,0 +1,241 @@
+//! The control plane's API as the verbs see it: one function per call of [`crate::wire::api`].
+
+use std::time::Duration;
+
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::failure::{Exit, Failure, chain};
+use crate::domain::{GrantId, ServiceName};
+use crate::http::{Answer, Client, HttpError};
+use crate::secret::Secret;
+use crate::wire::api::{
+    ElevationRequest, ElevationView, Enforcement, GrantTokenView, GrantView, Page, RequestOptions, RevokeRequest,
+    SidecarView,
+};
+use crate::wire::problem::Problem;
+
+/// Pages read of one list before we say that there is more.
+const PAGES_MAX: usize = 100;
+
+/// Why a call gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The control plane said why.
+    #[error("the control plane answered {}", .0.status)]
+    Problem(Box<Problem>),
+    /// Something answered that does not speak our language.
+    #[error("{control} answered with status {status} and without saying why")]
+    Status { control: String, status: u16 },
+    #[error("the control plane at {control} cannot be reached")]
+    Unreachable { control: String, source: HttpError },
+    #[error("the control plane's answer cannot be used")]
+    Unusable { source: HttpError },
+    #[error("the list has more than {PAGES_MAX} pages")]
+    TooLong,
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        let message = chain(&error);
+        match error {
+            ApiError::Problem(problem) => {
+                let (exit, hint) = meaning(problem.status);
+                Self::from_problem(exit, &problem, hint)
+            }
+            ApiError::Status { status, .. } => {
+                Self::new(meaning(status).0, message, "is --control the address of a break-glass control plane?")
+            }
+            ApiError::Unreachable { .. } => Self::new(
+                Exit::Unreachable,
+                message,
+                "check --control and --ca, and whether the control plane is up; grants that are live go on working",
+            ),
+            ApiError::Unusable { .. } => {
+                Self::new(Exit::Failed, message, "are this program and the control plane of the same version?")
+            }
+            ApiError::TooLong => Self::new(Exit::Failed, message, "narrow the list with --service, --state or --mine"),
+        }
+    }
+}
+
+/// What a status means to a script, and what its reader can do.
+const fn meaning(status: u16) -> (Exit, &'static str) {
+    match status {
+        401 => (Exit::NotAuthenticated, "get a fresh access token for the control plane, and try again"),
+        404 => (Exit::Failed, "check the name: what is not yours to see does not exist for you"),
+        502..=504 => (Exit::Unreachable, "try again shortly; grants that are live go on working"),
+        400..=499 => (Exit::Refused, "see what policy allows: breakglass request --help"),
+        _ => (Exit::Failed, "try again; if it stays, give the request id to those who run the control plane"),
+    }
+}
+
+/// Which grants to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GrantQuery {
+    pub service: Option<ServiceName>,
+    pub state: Option<&'static str>,
+    pub mine: bool,
+}
+
+impl GrantQuery {
+    /// INVARIANT: every value is made of characters that need no escaping in a query.
+    fn query(&self) -> String {
+        let service = self.service.as_ref().map(|service| format!("service={service}"));
+        let state = self.state.map(|state| format!("state={state}"));
+        let mine = self.mine.then(|| "mine=true".to_owned());
+        service.into_iter().chain(state).chain(mine).collect::<Vec<_>>().join("&")
+    }
+}
+
+/// A client of one control plane, for one caller.
+#[derive(Debug, Clone)]
+pub struct Api {
+    client: Client,
+    base: Uri,
+    token: Secret<String>,
+}
+
+impl Api {
+    pub fn new(client: Client, base: Uri, token: Secret<String>) -> Self {
+        Self { client, base, token }
+    }
+
+    pub async fn options(&self, service: &ServiceName) -> Result<RequestOptions, ApiError> {
+        self.get(&format!("/v1/services/{service}/options")).await
+    }
+
+    pub async fn request(&self, request: &ElevationRequest) -> Result<ElevationView, ApiError> {
+        self.post("/v1/elevations", request).await
+    }
+
+    /// Every grant that fits, all pages.
+    pub async fn grants(&self, query: &GrantQuery) -> Result<Vec<GrantView>, ApiError> {
+        self.all("/v1/grants", &query.query()).await
+    }
+
+    pub async fn grant(&self, id: &GrantId) -> Result<GrantView, ApiError> {
+        self.get(&format!("/v1/grants/{id}")).await
+    }
+
+    pub async fn grant_token(&self, id: &GrantId) -> Result<GrantTokenView, ApiError> {
+        self.get(&format!("/v1/grants/{id}/token")).await
+    }
+
+    pub async fn revoke(&self, id: &GrantId, note: Option<String>) -> Result<GrantView, ApiError> {
+        self.post(&format!("/v1/grants/{id}/revoke"), &RevokeRequest { note }).await
+    }
+
+    /// How far the last change to a grant has arrived; waits up to `wait` for the sidecars.
+    pub async fn enforcement(&self, id: &GrantId, wait: Duration) -> Result<Enforcement, ApiError> {
+        self.get(&format!("/v1/grants/{id}/enforcement?wait_ms={}", wait.as_millis())).await
+    }
+
+    pub async fn sidecars(&self) -> Result<Vec<SidecarView>, ApiError> {
+        self.all("/v1/sidecars", "").await
+    }
+
+    async fn all<T: DeserializeOwned>(&self, path: &str, query: &str) -> Result<Vec<T>, ApiError> {
+        let mut items = Vec::new();
+        let mut cursor: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let mut parts: Vec<String> = Vec::new();
+            parts.extend((!query.is_empty()).then(|| query.to_owned()));
+            parts.extend(cursor.as_deref().map(|cursor| format!("cursor={}", escaped(cursor))));
+            let target = if parts.is_empty() { path.to_owned() } else { format!("{path}?{}", parts.join("&")) };
+            let page: Page<T> = self.get(&target).await?;
+            items.extend(page.items);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(items);
+            }
+        }
+        Err(ApiError::TooLong)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ApiError> {
+        self.call(Method::GET, target, Vec::new()).await
+    }
+
+    async fn post<Q: Serialize, T: DeserializeOwned>(&self, target: &str, document: &Q) -> Result<T, ApiError> {
+        let body = serde_json::to_vec(document).map_err(|_| ApiError::Unusable { source: HttpError::RequestJson })?;
+        self.call(Method::POST, target, body).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, target: &str, body: Vec<u8>) -> Result<T, ApiError> {
+        let uri: Uri = format!("{}{target}", self.base.to_string().trim_end_matches('/'))
+            .parse()
+            .map_err(|_| self.unreachable(HttpError::Url("it is not a URL")))?;
+        let headers = self.headers().map_err(|source| ApiError::Unusable { source })?;
+        let answer = self.client.send(method, &uri, headers, body.into()).await.map_err(|e| self.unreachable(e))?;
+        if !answer.status.is_success() {
+            return Err(self.refused(&answer));
+        }
+        answer.json().map_err(|source| ApiError::Unusable { source })
+    }
+
+    fn headers(&self) -> Result<HeaderMap, HttpError> {
+        let mut bearer =
+            HeaderValue::try_from(format!("Bearer {}", self.token.expose())).map_err(|_| HttpError::RequestHeader)?;
+        bearer.set_sensitive(true);
+        let json = HeaderValue::from_static("application/json");
+        let accept = HeaderValue::from_static("application/json, application/problem+json");
+        Ok(HeaderMap::from_iter([(AUTHORIZATION, bearer), (CONTENT_TYPE, json), (ACCEPT, accept)]))
+    }
+
+    fn refused(&self, answer: &Answer) -> ApiError {
+        match serde_json::from_slice::<Problem>(&answer.body) {
+            Ok(problem) => ApiError::Problem(Box::new(problem)),
+            Err(_) => ApiError::Status { control: self.base.to_string(), status: answer.status.as_u16() },
+        }
+    }
+
+    fn unreachable(&self, source: HttpError) -> ApiError {
+        ApiError::Unreachable { control: self.base.to_string(), source }
+    }
+}
+
+/// The text as a query value (RFC 3986 §3.4).
+fn escaped(text: &str) -> String {
+    let unreserved = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    text.bytes().map(|b| if unreserved(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries() {
+        assert_eq!(GrantQuery::default().query(), "");
+        let query = GrantQuery { service: Some("payments".parse().unwrap()), state: Some("active"), mine: true };
+        assert_eq!(query.query(), "service=payments&state=active&mine=true");
+        assert_eq!(escaped("a b/\u{e9}"), "a%20b%2F%C3%A9");
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_control_planes_own_words() {
+        let problem = Problem::new(422, "reason_unknown", "Unknown reason", "'x' is no reason code")
+            .with_hint("use stuck-payment");
+        let failure = Failure::from(ApiError::Problem(Box::new(problem)));
+        assert_eq!(failure.exit, Exit::Refused);
+        assert_eq!(failure.message, "Unknown reason (422, reason_unknown): 'x' is no reason code");
+        assert_eq!(failure.hint, "use stuck-payment");
+    }
+
+    #[test]
+    fn statuses_become_exit_codes() {
+        for (status, exit) in [
+            (401, Exit::NotAuthenticated),
+            (403, Exit::Refused),
+            (404, Exit::Failed),
+            (409, Exit::Refused),
+            (500, Exit::Failed),
+            (503, Exit::Unreachable),
+        ] {
+            assert_eq!(meaning(status).0, exit, "{status}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `breakglass audit verify`: checks a sidecar's audit log without asking anybody.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{AuditArgs, AuditVerb, Format};
+use super::failure::{Exit, Failure, chain};
+use super::output::{Cell, Colour, Output};
+use crate::audit::folder::{self, read_segments};
+use crate::audit::verify::NoObserver;
+use crate::audit::{Expectation, FolderError, PastIntent, Report};
+
+/// What was found at one path.
+#[derive(Debug, Serialize)]
+struct Finding {
+    path: String,
+    sound: bool,
+    segments: u64,
+    records: u64,
+    overrides: u64,
+    refusals: u64,
+    observed: u64,
+    summarised: u64,
+    /// Overrides of which nobody knows how they ended: no failure of the log, but something to look into.
+    unknown_outcomes: u64,
+    open: Vec<Open>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    torn_tail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head: Option<Head>,
+}
+
+/// An intent without an outcome.
+#[derive(Debug, Serialize)]
+struct Open {
+    log_id: String,
+    sequence: u64,
+    request_id: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Head {
+    log_id: String,
+    sequence: u64,
+    hash: String,
+}
+
+/// # Errors
+/// When a log cannot be read, or does not hold.
+pub(super) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), Failure> {
+    let AuditVerb::Verify { paths } = &args.what;
+    let findings = paths.iter().map(|path| verify(path)).collect::<Result<Vec<_>, _>>().map_err(|error| {
+        Failure::new(Exit::Failed, chain(&error), "name the folder that holds audit-*.jsonl, or one of its segments")
+    })?;
+    match out.format {
+        Format::Json => out.json(&findings)?,
+        Format::Table => findings.iter().try_for_each(|finding| print(finding, out))?,
+    }
+    let broken: Vec<&str> =
+        findings.iter().filter(|finding| !finding.sound).map(|finding| finding.path.as_str()).collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let hint = "keep the files as they are: what stands before the first problem is still chained; compare with the copy that was shipped";
+    Err(Failure::new(Exit::Unverified, format!("{} does not hold", broken.join(", ")), hint))
+}
+
+/// A folder is a whole log; a single segment is a part of one, whose beginning may lie in another file.
+fn verify(path: &Path) -> Result<Finding, FolderError> {
+    let (report, open) = if path.is_dir() {
+        let segments = folder::list_segments(path)?;
+        if segments.is_empty() {
+            return Err(FolderError::Empty(path.to_owned()));
+        }
+        let (report, open, _) = read_segments(path, &segments, Expectation::default(), NoObserver)?;
+        (report, open)
+    } else {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+        let name = name.ok_or_else(|| FolderError::Empty(path.to_owned()))?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let (report, open, _) =
+            read_segments(folder, &[name], Expectation { pruned: true, position: None }, NoObserver)?;
+        (report, open)
+    };
+    Ok(finding(path, report, &open))
+}
+
+fn finding(path: &Path, report: Report, open: &[PastIntent]) -> Finding {
+    Finding {
+        path: path.display().to_string(),
+        sound: report.is_sound(),
+        segments: report.segments,
+        records: report.records,
+        overrides: report.overrides,
+        refusals: report.refusals,
+        observed: report.observed,
+        summarised: report.summarised,
+        unknown_outcomes: report.unknown_outcomes,
+        open: open.iter().map(of_intent).collect(),
+        torn_tail: report.torn_tail.map(|torn| format!("{}, line {}: unfinished", torn.segment, torn.line)),
+        problem: report.first_problem.map(|problem| problem.to_string()),
+        head: report.head.map(|head| Head {
+            log_id: head.log_id.to_string(),
+            sequence: head.sequence,
+            hash: head.head.to_string(),
+        }),
+    }
+}
+
+fn of_intent(intent: &PastIntent) -> Open {
+    Open { log_id: intent.log_id.to_string(), sequence: intent.seq, request_id: intent.request_id.clone() }
+}
+
+fn print(finding: &Finding, out: &mut Output) -> Result<(), Failure> {
+    let verdict = match &finding.problem {
+        None => Cell::coloured("whole and unchanged", Colour::Green),
+        Some(problem) => Cell::coloured(problem, Colour::Red),
+    };
+    let number = |count: u64| Cell::new(count.to_string());
+    let mut facts = vec![
+        ("log", Cell::new(&finding.path)),
+        ("verdict", verdict),
+        ("segments", number(finding.segments)),
+        ("records", number(finding.records)),
+        ("overrides", number(finding.overrides)),
+        ("refusals", number(finding.refusals)),
+    ];
+    facts.extend((finding.observed > 0).then(|| ("observed", number(finding.observed))));
+    facts.extend((finding.summarised > 0).then(|| ("summarised", number(finding.summarised))));
+    facts.extend((finding.unknown_outcomes > 0).then(|| ("unknown outcomes", number(finding.unknown_outcomes))));
+    for open in &finding.open {
+        let what = format!(
+            "request {}, line {} of log {}: in flight, or never told",
+            open.request_id, open.sequence, open.log_id
+        );
+        facts.push(("unknown outcome", Cell::coloured(what, Colour::Yellow)));
+    }
+    facts.extend(finding.torn_tail.as_ref().map(|torn| ("torn end", Cell::coloured(torn, Colour::Yellow))));
+    if let Some(head) = &finding.head {
+        facts.push(("head", format!("{} {} {}", head.log_id, head.sequence, head.hash).into()));
+    }
+    out.facts(&facts)
+}
+
+#[cfg(test)]
+mod tests;

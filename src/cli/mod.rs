@@ -1,0 +1,79 @@
+//! The `breakglass` command line: one file per verb, all printing through [`output`].
+//!
+//! It runs on laptops, so it keeps to portable code, and it holds no secret longer than a call needs it: a token comes
+//! from the environment or a file, leaves in a header, and is printed only by the verb that exists for that.
+//! [`failure::Exit`] lists the exit codes, `docs/cli.md` is the manual.
+
+pub mod api;
+pub mod args;
+mod audit;
+mod certs;
+mod config;
+mod curl;
+mod demo;
+mod elevate;
+mod enforcement;
+pub mod failure;
+mod grants;
+pub mod output;
+mod prompt;
+mod request;
+mod revoke;
+mod session;
+mod sidecars;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{CommandLine, Verb};
+use failure::{Exit, Failure};
+use output::Output;
+
+/// The whole program: reads the arguments, runs the verb, prints what went wrong. The code to exit with.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = curl::with_divider(arguments.into_iter().collect());
+    let line = match CommandLine::try_parse_from(arguments) {
+        Ok(line) => line,
+        Err(error) => {
+            // Where nobody reads, nothing is to be said.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
+        }
+    };
+    let mut out = Output::of_process(line.global.output, line.global.quiet);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            out.failure(&Failure::new(Exit::Failed, format!("cannot start: {error}"), "free some memory or threads"));
+            return ExitCode::from(Exit::Failed as u8);
+        }
+    };
+    let ended = runtime.block_on(run(line, &mut out));
+    // A question that nobody answers must not keep the program from ending.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            out.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+async fn run(line: CommandLine, out: &mut Output) -> Result<u8, Failure> {
+    let (global, env) = (&line.global, &session::environment);
+    match line.verb {
+        Verb::Curl(args) => return curl::run(args, global, env, out).await,
+        Verb::Request(args) => request::run(args, global, env, out).await,
+        Verb::Grants(args) => grants::run(args, global, env, out).await,
+        Verb::Revoke(args) => revoke::run(args, global, env, out).await,
+        Verb::Sidecars => sidecars::run(global, env, out).await,
+        Verb::Audit(args) => audit::run(&args, out),
+        Verb::Certs(args) => certs::run(&args, out),
+        Verb::Config(args) => config::run(&args, out),
+        Verb::Demo(args) => return demo::run(args, out).await,
+    }
+    .map(|()| Exit::Ok as u8)
+}

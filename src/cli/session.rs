@@ -1,0 +1,213 @@
+//! Who calls, and where: the control plane's address, the certificate authorities trusted, and the caller's tokens.
+//!
+//! Tokens come from the environment or from files, never from the command line, and leave only in a header. A control
+//! plane's address is never taken from an answer: it would let any API ask for the caller's token.
+
+use std::path::{Path, PathBuf};
+
+use http::Uri;
+
+use super::api::Api;
+use super::args::Global;
+use super::failure::{Exit, Failure, chain};
+use crate::http::{Client, ClientTls, Limits, TlsError, TlsRoots};
+use crate::secret::Secret;
+
+/// Greatest length of a token, in bytes.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+const TOKEN_HINT: &str =
+    "put the token in BREAKGLASS_TOKEN, or name a file that holds it with --token-file or BREAKGLASS_TOKEN_FILE";
+
+/// Reads the environment; tests give their own.
+pub(super) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The process's own environment. What is empty counts as not set.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A client of the control plane for the caller.
+///
+/// # Errors
+/// When the address, the token or the roots are missing or unusable.
+pub(super) fn connect(global: &Global, env: Lookup<'_>) -> Result<Api, Failure> {
+    let base = control_url(global.control.as_deref())?;
+    let token = control_token(global, env)?;
+    let tls = tls_for(&base, global.ca.as_deref())?;
+    Ok(Api::new(Client::new(tls, Limits::DEFAULT), base, token))
+}
+
+fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
+    let hint = "name it with --control https://HOST:PORT or BREAKGLASS_CONTROL";
+    let text = given
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| Failure::new(Exit::Usage, "the address of the control plane is not known", hint))?;
+    let wrong = || Failure::new(Exit::Usage, format!("'{text}' is not the address of a control plane"), hint);
+    let uri: Uri = text.trim_end_matches('/').parse().map_err(|_| wrong())?;
+    let plain = uri.query().is_none() && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+    if matches!(uri.scheme_str(), Some("https" | "http")) && plain { Ok(uri) } else { Err(wrong()) }
+}
+
+fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> {
+    if base.scheme_str() != Some("https") {
+        return Ok(None);
+    }
+    let unusable = |error: TlsError| {
+        Failure::new(
+            Exit::Failed,
+            chain(&error),
+            "name a PEM file of certificate authorities with --ca or BREAKGLASS_CA",
+        )
+    };
+    let roots = match ca {
+        Some(file) => TlsRoots::from_pem_files([file]),
+        None => TlsRoots::native(),
+    };
+    ClientTls::new(roots.map_err(unusable)?, None).map(Some).map_err(unusable)
+}
+
+/// The access token for the control plane: `--token-file`, else `BREAKGLASS_TOKEN`, else `BREAKGLASS_TOKEN_FILE`.
+///
+/// # Errors
+/// When there is none, or it has the wrong form.
+pub(super) fn control_token(global: &Global, env: Lookup<'_>) -> Result<Secret<String>, Failure> {
+    find_token(global.token_file.as_deref(), "BREAKGLASS_TOKEN", env)?.ok_or_else(|| {
+        Failure::new(Exit::NotAuthenticated, "there is no access token for the control plane", TOKEN_HINT)
+    })
+}
+
+/// The access token for the contract API: `--identity-file`, else `BREAKGLASS_IDENTITY`, else
+/// `BREAKGLASS_IDENTITY_FILE`, else the control plane's.
+///
+/// # Errors
+/// As [`control_token`].
+pub(super) fn identity_token(global: &Global, env: Lookup<'_>) -> Result<Secret<String>, Failure> {
+    match find_token(global.identity_file.as_deref(), "BREAKGLASS_IDENTITY", env)? {
+        Some(token) => Ok(token),
+        None => control_token(global, env),
+    }
+}
+
+/// A shell expression that prints the identity token, for a command line to paste. It holds no token itself.
+pub(super) fn identity_expression(global: &Global, env: Lookup<'_>) -> String {
+    let candidates = [(&global.identity_file, "BREAKGLASS_IDENTITY"), (&global.token_file, "BREAKGLASS_TOKEN")];
+    for (file, variable) in candidates {
+        if let Some(file) = file {
+            return format!("$(cat {})", shell_word(&file.to_string_lossy()));
+        }
+        if env(variable).is_some() {
+            return format!("${variable}");
+        }
+        if env(&format!("{variable}_FILE")).is_some() {
+            return format!("$(cat \"${variable}_FILE\")");
+        }
+    }
+    "$BREAKGLASS_IDENTITY".to_owned()
+}
+
+/// The text as one word of a POSIX shell.
+pub(super) fn shell_word(text: &str) -> String {
+    let plain =
+        |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b'=' | b',' | b'@' | b'+');
+    if !text.is_empty() && text.bytes().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+fn find_token(file: Option<&Path>, variable: &str, env: Lookup<'_>) -> Result<Option<Secret<String>>, Failure> {
+    if let Some(file) = file {
+        return token_in_file(file).map(Some);
+    }
+    if let Some(token) = env(variable) {
+        return checked(&token, variable).map(Some);
+    }
+    env(&format!("{variable}_FILE")).map(|file| token_in_file(&PathBuf::from(file))).transpose()
+}
+
+fn token_in_file(file: &Path) -> Result<Secret<String>, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::new(Exit::NotAuthenticated, format!("{}: {error}", file.display()), TOKEN_HINT))?;
+    checked(&text, &file.display().to_string())
+}
+
+/// INVARIANT: a token has visible ASCII only, so that it cannot add a header or a line of its own.
+fn checked(text: &str, source: &str) -> Result<Secret<String>, Failure> {
+    let token = text.trim();
+    let wrong = |why: &str| Failure::new(Exit::NotAuthenticated, format!("{source} holds no token: {why}"), TOKEN_HINT);
+    if token.is_empty() {
+        return Err(wrong("it is empty"));
+    }
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(wrong("it is longer than any token"));
+    }
+    if !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong("a token is one word of visible ASCII"));
+    }
+    Ok(Secret::new(token.to_owned()))
+}
+
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::Global;
+    use crate::cli::args::Format;
+
+    /// Flags as they are when none is given.
+    pub(crate) fn global() -> Global {
+        Global { control: None, ca: None, token_file: None, identity_file: None, output: Format::Table, quiet: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env<'a>(pairs: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        |name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+    }
+
+    #[test]
+    fn tokens_are_looked_up_in_a_fixed_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "from-file\n").unwrap();
+        let path = file.to_str().unwrap();
+        let vars = [("BREAKGLASS_TOKEN", "from-variable"), ("BREAKGLASS_IDENTITY_FILE", path)];
+        let mut global = sample::global();
+        assert_eq!(control_token(&global, &env(&vars)).unwrap().expose(), "from-variable");
+        assert_eq!(identity_token(&global, &env(&vars)).unwrap().expose(), "from-file");
+        assert_eq!(identity_token(&global, &env(&vars[..1])).unwrap().expose(), "from-variable", "the same by default");
+        global.token_file = Some(file.clone());
+        assert_eq!(control_token(&global, &env(&vars)).unwrap().expose(), "from-file", "a flag comes first");
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_and_not_quoted() {
+        for bad in ["two words", "line\r\nX-Other: 1", "\u{e9}", "   "] {
+            let failure = control_token(&sample::global(), &env(&[("BREAKGLASS_TOKEN", bad)])).unwrap_err();
+            assert_eq!(failure.exit, Exit::NotAuthenticated);
+            assert!(!failure.message.contains("words") && !failure.message.contains("X-Other"), "{}", failure.message);
+        }
+        assert_eq!(control_token(&sample::global(), &env(&[])).unwrap_err().exit, Exit::NotAuthenticated);
+    }
+
+    #[test]
+    fn addresses_of_a_control_plane() {
+        for good in ["https://control.example:8443", "http://127.0.0.1:1/", "https://example/glass"] {
+            assert!(control_url(Some(good)).is_ok(), "{good}");
+        }
+        for bad in ["", "control.example", "ftp://x", "https://user:pw@example", "https://x/?q=1", "https://"] {
+            assert_eq!(control_url(Some(bad)).unwrap_err().exit, Exit::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_pasted_line_names_the_token_and_never_holds_it() {
+        let vars = [("BREAKGLASS_TOKEN", "s3cret")];
+        assert_eq!(identity_expression(&sample::global(), &env(&vars)), "$BREAKGLASS_TOKEN");
+        let file = Global { identity_file: Some("/tmp/it's".into()), ..sample::global() };
+        assert_eq!(identity_expression(&file, &env(&vars)), "$(cat '/tmp/it'\\''s')");
+    }
+}
