@@ -1,4 +1,26 @@
-//! Break-glass access for contract APIs.
+//! Break-glass access for contract APIs: overrides that are exact, temporary, recorded and provable.
+//!
+//! A **sidecar** stands before each contract API and lets a request past the API's rules only under a live grant for
+//! this very person, resource and action. The **control plane** issues and revokes grants and feeds the sidecars. The
+//! **command line** is what an engineer types at 2:13 in the morning.
+//!
+//! # Reading order
+//!
+//! 1. [`domain`]: the words. Values only; one that exists is valid.
+//! 2. [`decision`]: the verdict, a pure function of facts. Only it makes a permit.
+#![cfg_attr(feature = "sidecar", doc = "3. [`sidecar`]: the journey of a request, step by step, a file each.")]
+//! 4. [`token`] and [`identity`]: what we sign, and whom we believe. [`wire`]: the JSON between the parts.
+//! 5. [`audit`]: the sidecar's log as a format; [`ledger`]: the control plane's entries as a format.
+#![cfg_attr(feature = "control", doc = "6. [`control`] and [`store`]: workflow, API and feed over one database.")]
+//!
+//! # Invariants
+//!
+//! - What is unknown refuses an override, and never stops ordinary traffic.
+//! - An override is forwarded only after its intent is durable, and never twice.
+//! - Nothing about a grant is told to who has not proven that it is theirs.
+//! - Time only shortens: no clock that steps extends a grant.
+//! - `domain` imports nothing of ours, `decision` only `domain`; neither plane imports the other. A test enforces it.
+
 pub mod audit;
 #[cfg(feature = "cli")]
 pub mod certs;

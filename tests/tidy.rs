@@ -19,7 +19,10 @@ const BODY_LINES_MAX: usize = 70;
 const BODY_LINES_MEDIAN_MAX: usize = 9;
 
 /// What is let off, by file and rule, each with a comment that says why.
-const EXCEPTIONS: &[(&str, Rule)] = &[];
+const EXCEPTIONS: &[(&str, Rule)] = &[
+    // One match of one row a code: a table, whose length is the number of codes.
+    ("src/sidecar/refusal_table.rs", Rule::BodySize),
+];
 
 const BANNED_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc", "manager"];
 
@@ -40,6 +43,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("http", Never(PLANES)),
     ("config", Never(PLANES)),
     ("telemetry", Never(PLANES)),
+    ("certs", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),
     ("sidecar", Never(&["store", "control", "cli", "demo"])),
     ("control", Never(&["sidecar", "cli", "demo"])),

@@ -14,7 +14,9 @@ use super::chain::{LineHash, LogId, Position};
 use super::line::{LineBody, LineError, ParsedLine, PastIntent};
 use super::segment::{RawLine, SegmentName};
 
+mod observer;
 mod report;
+pub use observer::{NoObserver, Observer};
 pub use report::{Problem, ProblemKind, Report, TornTail};
 
 /// What is known of the log from elsewhere.
@@ -35,20 +37,6 @@ pub enum Following {
     /// A segment that repeats what may be damaged in this one.
     Resumed,
 }
-
-/// What recovery wants of a past intent.
-pub trait Observer {
-    /// A durable intent.
-    fn intent(&mut self, _intent: &PastIntent) {}
-    /// Its outcome says that nothing was forwarded.
-    fn not_forwarded(&mut self, _intent: &PastIntent) {}
-}
-
-/// Takes no interest.
-#[derive(Debug, Default)]
-pub struct NoObserver;
-
-impl Observer for NoObserver {}
 
 /// Takes segments in order, each line by line.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. stdout is data, stderr is talk.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,11 +10,10 @@ use breakglass::clock::Clock;
 use breakglass::config::ConfigError;
 use breakglass::config::control::ControlConfig;
 use breakglass::control::{Control, StartError, error_chain};
-use breakglass::http::{Client, Limits};
-use clap::{Parser, Subcommand, ValueEnum};
-use http::{HeaderMap, Method, Uri};
+use breakglass::telemetry::{HealthError, LogError, LogFormat, health, init_log};
+use clap::{Parser, Subcommand};
+use http::Uri;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// The control plane of break-glass access: issues and revokes grants, and tells the sidecars.
 #[derive(Debug, Parser)]
@@ -28,17 +27,12 @@ struct Args {
     #[arg(long, value_name = "FILTER", env = "BREAKGLASS_LOG", default_value = "info")]
     log: String,
 
-    #[arg(long, value_enum, env = "BREAKGLASS_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    /// How to log: text or json.
+    #[arg(long, value_name = "FORMAT", env = "BREAKGLASS_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
 
     #[command(subcommand)]
     command: Option<Command>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,14 +61,14 @@ enum ConfigCommand {
 enum Failure {
     #[error("{0}")]
     Config(ConfigError),
-    #[error("the log filter is not understood: {0}")]
-    LogFilter(tracing_subscriber::filter::ParseError),
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error("{0}")]
     Start(String),
     #[error("{0}")]
     Runtime(#[from] std::io::Error),
-    #[error("{0}")]
-    Health(String),
+    #[error("{}", error_chain(.0))]
+    Health(#[from] HealthError),
     #[error("a part of the control plane ended by itself; the log says why")]
     Ended,
 }
@@ -88,7 +82,7 @@ impl From<StartError> for Failure {
 impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::LogFilter(_) => ExitCode::from(2),
+            Self::Config(_) | Self::Log(_) => ExitCode::from(2),
             Self::Start(_) | Self::Runtime(_) | Self::Health(_) | Self::Ended => ExitCode::FAILURE,
         }
     }
@@ -106,23 +100,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
-    init_log(&args)?;
+    init_log(&args.log, args.log_format)?;
     let runtime = tokio::runtime::Runtime::new()?;
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(&args.config)),
         Command::Config { command: ConfigCommand::Check } => check(&args.config),
-        Command::Health { url } => runtime.block_on(health(&url)),
+        Command::Health { url } => Ok(writeln!(std::io::stdout(), "{}", runtime.block_on(health(&url))?.trim_end())?),
     }
-}
-
-fn init_log(args: &Args) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log).map_err(Failure::LogFilter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().init(),
-    }
-    Ok(())
 }
 
 async fn serve(file: &Path) -> Result<(), Failure> {
@@ -151,15 +135,4 @@ fn check(file: &Path) -> Result<(), Failure> {
         services.join(", ")
     )?;
     Ok(())
-}
-
-async fn health(url: &Uri) -> Result<(), Failure> {
-    let client = Client::new(None, Limits::default());
-    let answer = client
-        .send(Method::GET, url, HeaderMap::new(), bytes::Bytes::new())
-        .await
-        .map_err(|error| Failure::Health(error_chain(&error)))?;
-    let body = String::from_utf8_lossy(&answer.body);
-    writeln!(std::io::stdout(), "{}", body.trim_end())?;
-    if answer.status.is_success() { Ok(()) } else { Err(Failure::Health(format!("{url} answered {}", answer.status))) }
 }

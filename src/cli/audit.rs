@@ -25,8 +25,8 @@ struct Finding {
     /// Overrides of which nobody knows how they ended: no failure of the log, but something to look into.
     unknown_outcomes: u64,
     open: Vec<Open>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    torn_tail: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    torn_tails: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,11 @@ fn finding(path: &Path, report: Report, open: &[PastIntent]) -> Finding {
         summarised: report.summarised,
         unknown_outcomes: report.unknown_outcomes,
         open: open.iter().map(of_intent).collect(),
-        torn_tail: report.torn_tail.map(|torn| format!("{}, line {}: unfinished", torn.segment, torn.line)),
+        torn_tails: report
+            .torn_tails
+            .iter()
+            .map(|torn| format!("{}, line {}: unfinished", torn.segment, torn.line))
+            .collect(),
         problem: report.first_problem.map(|problem| problem.to_string()),
         head: report.head.map(|head| Head {
             log_id: head.log_id.to_string(),
@@ -138,7 +142,7 @@ fn print(finding: &Finding, out: &mut Output) -> Result<(), Failure> {
         );
         facts.push(("unknown outcome", Cell::coloured(what, Colour::Yellow)));
     }
-    facts.extend(finding.torn_tail.as_ref().map(|torn| ("torn end", Cell::coloured(torn, Colour::Yellow))));
+    facts.extend(finding.torn_tails.iter().map(|torn| ("torn end", Cell::coloured(torn, Colour::Yellow))));
     if let Some(head) = &finding.head {
         facts.push(("head", format!("{} {} {}", head.log_id, head.sequence, head.hash).into()));
     }

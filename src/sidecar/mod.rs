@@ -38,6 +38,7 @@ pub mod listener;
 pub mod metrics;
 pub mod record;
 pub mod refusal;
+mod refusal_table;
 pub mod request_id;
 pub mod route;
 pub mod share;
