@@ -42,6 +42,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("wire", Never(PLANES)),
     ("http", Never(PLANES)),
     ("config", Never(PLANES)),
+    ("certs", Only(&["domain", "http", "secret"])),
     ("telemetry", Never(PLANES)),
     ("certs", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),

@@ -8,12 +8,20 @@ use super::output::Output;
 use crate::config::{ConfigError, Mistake, ServiceConfig, reader};
 
 /// Keys that only one kind of file has, at its top.
-const MARKS: &[(Kind, &[&str])] = &[(Kind::Service, &["name", "ceiling", "route"])];
+const MARKS: &[(Kind, &[&str])] = &[
+    (Kind::Service, &["name", "mode", "ceiling", "route"]),
+    (Kind::Sidecar, &["service", "instance", "listen", "tls", "upstream", "trust", "audit", "freeze_file"]),
+    (Kind::Control, &["url", "database", "keys", "policy", "services", "api", "groups"]),
+    (Kind::Policy, &["organisation", "reason", "ticket", "tier"]),
+];
 
 /// Which reader a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Service,
+    Sidecar,
+    Control,
+    Policy,
 }
 
 /// # Errors
@@ -21,8 +29,14 @@ enum Kind {
 pub(super) fn run(args: &ConfigArgs, out: &mut Output) -> Result<(), Failure> {
     let ConfigVerb::Check { paths } = &args.what;
     let files = files(paths)?;
-    let mistakes: Vec<Mistake> =
-        files.iter().filter_map(|file| check(file).err()).flat_map(|error| error.mistakes).collect();
+    let mut mistakes = Vec::new();
+    for file in &files {
+        match check(file, &files) {
+            Ok(warnings) => warnings.iter().for_each(|warning| out.warn(&warning.to_string())),
+            Err(error) => mistakes.extend(error.mistakes),
+        }
+    }
+    let mistakes = once(mistakes);
     print(&files, &mistakes, out)?;
     if mistakes.is_empty() {
         return Ok(());
@@ -33,6 +47,17 @@ pub(super) fn run(args: &ConfigArgs, out: &mut Output) -> Result<(), Failure> {
         format!("{count} found"),
         "correct them all and check again: nothing starts with a mistake",
     ))
+}
+
+/// A service file is read for itself and for the sidecar's file that names it: its mistakes are told once.
+fn once(mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let mut told: Vec<Mistake> = Vec::new();
+    for mistake in mistakes {
+        if !told.contains(&mistake) {
+            told.push(mistake);
+        }
+    }
+    told
 }
 
 fn print(files: &[PathBuf], mistakes: &[Mistake], out: &mut Output) -> Result<(), Failure> {
@@ -90,31 +115,81 @@ fn unreadable(path: &Path, why: &str) -> Failure {
     Failure::new(Exit::Failed, format!("{}: {why}", path.display()), "name a file or folder that can be read")
 }
 
-fn check(file: &Path) -> Result<(), ConfigError> {
+/// Warnings, when there is no mistake.
+fn check(file: &Path, all: &[PathBuf]) -> Result<Vec<Mistake>, ConfigError> {
     let text = reader::read_file(file)?;
     match kind(&text) {
-        Some(Kind::Service) => ServiceConfig::parse(file, &text).map(drop),
+        Some(Kind::Service) => ServiceConfig::parse(file, &text).map(|_| Vec::new()),
+        Some(Kind::Sidecar) => check_sidecar(file),
+        Some(Kind::Control) => check_control(file),
+        Some(Kind::Policy) => check_policy(file, &text, all),
         None => Err(ConfigError::one(Mistake::of_file(file, "is no configuration file that is known here"))),
     }
 }
 
-/// The kind whose marks are most of what stands at the top of the file.
+#[cfg(feature = "sidecar")]
+fn check_sidecar(file: &Path) -> Result<Vec<Mistake>, ConfigError> {
+    crate::config::sidecar::SidecarConfig::load(file).map(|config| config.warnings(file))
+}
+
+#[cfg(not(feature = "sidecar"))]
+fn check_sidecar(file: &Path) -> Result<Vec<Mistake>, ConfigError> {
+    Err(elsewhere(file, "breakglass-sidecar"))
+}
+
+#[cfg(feature = "control")]
+fn check_control(file: &Path) -> Result<Vec<Mistake>, ConfigError> {
+    crate::config::control::ControlConfig::load(file).map(|_| Vec::new())
+}
+
+#[cfg(not(feature = "control"))]
+fn check_control(file: &Path) -> Result<Vec<Mistake>, ConfigError> {
+    Err(elsewhere(file, "breakglass-control"))
+}
+
+/// A policy speaks of services: those among the files that are checked with it.
+#[cfg(feature = "control")]
+fn check_policy(file: &Path, text: &str, all: &[PathBuf]) -> Result<Vec<Mistake>, ConfigError> {
+    let is_service = |file: &&PathBuf| reader::read_file(file).is_ok_and(|text| kind(&text) == Some(Kind::Service));
+    let services: Vec<ServiceConfig> =
+        all.iter().filter(is_service).filter_map(|file| ServiceConfig::load(file).ok()).collect();
+    crate::config::policy::PolicyConfig::parse(file, text, &services).map(|_| Vec::new())
+}
+
+#[cfg(not(feature = "control"))]
+fn check_policy(file: &Path, _: &str, _: &[PathBuf]) -> Result<Vec<Mistake>, ConfigError> {
+    Err(elsewhere(file, "breakglass-control"))
+}
+
+/// This build has no reader for the file; the program that it is for has.
+#[cfg(not(all(feature = "sidecar", feature = "control")))]
+fn elsewhere(file: &Path, program: &str) -> ConfigError {
+    let hint = Some(format!("{program} --config {} config check", file.display()));
+    ConfigError::one(Mistake { hint, ..Mistake::of_file(file, format!("is checked by {program} itself")) })
+}
+
+/// The kind whose marks are most of what stands at the top of the file. A file that is not whole TOML has its kind too:
+/// its reader says what is wrong.
 fn kind(text: &str) -> Option<Kind> {
-    let top = text.lines().filter_map(top_key);
-    let keys: Vec<&str> = top.collect();
+    let keys = top_keys(text);
     let score = |marks: &[&str]| keys.iter().filter(|key| marks.contains(key)).count();
     let best = MARKS.iter().max_by_key(|(_, marks)| score(marks))?;
     (score(best.1) > 0).then_some(best.0)
 }
 
-/// The first part of a key or table name. A file that is not whole TOML has its kind too: its reader says what is wrong.
-fn top_key(line: &str) -> Option<&str> {
-    let line = line.trim();
-    let name = match line.strip_prefix('[') {
-        Some(table) => table.trim_start_matches('[').split([']', '.']).next()?,
-        None => line.split_once('=')?.0.split('.').next()?,
-    };
-    Some(name.trim()).filter(|name| !name.is_empty() && !name.starts_with('#'))
+/// The keys before the first table, and the first part of every table's name.
+fn top_keys(text: &str) -> Vec<&str> {
+    let mut keys = Vec::new();
+    let mut in_table = false;
+    for line in text.lines().map(str::trim) {
+        if let Some(table) = line.strip_prefix('[') {
+            in_table = true;
+            keys.extend(table.trim_start_matches('[').split([']', '.']).next());
+        } else if let Some((key, _)) = line.split_once('=').filter(|_| !in_table && !line.starts_with('#')) {
+            keys.push(key.trim());
+        }
+    }
+    keys
 }
 
 #[cfg(test)]
@@ -132,6 +207,11 @@ mod tests {
     fn the_examples_have_no_mistakes() {
         let (result, said) = checked(&Path::new(env!("CARGO_MANIFEST_DIR")).join("config/services"));
         assert_eq!(result, Ok(()), "{said}");
+        let every = ["config/control.toml", "config/policy.toml", "config/services"]
+            .map(|path| Path::new(env!("CARGO_MANIFEST_DIR")).join(path));
+        let (mut out, data, _) = capture::output(Format::Table);
+        let args = ConfigArgs { what: ConfigVerb::Check { paths: every.to_vec() } };
+        assert_eq!(run(&args, &mut out), Ok(()), "{}", data.text());
         assert!(said.contains("payments-demo.toml: no mistakes"), "{said}");
     }
 

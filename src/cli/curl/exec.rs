@@ -25,6 +25,9 @@ use crate::secret::Secret;
 /// Greatest size of a request body that is read from standard input.
 const STDIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// The body of a request that comes from elsewhere.
+pub(super) type Input = Box<dyn io::Read + Send>;
+
 /// What one call needs on disk: a folder that only its owner can enter, gone at the end.
 #[derive(Debug)]
 pub(super) struct Workshop {
@@ -46,11 +49,12 @@ pub(super) struct First {
 }
 
 impl Workshop {
-    /// `spool`: standard input is a request body, kept so that both runs send the same.
+    /// `input`: what curl is to read as its standard input, kept so that both runs send the same. It is read aside, so
+    /// that Ctrl-C is noticed meanwhile.
     ///
     /// # Errors
     /// When there is no room, or too much input.
-    pub(super) fn open(spool: bool) -> Result<Self, Failure> {
+    pub(super) async fn open(input: Option<Input>) -> Result<Self, Failure> {
         let failed = |error: io::Error| {
             Failure::new(
                 Exit::Failed,
@@ -59,8 +63,11 @@ impl Workshop {
             )
         };
         let folder = private_folder().map_err(failed)?;
-        let stdin = if spool { Some(spool_stdin(folder.path()).map_err(failed)?) } else { None };
-        Ok(Self { folder, stdin })
+        let Some(input) = input else { return Ok(Self { folder, stdin: None }) };
+        let path = folder.path().join("stdin");
+        let spooled = tokio::task::spawn_blocking(move || spool(input, &path).map(|()| path));
+        let stdin = spooled.await.map_err(io::Error::other).and_then(|spooled| spooled).map_err(failed)?;
+        Ok(Self { folder, stdin: Some(stdin) })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -297,17 +304,13 @@ fn private_folder() -> io::Result<TempDir> {
     builder.tempdir()
 }
 
-fn spool_stdin(folder: &Path) -> io::Result<PathBuf> {
-    let path = folder.join("stdin");
-    let mut file = private_file(&path)?;
-    let copied = io::copy(&mut io::stdin().lock().take(STDIN_BYTES_MAX + 1), &mut file)?;
+fn spool(input: Input, path: &Path) -> io::Result<()> {
+    let copied = io::copy(&mut input.take(STDIN_BYTES_MAX + 1), &mut private_file(path)?)?;
     if copied > STDIN_BYTES_MAX {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("standard input is larger than {STDIN_BYTES_MAX} bytes"),
-        ));
+        let what = format!("standard input is larger than {STDIN_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
     }
-    Ok(path)
+    Ok(())
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {

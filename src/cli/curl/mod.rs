@@ -16,7 +16,7 @@ mod refusal;
 use std::time::Duration;
 
 pub(super) use argv::with_divider;
-use exec::{First, Workshop};
+use exec::{First, Input, Workshop};
 use plan::{Analysis, Plan};
 use refusal::Locked;
 
@@ -52,8 +52,9 @@ pub(super) async fn run(args: CurlArgs, global: &Global, env: Lookup<'_>, out: &
     };
     // The guard of Ctrl-C drops the workshop and curl with it: no file with a token stays behind.
     let mut prompt = Prompt::of_process(plan.reads_stdin);
+    let input = plan.reads_stdin.then(|| Box::new(std::io::stdin()) as Input);
     tokio::select! {
-        ended = call(&args, &plan, global, env, &mut prompt, out) => ended,
+        ended = call(&args, &plan, (global, env), input, &mut prompt, out) => ended,
         code = interrupted() => {
             Err(Failure { exit: code, message: String::new(), hint: String::new() })
         }
@@ -75,12 +76,12 @@ async fn interrupted() -> Exit {
 async fn call(
     args: &CurlArgs,
     plan: &Plan,
-    global: &Global,
-    env: Lookup<'_>,
+    caller: (&Global, Lookup<'_>),
+    input: Option<Input>,
     prompt: &mut Prompt,
     out: &mut Output,
 ) -> Result<u8, Failure> {
-    let workshop = Workshop::open(plan.reads_stdin)?;
+    let workshop = Workshop::open(input).await?;
     let first = workshop.first(&args.curl, plan, out).await?;
     let locked = first.head.as_ref().and_then(|head| refusal::read(head, &first.body));
     let Some(locked) = locked else {
@@ -88,7 +89,7 @@ async fn call(
         hint_at_hidden_refusal(&first, plan, out);
         return Ok(first.code);
     };
-    match prepare(args, plan, &locked, global, env, prompt, out).await {
+    match prepare(args, plan, &locked, caller, prompt, out).await {
         Ok((grant, identity)) => workshop.send_override(&args.curl, plan, &grant.id, &identity).await,
         Err(failure) => {
             show(&first, out)?;
@@ -121,8 +122,7 @@ async fn prepare(
     args: &CurlArgs,
     plan: &Plan,
     locked: &Locked,
-    global: &Global,
-    env: Lookup<'_>,
+    (global, env): (&Global, Lookup<'_>),
     prompt: &mut Prompt,
     out: &mut Output,
 ) -> Result<(GrantView, crate::secret::Secret<String>), Failure> {

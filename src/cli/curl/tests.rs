@@ -84,7 +84,8 @@ impl Stage {
             Some(answers) => Prompt::from_reader(Cursor::new(answers.to_owned())),
             None => Prompt::nobody(),
         };
-        let ended = call(&args, &plan, &global, &env, &mut prompt, &mut out).await;
+        let input = plan.reads_stdin.then(|| Box::new(Cursor::new("from standard input")) as Input);
+        let ended = call(&args, &plan, (&global, &env), input, &mut prompt, &mut out).await;
         (ended, data, talk)
     }
 }
@@ -217,6 +218,17 @@ async fn one_line_with_a_sealed_route_and_its_problem() {
     assert_eq!(read(&file), "done ");
     assert_eq!(stage.seen("/sealed").len(), 2);
     assert!(stage.seen("/v1/services").is_empty(), "nothing is asked that was given");
+}
+
+#[tokio::test]
+async fn a_body_from_standard_input_is_sent_both_times() {
+    let stage = Stage::set(false);
+    let (url, file) = (stage.url("/locked"), stage.file("out"));
+    let words = ["-s", "--data-binary", "@-", "-o", file.to_str().unwrap(), &url];
+    let (ended, _, talk) = stage.curl(justified(), true, &words, None).await;
+    assert_eq!(ended, Ok(0), "{}", talk.text());
+    assert_eq!(read(&file), "done from standard input");
+    assert_eq!(stage.seen("/locked").iter().filter(|seen| seen.body == "from standard input").count(), 2);
 }
 
 #[tokio::test]
