@@ -1,34 +1,46 @@
 //! The last act: the sidecar's audit log, in short lines, and what verification says of it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::narrator::Narrator;
 use super::stage::Stage;
 use crate::audit::SegmentName;
 use crate::audit::folder::{FolderError, list_segments};
 use crate::cli::failure::Failure;
+use crate::decision::RefusalCode;
 use crate::demo::parts::failed;
+use crate::domain::GrantId;
 use crate::secret::Secret;
 
 /// Lines shown, from the end.
 const LINES_MAX: usize = 40;
+/// How long a refusal may take to its line, and how often it is looked for.
+const WRITE_MAX: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(20);
+/// What the story's last request is refused with.
+const REVOKED: &str = RefusalCode::GrantRevoked.as_str();
 /// Overrides that the story makes.
 const OVERRIDES_MIN: u64 = 3;
 
+/// Shows the log as it is once the refusal of the grant `last` stands in it: refusals are written behind the answers.
+///
 /// # Errors
 /// When the log cannot be read, or does not hold.
 pub(super) async fn show_and_verify(
     stage: &Stage,
     tell: &mut Narrator<'_>,
     auditor: &Secret<String>,
+    last: &GrantId,
 ) -> Result<(), Failure> {
     let Some(folder) = &stage.audit else {
         tell.says("It cannot be read from here; name its folder with --audit to see it.");
         return Ok(());
     };
-    let lines = lines(folder).map_err(|error| failed("the audit log cannot be read", &error))?;
+    let lines = settled(folder, last).await.map_err(|error| failed("the audit log cannot be read", &error))?;
     for line in lines.iter().skip(lines.len().saturating_sub(LINES_MAX)) {
         tell.shows(&short(line));
     }
@@ -50,6 +62,18 @@ pub(super) async fn show_and_verify(
     let as_told = sound && !findings.is_empty() && number("overrides") >= OVERRIDES_MIN && unknown == 0;
     tell.judge(&format!("whole and unchanged, {OVERRIDES_MIN} overrides or more, no unknown outcome"), &came, as_told);
     Ok(())
+}
+
+/// The log, as soon as it has the refusal of `last`, or as it is when that takes too long.
+async fn settled(folder: &Path, last: &GrantId) -> Result<Vec<String>, FolderError> {
+    let end = Instant::now() + WRITE_MAX;
+    loop {
+        let lines = lines(folder)?;
+        if Instant::now() > end || lines.iter().any(|line| line.contains(last.as_str()) && line.contains(REVOKED)) {
+            return Ok(lines);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 fn lines(folder: &Path) -> Result<Vec<String>, FolderError> {

@@ -49,9 +49,9 @@ pub(super) async fn all(stage: &Stage, tell: &mut Narrator<'_>) -> Result<(), Fa
     let grant = elevation(stage, tell, &people.alice, 2).await?;
     through_and_refused(stage, tell, &people, &grant).await?;
     tell.act("5  A second grant is revoked");
-    revocation(stage, tell, &people.alice).await?;
+    let revoked = revocation(stage, tell, &people.alice).await?;
     tell.act("6  Every override and every refusal stands in the audit log");
-    log::show_and_verify(stage, tell, &people.auditor).await
+    log::show_and_verify(stage, tell, &people.auditor, &revoked).await
 }
 
 /// The sidecar and the control plane have found each other.
@@ -152,7 +152,7 @@ fn forged(token: &Secret<String>) -> Result<Secret<String>, Failure> {
     Ok(Secret::new(format!("{header}.{}.{signature}", URL_SAFE_NO_PAD.encode(other))))
 }
 
-async fn revocation(stage: &Stage, tell: &mut Narrator<'_>, alice: &Secret<String>) -> Result<(), Failure> {
+async fn revocation(stage: &Stage, tell: &mut Narrator<'_>, alice: &Secret<String>) -> Result<GrantId, Failure> {
     let grant = elevation(stage, tell, alice, 5).await?;
     let own = Credentials { grant: grant.as_str(), identity: alice };
     let settled = "409 already_released";
@@ -164,7 +164,7 @@ async fn revocation(stage: &Stage, tell: &mut Narrator<'_>, alice: &Secret<Strin
     let told = format!("{grant} revoked: enforced on 1 of 1 sidecars in … ms");
     tell.judge(&told, came, is_measured(came, &told));
     request(stage, tell, "the revoked grant", STUCK, Version::Http2, Some(&own), "403 grant_revoked").await;
-    Ok(())
+    Ok(grant)
 }
 
 /// True when `came` is `told` with a number for the dots.
