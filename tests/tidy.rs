@@ -44,7 +44,6 @@ const ROOMS: &[(&str, Imports)] = &[
     ("config", Never(PLANES)),
     ("certs", Only(&["domain", "http", "secret"])),
     ("telemetry", Never(PLANES)),
-    ("certs", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),
     ("sidecar", Never(&["store", "control", "cli", "demo"])),
     ("control", Never(&["sidecar", "cli", "demo"])),

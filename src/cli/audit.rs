@@ -25,7 +25,6 @@ struct Finding {
     /// Overrides of which nobody knows how they ended: no failure of the log, but something to look into.
     unknown_outcomes: u64,
     open: Vec<Open>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     torn_tails: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -73,6 +73,10 @@ fn answer(shared: &Shared, metrics: &SidecarMetrics, request: &Request<Incoming>
         ("/livez", &Method::GET) => respond(StatusCode::OK, "text/plain", Bytes::from_static(b"alive\n")),
         ("/readyz", &Method::GET) => json(&Readyz::of(shared)),
         ("/grants", &Method::GET) => json(&grants(shared)),
+        // A page in an operator's browser must not lift a freeze.
+        ("/freeze", _) if request.headers().contains_key(ORIGIN) => {
+            respond(StatusCode::FORBIDDEN, "text/plain", Bytes::new())
+        }
         ("/freeze", &Method::PUT) => freeze(shared, true),
         ("/freeze", &Method::DELETE) => freeze(shared, false),
         ("/metrics" | "/livez" | "/readyz" | "/grants", _) => not_allowed("GET"),

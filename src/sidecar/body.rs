@@ -66,10 +66,14 @@ impl HttpBody for RequestBody {
         if let Some(last_move) = &this.last_move {
             last_move.set(Instant::now());
         }
-        if let (Some(exchange), Some(Ok(frame))) = (&this.exchange, &frame)
-            && let Some(data) = frame.data_ref()
-        {
-            exchange.count(Direction::Request, data);
+        if let Some(exchange) = &this.exchange {
+            match &frame {
+                Some(Ok(frame)) => {
+                    frame.data_ref().into_iter().for_each(|data| exchange.count(Direction::Request, data))
+                }
+                Some(Err(_)) => exchange.settle(End::ClientAborted),
+                None => {}
+            }
         }
         if frame.is_none() || this.incoming.is_end_stream() {
             this.note_complete();

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -70,12 +71,7 @@ async fn serve_http1(
                 async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
             }),
         );
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => return result,
-        () = drain.begun() => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await
+    until_drained(connection, drain).await
 }
 
 async fn serve_http2(
@@ -99,6 +95,14 @@ async fn serve_http2(
                 async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
             }),
         );
+    until_drained(connection, drain).await
+}
+
+/// Serves until the connection ends; once the drain has begun, no further request is taken on it.
+async fn until_drained<C>(connection: C, drain: Drain) -> Result<(), hyper::Error>
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, HOST, LINK, LOCATION};
+use http::header::{CACHE_CONTROL, HOST, LINK};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
@@ -193,13 +193,14 @@ fn pass_back(response: Response<Incoming>, lease: Lease, watched: Option<Watched
     Response::from_parts(parts, ResponseBody::Upstream(UpstreamBody::new(incoming, lease, watched)))
 }
 
-/// Adds the way to the request form to an answer that was locked.
-pub fn offer_request_form(response: &mut Response<ResponseBody>, link: &str) {
-    let locked = matches!(response.status(), StatusCode::LOCKED | StatusCode::FORBIDDEN);
-    if locked
-        && !response.headers().contains_key(LOCATION)
-        && let Ok(value) = HeaderValue::try_from(format!("<{link}>; rel=\"break-glass\""))
-    {
+/// True for an answer by which the API's own rules lock the way.
+pub fn is_locked(response: &Response<ResponseBody>) -> bool {
+    matches!(response.status(), StatusCode::LOCKED | StatusCode::FORBIDDEN)
+}
+
+/// Adds the way to the request form (RFC 8288).
+pub fn add_link(response: &mut Response<ResponseBody>, link: &str) {
+    if let Ok(value) = HeaderValue::try_from(format!("<{link}>; rel=\"break-glass\"")) {
         response.headers_mut().append(LINK, value);
     }
 }

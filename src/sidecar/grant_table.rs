@@ -75,12 +75,17 @@ impl LiveGrant {
         self.ended.notified().await;
     }
 
-    /// The deadline by what is known of the server's clock now; never later than any told before.
+    /// The deadline by what is known of the server's clock now; never later than any told before. Before the first
+    /// heartbeat nothing is known, and the deadline has passed (and is not remembered).
     pub fn deadline(&self, feed: &Standing) -> Deadline {
-        let by_offset = feed.boot_time_of(self.grant.expires);
-        let ms = u64::try_from(by_offset.as_duration().as_millis()).unwrap_or(u64::MAX);
+        let boot = feed.boot_time_of(self.grant.expires).map_or(BootTime::ZERO, |boot| self.lowest_deadline(boot));
+        Deadline { boot, wall: self.grant.expires }
+    }
+
+    fn lowest_deadline(&self, boot: BootTime) -> BootTime {
+        let ms = u64::try_from(boot.as_duration().as_millis()).unwrap_or(u64::MAX);
         let lowest = self.boot_deadline_ms.fetch_min(ms, Ordering::AcqRel).min(ms);
-        Deadline { boot: BootTime::from_duration(Duration::from_millis(lowest)), wall: self.grant.expires }
+        BootTime::from_duration(Duration::from_millis(lowest))
     }
 
     /// The grant as a fact for the decision.
@@ -182,5 +187,70 @@ impl GrantTable {
 
     pub fn all(&self) -> Vec<Arc<LiveGrant>> {
         self.by_id.iter().map(|entry| Arc::clone(&entry)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Authentication, Binding, Justification, Origin, Scope, WallTime};
+    use crate::sidecar::standing::Beat;
+
+    fn grant(expires_s: i64) -> Grant {
+        Grant {
+            id: "g-0123456789ab".parse().unwrap(),
+            service: "s".parse().unwrap(),
+            person: "alice".parse().unwrap(),
+            idp: "https://issuer.test".parse().unwrap(),
+            authentication: Authentication::default(),
+            role: "r".parse().unwrap(),
+            scope: Scope::new(["c/1".parse().unwrap()], ["a.b".parse().unwrap()]).unwrap(),
+            binding: Binding::Identity,
+            justification: Justification { reason: "x".parse().unwrap(), ticket: "T-1".parse().unwrap() },
+            issued: WallTime::from_unix_s(1000),
+            not_before: WallTime::from_unix_s(1000),
+            expires: WallTime::from_unix_s(expires_s),
+            max_uses: None,
+            staleness_max: Duration::from_secs(30),
+            policy_revision: 1,
+            approvals: vec![],
+            origin: Origin::ControlPlane,
+        }
+    }
+
+    fn boot(s: u64) -> BootTime {
+        BootTime::from_duration(Duration::from_secs(s))
+    }
+
+    #[test]
+    fn asking_before_the_first_heartbeat_does_not_end_a_grant() {
+        let (table, standing) = (GrantTable::default(), Standing::default());
+        table.put(grant(1060), [0; 32], "k", 0);
+        let live = table.by_token(&[0; 32]).unwrap();
+        assert_eq!(live.deadline(&standing).boot, BootTime::ZERO);
+        let beat = |sent: u64, server: i64| Beat {
+            ping_sent: boot(sent),
+            server_time: WallTime::from_unix_s(server),
+            as_of: WallTime::from_unix_s(server),
+            local_wall: WallTime::from_unix_s(server),
+        };
+        standing.note(beat(10, 1000));
+        assert_eq!(live.deadline(&standing).boot, boot(70));
+        standing.note(beat(20, 900));
+        assert_eq!(live.deadline(&standing).boot, boot(70), "a server's clock set back extends nothing");
+        standing.note(beat(30, 1050));
+        assert_eq!(live.deadline(&standing).boot, boot(40));
+    }
+
+    #[test]
+    fn what_has_ended_stays_ended() {
+        let table = GrantTable::default();
+        table.put(grant(1060), [0; 32], "k", 0);
+        let live = table.by_id(&"g-0123456789ab".parse().unwrap()).unwrap();
+        live.end(GrantStanding::Revoked);
+        live.end(GrantStanding::UsedUp);
+        live.end(GrantStanding::Live);
+        table.put(grant(1060), [0; 32], "k", 0);
+        assert_eq!(table.by_token(&[0; 32]).unwrap().standing(), GrantStanding::Revoked);
     }
 }

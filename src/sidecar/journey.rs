@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HOST, UPGRADE};
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::audit_log::{IntentError, Standing as Budget};
@@ -18,10 +18,11 @@ use super::forward::{self, Client, ForwardError, Recorded};
 use super::framing::{HeadNote, HeadNotes};
 use super::intake::{self, Taken};
 use super::refusal::{self, About};
+use super::route::RouteMatch;
 use super::shared::{ShareNews, Shared};
 use super::signature_limit::SignatureLimit;
 use super::upstream::{Pool, UpstreamError};
-use super::{framing_head::HeadFault, record, request_id};
+use super::{framing_head::HeadFault, record, request_id, target};
 use crate::audit::{End, Intent, Observed, Outcome, Refusal, RequestFacts};
 use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Uses};
 
@@ -47,11 +48,35 @@ pub async fn serve(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incomi
     let note = peer.notes.as_ref().map(HeadNotes::next).unwrap_or_default();
     let taken = intake::take(request.headers_mut());
     let client = Client { address: peer.address };
-    if note.fault.is_none() && taken.credential == Credential::Absent && !worker.shared.policy.any_seal {
-        let answer = forward::ordinary(&worker.pool, request, None, client).await;
-        return finish(worker, peer, answer, RequestOutcome::Passed, None);
+    if note.fault.is_some() || taken.credential != Credential::Absent || worker.shared.policy.any_seal {
+        return considered(worker, peer, client, request, &taken, &note).await;
     }
-    considered(worker, peer, client, request, &taken, &note).await
+    if request.method() == Method::CONNECT {
+        return no_tunnel(worker);
+    }
+    let asked = worker.shared.request_url.is_some().then(|| (request.method().clone(), request.uri().clone()));
+    let answer = forward::ordinary(&worker.pool, request, None, client).await;
+    let mut response = finish(worker, peer, answer, RequestOutcome::Passed);
+    if let Some((method, uri)) = asked
+        && forward::is_locked(&response)
+    {
+        offer_request_form(&worker.shared, &method, uri.path(), &mut response);
+    }
+    response
+}
+
+/// Points from a locked answer to the request form, where the route is one that can be overridden.
+fn offer_request_form(shared: &Shared, method: &Method, path: &str, response: &mut Response<ResponseBody>) {
+    let Ok(path) = target::canonical(path) else { return };
+    if let Some(link) = offered_link(shared, &shared.routes.find(method, &path)) {
+        forward::add_link(response, &link);
+    }
+}
+
+fn offered_link(shared: &Shared, found: &RouteMatch<'_>) -> Option<String> {
+    let base = shared.request_url.as_deref()?;
+    found.route().filter(|route| route.offer)?;
+    Some(refusal::request_link(base, &shared.service.name, found.resource()?, found.action()?))
 }
 
 /// The long way: everything is looked at.
@@ -80,7 +105,10 @@ async fn considered(
     };
     let examined = Examined::new(&shared, &presented, &worker.limit);
     let id = request_id::fresh();
-    let case = Case { worker, shared: &shared, examined: &examined, client, id: &id, note };
+    if method == Method::CONNECT && taken.credential == Credential::Absent && note.fault.is_none() {
+        return no_tunnel(worker);
+    }
+    let case = Case { worker, peer, shared: &shared, examined: &examined, client, id: &id, note };
     let facts = || record::request_facts(&shared, &request, &examined, peer.address, &id);
     match examined.mode.apply(examined.decide(&shared, None)) {
         Disposition::Forward => case.pass(request).await,
@@ -118,6 +146,7 @@ fn authority_mismatch<B>(request: &Request<B>) -> bool {
 /// One request that is looked at.
 struct Case<'c> {
     worker: &'c Rc<Worker>,
+    peer: &'c Peer,
     shared: &'c Arc<Shared>,
     examined: &'c Examined<'c>,
     client: Client,
@@ -177,6 +206,7 @@ impl Case<'_> {
             Decision::Override(permit) => Ok(Recorded { permit, receipt, live: Arc::clone(live) }),
             Decision::Refuse(code) => {
                 receipt.outcome(Outcome::bare(self.shared.clock.wall(), End::NotForwarded(code)));
+                live.unspend();
                 Err((code, Durable::Yes))
             }
             Decision::Pass => Err((RefusalCode::GrantNotUsable, Durable::Yes)),
@@ -201,6 +231,7 @@ impl Case<'_> {
             self.shared.tell(ShareNews::Wanted(live.grant().id.clone()));
         }
         let mut response = refusal::respond(code, &self.about(self.detail(code)));
+        self.point_to_request_form(&mut response);
         if code == RefusalCode::FramingConflict {
             close_after(&mut response);
         }
@@ -232,8 +263,6 @@ impl Case<'_> {
         answer: Result<Response<ResponseBody>, ForwardError>,
         outcome: RequestOutcome,
     ) -> Response<ResponseBody> {
-        let link = self.offered_link();
-        let peer = Peer { address: self.client.address, notes: None };
         if let Err(ForwardError::Cut { code, sent }) = answer {
             self.worker.counters.count_refusal(code);
             let detail = if sent {
@@ -243,14 +272,17 @@ impl Case<'_> {
             };
             return refusal::respond(code, &self.about(Some(detail.to_owned())));
         }
-        finish(self.worker, &peer, answer, outcome, link.as_deref())
+        let mut response = finish(self.worker, self.peer, answer, outcome);
+        self.point_to_request_form(&mut response);
+        response
     }
 
-    fn offered_link(&self) -> Option<String> {
-        let base = self.shared.request_url.as_deref()?;
-        self.examined.found.route().filter(|route| route.offer)?;
-        let (resource, action) = (self.examined.found.resource()?, self.examined.found.action()?);
-        Some(refusal::request_link(base, &self.shared.service.name, resource, action))
+    fn point_to_request_form(&self, response: &mut Response<ResponseBody>) {
+        if forward::is_locked(response)
+            && let Some(link) = offered_link(self.shared, &self.examined.found)
+        {
+            forward::add_link(response, &link);
+        }
     }
 }
 
@@ -274,14 +306,10 @@ fn finish(
     peer: &Peer,
     answer: Result<Response<ResponseBody>, ForwardError>,
     outcome: RequestOutcome,
-    link: Option<&str>,
 ) -> Response<ResponseBody> {
     let error = match answer {
-        Ok(mut response) => {
+        Ok(response) => {
             worker.counters.count_outcome(outcome);
-            if let Some(link) = link {
-                forward::offer_request_form(&mut response, link);
-            }
             return response;
         }
         Err(error) => error,
@@ -330,6 +358,21 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+/// A gateway to one API opens no tunnels (RFC 9110 §9.3.6).
+fn no_tunnel(worker: &Worker) -> Response<ResponseBody> {
+    worker.counters.count_refusal(RefusalCode::ConnectNotOverridable);
+    let title = "CONNECT is not served here";
+    let mut response = refusal::failure(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "connect_not_served",
+        title,
+        "Send the request itself.",
+        &request_id::fresh(),
+    );
+    close_after(&mut response);
+    response
 }
 
 fn too_large(worker: &Worker) -> Response<ResponseBody> {

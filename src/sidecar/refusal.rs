@@ -91,17 +91,3 @@ fn document(status: StatusCode, problem: &Problem) -> Response<ResponseBody> {
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     response
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_code_has_a_client_or_waiting_status_and_a_hint() {
-        for code in RefusalCode::ALL {
-            let row = table(*code);
-            assert!(matches!(row.status.as_u16(), 400 | 401 | 403 | 503), "{}", code.as_str());
-            assert!(row.hint.ends_with('.') || row.hint.ends_with("`."), "{}", code.as_str());
-        }
-    }
-}

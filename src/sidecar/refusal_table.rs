@@ -136,3 +136,42 @@ pub(super) const fn table(code: RefusalCode) -> Row {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document() -> String {
+        let mut text = include_str!("../../docs/refusals.head.md").to_owned();
+        for code in RefusalCode::ALL {
+            let row = table(*code);
+            text.push_str(&format!(
+                "| `{}` | {} | {} | {} |\n",
+                code.as_str(),
+                row.status.as_u16(),
+                row.title,
+                row.hint
+            ));
+        }
+        text
+    }
+
+    /// `UPDATE_DOCS=1 cargo test refusal_table` writes the page anew.
+    #[test]
+    fn the_page_lists_every_code() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/refusals.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(page, document()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(page).unwrap(), document(), "UPDATE_DOCS=1 writes docs/refusals.md anew");
+    }
+
+    #[test]
+    fn every_code_has_a_client_or_waiting_status_and_a_hint() {
+        for code in RefusalCode::ALL {
+            let row = table(*code);
+            assert!(matches!(row.status.as_u16(), 400 | 401 | 403 | 503), "{}", code.as_str());
+            assert!(row.hint.ends_with('.'), "{}", code.as_str());
+        }
+    }
+}

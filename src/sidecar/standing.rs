@@ -67,15 +67,11 @@ impl Standing {
         self.unsettled.store(false, Ordering::Release);
     }
 
-    /// The boot time at which the control plane's clock will show `wall`: zero (long past) while nothing is known.
-    pub fn boot_time_of(&self, wall: WallTime) -> BootTime {
-        match self.offset_ms.load(Ordering::Acquire) {
-            i64::MIN => BootTime::ZERO,
-            offset => {
-                let ms = u64::try_from(wall.unix_ms().saturating_add(offset)).unwrap_or(0);
-                BootTime::from_duration(Duration::from_millis(ms))
-            }
-        }
+    /// The boot time at which the control plane's clock will show `wall`; `None` before the first heartbeat.
+    pub fn boot_time_of(&self, wall: WallTime) -> Option<BootTime> {
+        let offset = Some(self.offset_ms.load(Ordering::Acquire)).filter(|offset| *offset != i64::MIN)?;
+        let ms = u64::try_from(wall.unix_ms().saturating_add(offset)).unwrap_or(0);
+        Some(BootTime::from_duration(Duration::from_millis(ms)))
     }
 
     /// How current the table is, as a fact for the decision.
@@ -172,7 +168,7 @@ mod tests {
         };
         standing.note(beat(100, 5000, 4990));
         assert_eq!(standing.feed(), Feed::AsOf(boot(90)));
-        assert_eq!(standing.boot_time_of(WallTime::from_unix_s(5060)), boot(160));
+        assert_eq!(standing.boot_time_of(WallTime::from_unix_s(5060)), Some(boot(160)));
         assert_eq!(standing.skew_ms(), 2000);
         standing.note(beat(101, 5001, 4980));
         assert_eq!(standing.feed(), Feed::AsOf(boot(90)), "an older reading does not lower it");
