@@ -46,7 +46,7 @@ impl Parts {
         let folder = Folder::make().map_err(|error| failed("no temporary folder", &error))?;
         let certs = folder.certs();
         mint(&certs).await?;
-        let ports = Ports::claim().map_err(|error| failed("no port is free", &error))?;
+        let mut ports = Ports::claim().map_err(|error| failed("no port is free", &error))?;
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let sidecar_address = ports.free(SIDECAR).map_err(|error| failed("no port is free", &error))?;
@@ -54,7 +54,7 @@ impl Parts {
         let issuer_url = issuer(&folder, &ports, &stopping, &mut tasks).await?;
         contracts(&folder, &stopping, &mut tasks)?;
         control_config.issuers.iter_mut().for_each(|known| known.issuer = issuer_url.clone());
-        let control = start_control(control_config, &ports).await?;
+        let control = start_control(control_config, &mut ports).await?;
         let started = start_sidecar(&folder, &control, sidecar_address, &ports, &issuer_url).await;
         match started {
             Ok(sidecar) => Ok(Self { folder, issuer_url: issuer_url.to_string(), control, sidecar, stop, tasks }),
@@ -152,7 +152,7 @@ fn control_config(folder: &Folder) -> Result<ControlConfig, Failure> {
 }
 
 /// A port that was free may be taken a moment later: then another is tried.
-async fn start_control(mut config: ControlConfig, ports: &Ports) -> Result<control::Running, Failure> {
+async fn start_control(mut config: ControlConfig, ports: &mut Ports) -> Result<control::Running, Failure> {
     let wanted = (config.api.address, config.feed.tls.address, config.admin);
     let mut attempt = 1;
     loop {
@@ -162,7 +162,10 @@ async fn start_control(mut config: ControlConfig, ports: &Ports) -> Result<contr
         let url = format!("https://localhost:{}", config.api.address.port());
         config.issuer = url.parse().map_err(|error| failed("the control plane's address cannot be used", &error))?;
         match Control::start(config.clone(), Clock::System).await {
-            Err(control::StartError::Bind { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
+            Err(control::StartError::Bind { .. }) if attempt < ATTEMPTS_MAX => {
+                ports.give_up_friendly();
+                attempt += 1;
+            }
             started => return started.map_err(|error| failed("the control plane does not start", &error)),
         }
     }
