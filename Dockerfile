@@ -14,7 +14,7 @@ FROM debian:bookworm-slim AS base
 # Volumes take over owner and mode of the folder they are first mounted on.
 RUN groupadd --system --gid 10001 breakglass \
  && useradd --system --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin breakglass \
- && install -d -o breakglass -g breakglass -m 0700 /var/lib/breakglass /certs
+ && install -d -o breakglass -g breakglass -m 0700 /var/lib/breakglass /run/breakglass /certs /pinned
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 WORKDIR /var/lib/breakglass
 USER breakglass

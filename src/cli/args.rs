@@ -2,12 +2,13 @@
 //! command lines are seen by every process of the machine.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::domain::{Action, GrantId, ReasonCode, Resource, ServiceName, Ticket};
+use crate::domain::{Action, Audience, GrantId, Issuer, ReasonCode, Resource, ServiceName, Ticket};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -275,14 +276,56 @@ pub struct DemoArgs {
 }
 
 /// One part of the demonstration, run alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum DemoPart {
     /// Only the identity issuer, which trusts everybody: for demonstrations
-    Issuer,
+    Issuer(DemoIssuerArgs),
     /// Only the contract API, with its own rules
-    Api,
+    Api(DemoApiArgs),
     /// Only the story, against parts that run already
-    Story,
+    Story(DemoStoryArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DemoIssuerArgs {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7443")]
+    pub listen: SocketAddr,
+    /// Its certificate, PEM; without one it speaks http
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// The URL it is reached by, which is its name; default: localhost and the port
+    #[arg(long, value_name = "URL")]
+    pub url: Option<Issuer>,
+    /// Whom its tokens are for; may be repeated
+    #[arg(long = "audience", value_name = "NAME", default_values = ["breakglass-control", "payments-demo"])]
+    pub audiences: Vec<Audience>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DemoApiArgs {
+    /// Where to listen; a loopback address, since it believes the headers of an override from whoever can connect
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Listen on this Unix socket instead
+    #[arg(long, value_name = "FILE", conflicts_with = "listen")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DemoStoryArgs {
+    /// Address of the sidecar
+    #[arg(long, value_name = "URL", default_value = "https://localhost:8443")]
+    pub sidecar: String,
+    /// Address of the demo issuer
+    #[arg(long, value_name = "URL", default_value = "https://localhost:7443")]
+    pub issuer: String,
+    /// Folder of the sidecar's audit log, to show and verify it
+    #[arg(long, value_name = "DIR")]
+    pub audit: Option<PathBuf>,
 }
 
 /// Reads `90s`, `15m`, `1h30m`. A number without a unit is refused: nobody knows whether it means seconds.

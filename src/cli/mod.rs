@@ -23,9 +23,12 @@ mod session;
 mod sidecars;
 
 use std::ffi::OsString;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+
+pub use session::shell_word;
 
 use args::{CommandLine, Verb};
 use failure::{Exit, Failure};
@@ -50,7 +53,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(Exit::Failed as u8);
         }
     };
-    let ended = runtime.block_on(run(line, &mut out));
+    let ended = runtime.block_on(run(line, &session::environment, &mut out));
     // A question that nobody answers must not keep the program from ending.
     runtime.shutdown_background();
     match ended {
@@ -62,8 +65,26 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-async fn run(line: CommandLine, out: &mut Output) -> Result<u8, Failure> {
-    let (global, env) = (&line.global, &session::environment);
+/// Runs one command line as the program would, with an environment and streams of the caller's choice. The
+/// demonstration uses it, so that what it shows is what a person gets.
+///
+/// # Errors
+/// As the program: how it ended, if not well.
+pub fn perform<'a>(
+    arguments: &'a [&'a str],
+    env: &'a dyn Fn(&str) -> Option<String>,
+    out: &'a mut Output,
+) -> Pin<Box<dyn Future<Output = Result<u8, Failure>> + 'a>> {
+    Box::pin(async move {
+        let words = std::iter::once("breakglass").chain(arguments.iter().copied()).map(OsString::from);
+        let line = CommandLine::try_parse_from(curl::with_divider(words.collect()))
+            .map_err(|error| Failure::new(Exit::Usage, error.to_string(), "see breakglass --help"))?;
+        run(line, env, out).await
+    })
+}
+
+async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> Result<u8, Failure> {
+    let global = &line.global;
     match line.verb {
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
         Verb::Request(args) => request::run(args, global, env, out).await,
@@ -73,7 +94,7 @@ async fn run(line: CommandLine, out: &mut Output) -> Result<u8, Failure> {
         Verb::Audit(args) => audit::run(&args, out),
         Verb::Certs(args) => certs::run(&args, out),
         Verb::Config(args) => config::run(&args, out),
-        Verb::Demo(args) => return demo::run(args, out).await,
+        Verb::Demo(args) => return demo::run(args, global, out).await,
     }
     .map(|()| Exit::Ok as u8)
 }

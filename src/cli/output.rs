@@ -117,6 +117,17 @@ impl Output {
         self.bytes(format!("{}\n", visible(text)).as_bytes())
     }
 
+    /// One line of data made of parts, each in its colour.
+    ///
+    /// # Errors
+    /// When standard output cannot be written to.
+    pub fn parts(&mut self, parts: &[Cell]) -> Result<(), Failure> {
+        let mut text: String =
+            parts.iter().map(|part| paint(&part.text, part.colour.filter(|_| self.data_colour))).collect();
+        text.push('\n');
+        self.bytes(text.as_bytes())
+    }
+
     /// Data as it is.
     ///
     /// # Errors

@@ -107,7 +107,7 @@ pub(super) fn identity_expression(global: &Global, env: Lookup<'_>) -> String {
 }
 
 /// The text as one word of a POSIX shell.
-pub(super) fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let plain =
         |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/' | b':' | b'=' | b',' | b'@' | b'+');
     if !text.is_empty() && text.bytes().all(plain) {

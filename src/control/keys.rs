@@ -17,6 +17,8 @@ use crate::token::mint::MintError;
 use crate::token::{CertifiedKey, KeyError, SigningKey, TokenError, certify_key, mint_grant, verify_key_certificate};
 
 const ROOT_FILE: &str = "grant-root.pk8";
+/// The public root keys, one a line: what sidecars pin.
+const ROOTS_FILE: &str = "grant-root.pub";
 const GRANT_PREFIX: &str = "grant-key-";
 /// Greatest size of a key or certificate file.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
@@ -70,6 +72,7 @@ impl Keys {
         make_folder(folder)?;
         let names = grant_key_names(folder)?;
         let root = open_root(&folder.join(ROOT_FILE), names.is_empty())?;
+        publish(&folder.join(ROOTS_FILE), &format!("{}\n", root.public()))?;
         let mut grants = Vec::new();
         for name in names {
             if let Some(key) = open_grant_key(folder, &name, &root, now)? {
@@ -193,6 +196,16 @@ fn open_root(path: &Path, may_make: bool) -> Result<SigningKey, KeysError> {
     Ok(root)
 }
 
+/// Writes what everybody may know. It is replaced as a whole, and only where it differs.
+fn publish(path: &Path, text: &str) -> Result<(), KeysError> {
+    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let fresh = path.with_extension("pub.new");
+    std::fs::write(&fresh, text).map_err(file_error(&fresh, "can't be written"))?;
+    std::fs::rename(&fresh, path).map_err(file_error(path, "can't be replaced"))
+}
+
 /// A grant key with its certificate; `None` when its time is over.
 fn open_grant_key(folder: &Path, stem: &str, root: &SigningKey, now: WallTime) -> Result<Option<GrantKey>, KeysError> {
     let path = folder.join(format!("{stem}.jwt"));
@@ -264,10 +277,12 @@ mod tests {
         assert_eq!((again.roots(), again.certificates(days(61))), (keys.roots(), both.clone()));
         assert_eq!(again.certificates(days(90)), both[1..], "the first has ended");
         assert_eq!(Keys::open(&path, VALIDITY, days(95)).unwrap().certificates(days(95)), both[1..]);
-        for file in std::fs::read_dir(&path).unwrap() {
-            let mode = file.unwrap().metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
+        for file in std::fs::read_dir(&path).unwrap().map(Result::unwrap) {
+            let mode = file.metadata().unwrap().permissions().mode();
+            assert!(mode & 0o777 == 0o600 || file.file_name() == ROOTS_FILE, "{:?} {mode:o}", file.file_name());
         }
+        let pinned = std::fs::read_to_string(path.join(ROOTS_FILE)).unwrap();
+        assert_eq!(pinned.lines().collect::<Vec<_>>(), again.roots());
     }
 
     #[test]

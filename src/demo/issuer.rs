@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -29,12 +29,15 @@ use crate::secret::Secret;
 pub const WARNING: &str =
     "DEMONSTRATION ISSUER: it hands tokens to anyone who asks. Trust it nowhere outside a demonstration.";
 
+/// Carries [`WARNING`] where the answer is the bare token.
+const WARNING_HEADER: HeaderName = HeaderName::from_static("demonstration");
+
 /// Who can be named, with their groups.
 pub const PERSONS: [(&str, &[&str]); 5] = [
-    ("alice", &["oncall", "payments"]),
-    ("bob", &["oncall"]),
-    ("carol", &["approver", "admin"]),
-    ("dave", &["auditor"]),
+    ("alice", &["payments-oncall"]),
+    ("bob", &["payments-oncall"]),
+    ("carol", &["payments-leads", "breakglass-admins"]),
+    ("dave", &["breakglass-auditors"]),
     ("erin", &[]),
 ];
 
@@ -85,6 +88,16 @@ struct TokenRequest {
     /// Seconds.
     expires_in: Option<u64>,
     acr: Option<String>,
+    /// The bare token as text, for shells, instead of a JSON document.
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Format {
+    #[default]
+    Json,
+    Text,
 }
 
 impl DemoIssuer {
@@ -163,6 +176,10 @@ impl DemoIssuer {
             return Err(DemoIssuerError::Lifetime);
         }
         let token = self.mint(person, lifetime_s, request.acr.as_deref().unwrap_or("mfa"))?;
+        if matches!(request.format, Some(Format::Text)) {
+            let headers = [(CACHE_CONTROL, "no-store"), (CONTENT_TYPE, "text/plain"), (WARNING_HEADER, WARNING)];
+            return Ok((headers, token.expose().clone()).into_response());
+        }
         Ok(answer(
             StatusCode::OK,
             json!({"access_token": token.expose(), "token_type": "Bearer", "expires_in": lifetime_s}),
@@ -299,6 +316,22 @@ mod tests {
                 assert!(verified.authentication.auth_time.is_some());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_shell_gets_the_bare_token() {
+        let (address, issuer) = start().await;
+        let url = format!("http://{address}/token?person=bob&format=text").parse().unwrap();
+        let client = Client::new(None, Limits::DEFAULT);
+        let answer = client.send(http::Method::GET, &url, HeaderMap::new(), Bytes::new()).await.unwrap();
+        assert_eq!(answer.headers[WARNING_HEADER], WARNING);
+        let config = IssuerConfig::new(issuer.0.issuer.clone(), "control".parse().unwrap());
+        let verifier = Verifier::new(vec![config], &client, Clock::System).unwrap();
+        assert!(verifier.refresh().await.is_empty());
+        let token = std::str::from_utf8(&answer.body).unwrap();
+        assert_eq!(verifier.verify(token).unwrap().person.as_str(), "bob");
+        let (status, _) = call(address, "GET", "/token?person=bob&format=xml", "").await;
+        assert_eq!(status, 400);
     }
 
     trait MapOwned {

@@ -2,6 +2,7 @@
 //!
 //! Connections are counted, heads must arrive in time, and the end waits for answers under way, each within a limit.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+
+use crate::http::crypto_provider;
 
 /// Greatest number of connections at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 1024;
@@ -40,6 +46,36 @@ impl std::fmt::Debug for Transport {
             Self::Tls(_) => "Tls",
         })
     }
+}
+
+/// Why certificate and key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    #[error("{0} cannot be read as PEM")]
+    Pem(String, #[source] rustls::pki_types::pem::Error),
+    #[error("certificate and key do not fit")]
+    Tls(#[from] rustls::Error),
+}
+
+/// TLS with a certificate chain and its key from PEM files.
+///
+/// # Errors
+/// [`TransportError`].
+pub fn tls_transport(certificate: &Path, key: &Path) -> Result<Transport, TransportError> {
+    let unreadable = |path: &Path| {
+        let path = path.display().to_string();
+        move |error| TransportError::Pem(path, error)
+    };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(unreadable(certificate))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable(key))?;
+    let mut config = ServerConfig::builder_with_provider(crypto_provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Transport::Tls(TlsAcceptor::from(Arc::new(config))))
 }
 
 /// A bound listener.
@@ -131,11 +167,9 @@ mod tests {
     use axum::routing::get;
     use bytes::Bytes;
     use http::{HeaderMap, Method};
-    use rustls::ServerConfig;
-    use rustls::pki_types::PrivateKeyDer;
 
     use super::*;
-    use crate::http::{Client, ClientTls, HttpError, Limits, TlsRoots, crypto_provider};
+    use crate::http::{Client, ClientTls, HttpError, Limits, TlsRoots};
 
     fn tls() -> (TlsAcceptor, ClientTls) {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();

@@ -125,6 +125,18 @@ impl ClientTls {
         Ok(Self { any: with_alpn(&config, &[ALPN_H2, ALPN_HTTP1]), h2: with_alpn(&config, &[ALPN_H2]) })
     }
 
+    /// The same, speaking HTTP/1.1 alone.
+    #[must_use]
+    pub fn http1_only(&self) -> Self {
+        Self { any: with_alpn(&self.any, &[ALPN_HTTP1]), h2: Arc::clone(&self.h2) }
+    }
+
+    /// The same, speaking HTTP/2 alone.
+    #[must_use]
+    pub fn http2_only(&self) -> Self {
+        Self { any: Arc::clone(&self.h2), h2: Arc::clone(&self.h2) }
+    }
+
     pub(super) fn any(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.any)
     }
