@@ -232,8 +232,7 @@ pub(crate) type Sent = BoxBody<Bytes, std::io::Error>;
 
 /// One HTTP/2 connection.
 pub(crate) struct H2 {
-    pub(crate) sender: SendRequest<Sent>,
-    pub(crate) ended: tokio::task::JoinHandle<Result<(), hyper::Error>>,
+    sender: SendRequest<Sent>,
 }
 
 impl H2 {
@@ -241,7 +240,8 @@ impl H2 {
         let stream = TokioIo::new(connect(address, ca, b"h2").await);
         let (sender, connection) =
             hyper::client::conn::http2::handshake::<_, _, Sent>(TokioExecutor::new(), stream).await.unwrap();
-        Self { sender, ended: tokio::spawn(connection) }
+        tokio::spawn(connection);
+        Self { sender }
     }
 
     /// The answer's head, with its body still to come.

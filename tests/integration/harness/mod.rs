@@ -26,11 +26,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
+pub(crate) use client::{Answer, H2, Raw, h2_request, raw_request, whole};
 pub(crate) use files::{SERVICE, SidecarFile};
 pub(crate) use sidecar::{TestSidecar, lines};
 pub(crate) use small_disk::SmallDisk;
-pub(crate) use upstream::{Arrived, Recorder};
+pub(crate) use upstream::Recorder;
 
 /// How long anything awaited may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

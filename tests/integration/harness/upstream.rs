@@ -24,13 +24,16 @@ impl Arrived {
     }
 }
 
+/// Whether a body arrived whole, and what arrived of it.
+pub(crate) type Body = (bool, Vec<u8>);
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Recorder {
     pub(crate) address: SocketAddr,
     heads: Arc<Mutex<Vec<Arrived>>>,
     /// Bodies that arrived whole, or what came of them before the connection ended.
-    bodies: Arc<Mutex<Vec<(bool, Vec<u8>)>>>,
+    bodies: Arc<Mutex<Vec<Body>>>,
 }
 
 impl Recorder {
@@ -56,7 +59,7 @@ impl Recorder {
         self.heads.lock().unwrap().clone()
     }
 
-    pub(crate) fn bodies(&self) -> Vec<(bool, Vec<u8>)> {
+    pub(crate) fn bodies(&self) -> Vec<Body> {
         self.bodies.lock().unwrap().clone()
     }
 
@@ -78,7 +81,7 @@ impl Recorder {
 }
 
 /// The body by its one length, and whether it came whole.
-async fn body_of(head: &Arrived, stream: &mut TcpStream, read: &mut Vec<u8>) -> (bool, Vec<u8>) {
+async fn body_of(head: &Arrived, stream: &mut TcpStream, read: &mut Vec<u8>) -> Body {
     if head.header("transfer-encoding").is_some() {
         let end = fill_until(stream, read, b"0\r\n").await;
         let end = match end {
