@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::audit_log::IntentReceipt;
 use super::body::{LastMove, RequestBody, ResponseBody, UpstreamBody, Watched};
-use super::cut::CutWatch;
+use super::cut::{AnswerWatch, CutWatch};
 use super::exchange::Exchange;
 use super::grant_table::LiveGrant;
 use super::shared::Shared;
@@ -120,6 +120,7 @@ pub async fn as_override(
         }
         Some(Ok((response, lease))) => {
             exchange.note_status(response.status().as_u16());
+            let watch = AnswerWatch::new(watch, &exchange, lease.closer());
             let mut response = pass_back(response, lease, Some(Watched { exchange, watch }));
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             Ok(response)
