@@ -4,11 +4,13 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -176,15 +178,36 @@ async fn http2_connection<I>(io: I, router: Router, watcher: Watcher)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let (asked, asking) = (Arc::new(AtomicBool::new(false)), service(router));
+    let noted = Arc::clone(&asked);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_LIST_BYTES_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_EVERY)
-        .serve_connection(TokioIo::new(io), service(router));
-    if let Err(error) = watcher.watch(connection).await {
+        .serve_connection(
+            TokioIo::new(io),
+            service_fn(move |request| {
+                noted.store(true, Ordering::Relaxed);
+                asking.call(request)
+            }),
+        );
+    let result = tokio::select! {
+        result = watcher.watch(connection) => result,
+        () = silence(&asked) => Ok(()),
+    };
+    if let Err(error) = result {
         tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// Resolves when nothing was asked in the time for a head. hyper waits for an HTTP/2 preface for ever, and its pings
+/// begin only after it: without this, silent strangers could hold every permit.
+async fn silence(asked: &AtomicBool) {
+    sleep(HEAD_TIME_MAX).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 

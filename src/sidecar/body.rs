@@ -13,7 +13,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
-use super::cut::CutWatch;
+use super::cut::AnswerWatch;
 use super::exchange::{Direction, Exchange};
 use super::intake;
 use super::upstream::Lease;
@@ -110,7 +110,7 @@ pub struct UpstreamBody {
 #[derive(Debug)]
 pub struct Watched {
     pub exchange: Rc<Exchange>,
-    pub watch: CutWatch,
+    pub watch: AnswerWatch,
 }
 
 impl UpstreamBody {

@@ -1,9 +1,11 @@
 //! One connection: HTTP/1.1 behind the framing guard, or HTTP/2, as TLS agreed (ALPN, RFC 7301).
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -82,6 +84,8 @@ async fn serve_http2(
     drain: Drain,
 ) -> Result<(), hyper::Error> {
     let peer = Rc::new(Peer { address, notes: None });
+    let asked = Rc::new(Cell::new(false));
+    let asking = Rc::clone(&asked);
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
@@ -91,11 +95,24 @@ async fn serve_http2(
         .serve_connection(
             TokioIo::new(stream),
             service_fn(move |request| {
+                asking.set(true);
                 let (worker, peer) = (Rc::clone(&worker), Rc::clone(&peer));
                 async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
             }),
         );
-    until_drained(connection, drain).await
+    tokio::select! {
+        result = until_drained(connection, drain) => result,
+        () = silence(&asked, limits.head_timeout) => Ok(()),
+    }
+}
+
+/// Resolves when nothing was asked within `limit`. hyper waits for an HTTP/2 preface for ever, and its pings begin only
+/// after it: without this, silent strangers could hold every place among the connections.
+async fn silence(asked: &Cell<bool>, limit: Duration) {
+    tokio::time::sleep(limit).await;
+    if asked.get() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Serves until the connection ends; once the drain has begun, no further request is taken on it.

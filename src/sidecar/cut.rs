@@ -5,12 +5,17 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::{AbortHandle, JoinHandle};
+
+use super::exchange::Exchange;
 use super::grant_table::LiveGrant;
 use super::shared::Shared;
+use crate::audit::End;
 use crate::decision::{Feed, Freeze, GrantStanding, RefusalCode};
 
 /// How often a running override is looked at.
@@ -40,13 +45,40 @@ impl CutWatch {
         }))
     }
 
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RefusalCode> {
-        self.0.as_mut().poll(cx)
-    }
-
     /// Waits for the cause.
     pub async fn cut(&mut self) -> RefusalCode {
         self.0.as_mut().await
+    }
+}
+
+/// A watch that acts by itself while an answer is passed on, until it is dropped: on the cause it settles the exchange
+/// and closes the upstream's connection. A body alone would not do: as long as the client takes nothing, hyper asks it
+/// for nothing, and a stalled client could hold its override open past the grant's end.
+#[derive(Debug)]
+pub struct AnswerWatch(JoinHandle<RefusalCode>);
+
+impl AnswerWatch {
+    pub fn new(mut watch: CutWatch, exchange: &Rc<Exchange>, upstream: Option<AbortHandle>) -> Self {
+        let exchange = Rc::downgrade(exchange);
+        Self(tokio::task::spawn_local(async move {
+            let code = watch.cut().await;
+            upstream.iter().for_each(AbortHandle::abort);
+            if let Some(exchange) = exchange.upgrade() {
+                exchange.settle(End::Cut(code));
+            }
+            code
+        }))
+    }
+
+    /// Ready once, with the cause. A watch that is lost watches nothing, so that is a cause too.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<RefusalCode> {
+        Pin::new(&mut self.0).poll(cx).map(|ended| ended.unwrap_or(RefusalCode::GrantNotInForce))
+    }
+}
+
+impl Drop for AnswerWatch {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::audit_log::IntentReceipt;
 use super::body::{LastMove, RequestBody, ResponseBody, UpstreamBody, Watched};
-use super::cut::CutWatch;
+use super::cut::{AnswerWatch, CutWatch};
 use super::exchange::Exchange;
 use super::grant_table::LiveGrant;
 use super::shared::Shared;
@@ -120,6 +120,7 @@ pub async fn as_override(
         }
         Some(Ok((response, lease))) => {
             exchange.note_status(response.status().as_u16());
+            let watch = AnswerWatch::new(watch, &exchange, lease.closer());
             let mut response = pass_back(response, lease, Some(Watched { exchange, watch }));
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             Ok(response)
@@ -159,16 +160,21 @@ async fn within<T>(timeout: Duration, last_move: &LastMove, answer: impl Future<
 
 /// Makes the head that the upstream sees.
 fn prepare(parts: &mut http::request::Parts, path: Option<&str>, client: Client) {
-    if !parts.headers.contains_key(HOST)
-        && let Some(host) = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
-    {
-        parts.headers.insert(HOST, host);
-    }
+    set_host(parts);
     parts.uri = origin_form(&parts.uri, path);
     forward_headers::strip_hop_by_hop(&mut parts.headers);
     forward_headers::add_proxy_headers(&mut parts.headers, client.address, parts.version);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
+}
+
+/// One Host: the authority's where the target has one (RFC 9112 §3.2.2, RFC 9113 §8.3.1), or else the first. HTTP/2 lets
+/// through several, and an upstream might take any of them.
+fn set_host(parts: &mut http::request::Parts) {
+    let authority = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = authority.or_else(|| parts.headers.get(HOST).cloned()) {
+        parts.headers.insert(HOST, host);
+    }
 }
 
 /// Path and query alone (RFC 9112 §3.2.1), with the path in canonical form where it is given.

@@ -2,7 +2,8 @@
 //! all traffic; what would change a request's meaning behind our back is noticed.
 //!
 //! INVARIANT (P7): after [`take`], no header a client sent begins with `break-glass` in any spelling an upstream might
-//! read as ours (RFC 9110 §5.1 names are case-insensitive; CGI-style servers map `-` and `_` to one).
+//! read as ours: names are case-insensitive (RFC 9110 §5.1), and CGI-style servers map `-`, or all that is no letter
+//! or digit, to `_` (RFC 3875 §4.1.18).
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -30,6 +31,7 @@ const REWRITE_HEADERS: &[&str] = &[
     "x-rewrite-url",
     "x-rewrite-uri",
     "x-override-url",
+    "x-forwarded-method",
     "x-forwarded-path",
     "x-forwarded-uri",
     "x-forwarded-prefix",
@@ -60,8 +62,21 @@ pub enum NamedGrant {
 
 /// True when a header of this name could be taken for one of ours. `name` is in lower case, as `http` keeps it.
 pub fn looks_like_ours(name: &str) -> bool {
-    name.len() >= BREAK_GLASS.len()
-        && name.bytes().zip(BREAK_GLASS.bytes()).all(|(given, ours)| given == ours || (given == b'_' && ours == b'-'))
+    name.as_bytes().get(..BREAK_GLASS.len()).is_some_and(|start| reads_as(start, BREAK_GLASS))
+}
+
+/// True when a server that folds separators could read `given` as `name`.
+fn reads_as(given: &[u8], name: &str) -> bool {
+    given.len() == name.len()
+        && given
+            .iter()
+            .zip(name.bytes())
+            .all(|(b, wanted)| *b == wanted || (wanted == b'-' && !b.is_ascii_alphanumeric()))
+}
+
+/// True when a header asks for another method or path, in any spelling.
+fn asks_for_another(headers: &HeaderMap) -> bool {
+    headers.keys().any(|given| REWRITE_HEADERS.iter().any(|name| reads_as(given.as_str().as_bytes(), name)))
 }
 
 /// Removes every header that looks like ours.
@@ -89,7 +104,7 @@ fn read(headers: &HeaderMap) -> Taken {
         Ok(Some(value)) => parse_credential(value),
         Err(fault) => Err(fault),
     };
-    taken.rewrite_header = REWRITE_HEADERS.iter().any(|name| headers.contains_key(*name));
+    taken.rewrite_header = asks_for_another(headers);
     let identity = exactly_one(headers, IDENTITY).and_then(|value| value.map(parse_identity).transpose());
     let dpop = exactly_one(headers, DPOP);
     match (named, identity, dpop) {
@@ -156,6 +171,8 @@ mod tests {
             ("break-glass-subject", "root"),
             ("break_glass_role", "x"),
             ("break-glass_grant", "x"),
+            ("break.glass.grant", "x"),
+            ("break~glass!role", "x"),
             ("break-glassy", "x"),
             ("x-break-glass", "kept"),
             ("breakglass", "kept"),
@@ -201,5 +218,7 @@ mod tests {
     fn a_rewrite_header_is_noticed_only_with_ours() {
         let mut map = headers(&[("break-glass", "g-0123456789ab"), ("x-http-method-override", "DELETE")]);
         assert!(take(&mut map).rewrite_header);
+        let mut map = headers(&[("break-glass", "g-0123456789ab"), ("x_http_method.override", "DELETE")]);
+        assert!(take(&mut map).rewrite_header, "a server that folds separators reads it as the same");
     }
 }

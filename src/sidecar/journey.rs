@@ -137,10 +137,13 @@ async fn considered(
     }
 }
 
-/// The authority of an absolute-form target, or `:authority`, must be the Host header's where both are there.
+/// The authority of an absolute-form target, or `:authority`, must be the Host header's where both are there; and there
+/// may be one Host only, which over HTTP/2 nothing before us has checked.
 fn authority_mismatch<B>(request: &Request<B>) -> bool {
-    let (Some(authority), Some(host)) = (request.uri().authority(), request.headers().get(HOST)) else { return false };
-    !authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes())
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let mut hosts = request.headers().get_all(HOST).iter().map(http::HeaderValue::as_bytes);
+    let Some(host) = hosts.next() else { return false };
+    hosts.next().is_some() || authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host))
 }
 
 /// One request that is looked at.

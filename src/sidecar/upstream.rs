@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
@@ -38,23 +39,35 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    open: Open,
     since: Instant,
+}
+
+/// One connection and the task that drives it.
+#[derive(Debug)]
+struct Open {
+    sender: SendRequest<RequestBody>,
+    driver: AbortHandle,
 }
 
 /// A connection in use. Given back when its answer has been read whole; closed when dropped before.
 #[derive(Debug)]
 pub struct Lease {
     pool: Rc<Pool>,
-    sender: Option<SendRequest<RequestBody>>,
+    open: Option<Open>,
 }
 
 impl Lease {
     /// The answer has been read whole.
     pub fn give_back(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.pool.keep(sender);
+        if let Some(open) = self.open.take() {
+            self.pool.keep(open);
         }
+    }
+
+    /// What closes the connection at once. Of use only while the answer is being read.
+    pub fn closer(&self) -> Option<AbortHandle> {
+        self.open.as_ref().map(|open| open.driver.clone())
     }
 }
 
@@ -67,22 +80,22 @@ impl Pool {
         &self.config
     }
 
-    fn keep(&self, sender: SendRequest<RequestBody>) {
+    fn keep(&self, open: Open) {
         let mut idle = self.idle.borrow_mut();
-        if !sender.is_closed() && idle.len() < self.config.idle_connections_max {
-            idle.push_back(Idle { sender, since: Instant::now() });
+        if !open.sender.is_closed() && idle.len() < self.config.idle_connections_max {
+            idle.push_back(Idle { open, since: Instant::now() });
         }
     }
 
     /// The connection used last that is ready now.
-    fn take(&self) -> Option<SendRequest<RequestBody>> {
+    fn take(&self) -> Option<Open> {
         let mut idle = self.idle.borrow_mut();
-        let expired = |kept: &Idle| kept.since.elapsed() >= self.config.idle_timeout || kept.sender.is_closed();
+        let expired = |kept: &Idle| kept.since.elapsed() >= self.config.idle_timeout || kept.open.sender.is_closed();
         while idle.front().is_some_and(expired) {
             idle.pop_front();
         }
-        let ready = idle.iter().rposition(|kept| kept.sender.is_ready())?;
-        idle.remove(ready).map(|kept| kept.sender)
+        let ready = idle.iter().rposition(|kept| kept.open.sender.is_ready())?;
+        idle.remove(ready).map(|kept| kept.open)
     }
 
     /// Sends `request` and waits for the head of the answer.
@@ -95,12 +108,12 @@ impl Pool {
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
         let mut request = request;
         loop {
-            let (mut sender, kept) = match self.take() {
-                Some(sender) => (sender, true),
+            let (mut open, kept) = match self.take() {
+                Some(open) => (open, true),
                 None => (self.connect().await?, false),
             };
-            match sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Lease { pool: Rc::clone(self), sender: Some(sender) })),
+            match open.sender.try_send_request(request).await {
+                Ok(response) => return Ok((response, Lease { pool: Rc::clone(self), open: Some(open) })),
                 Err(mut error) => match error.take_message() {
                     Some(unwritten) if kept => request = unwritten,
                     Some(_) | None => return Err(UpstreamError::Broken(error.into_error())),
@@ -109,7 +122,7 @@ impl Pool {
         }
     }
 
-    async fn connect(&self) -> Result<SendRequest<RequestBody>, UpstreamError> {
+    async fn connect(&self) -> Result<Open, UpstreamError> {
         let limit = self.config.connect_timeout;
         let connecting = async {
             match &self.config.address {
@@ -127,15 +140,15 @@ impl Pool {
     }
 }
 
-async fn handshake<I>(stream: I) -> Result<SendRequest<RequestBody>, UpstreamError>
+async fn handshake<I>(stream: I) -> Result<Open, UpstreamError>
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
-    tokio::task::spawn_local(async move {
+    let driving = tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(sender)
+    Ok(Open { sender, driver: driving.abort_handle() })
 }

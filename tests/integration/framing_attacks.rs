@@ -197,3 +197,32 @@ async fn heads_too_large_old_versions_and_odd_requests_are_answered_or_closed() 
     }
     assert_eq!(sidecar.send(&raw_request("POST", "/v1/echo", &[], "x")).await.code(), "pass", "it is as it was");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_http_2_the_upstream_gets_one_host_and_an_override_has_one() {
+    let site = Site::start().await;
+    let sidecar = site.sidecar().await;
+    let grant = site.grant(&Ask::default()).await;
+    let identity = site.identity("alice");
+    let own = [("break-glass", grant.id.as_str()), ("break-glass-identity", identity.as_str())];
+    let mut h2 = sidecar.h2().await;
+    for hosts in [&[("host", "elsewhere")][..], &[("host", "localhost"), ("host", "elsewhere")]] {
+        let said = h2.send("POST", "/v1/echo", hosts, "x").await.json();
+        let arrived = said["headers"].as_array().unwrap().iter().filter(|header| header[0] == "host");
+        assert_eq!(arrived.map(|header| header[1].as_str().unwrap()).collect::<Vec<_>>(), ["localhost"]);
+        let headers = [hosts, &own].concat();
+        let answer = h2.send("POST", "/v1/contracts/C-1042/echo", &headers, "x").await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "target_ambiguous"), "{hosts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_on_which_nothing_is_asked_is_closed() {
+    let site = Site::start().await;
+    let file = SidecarFile { listen: "head_timeout_ms_max = 300".to_owned(), ..SidecarFile::default() };
+    let sidecar = site.sidecar_with(&file).await;
+    for protocol in [&b"h2"[..], b"http/1.1"] {
+        let mut silent = sidecar.silent(protocol).await;
+        assert!(silent.is_closed().await, "{}", String::from_utf8_lossy(protocol));
+    }
+}

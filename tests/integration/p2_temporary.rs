@@ -121,6 +121,29 @@ async fn over_http_2_only_the_stream_under_the_grant_is_cut() {
     until("the outcome", async || sidecar.facts("outcome").pop()).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_is_cut_while_its_client_takes_nothing() {
+    let site = Site::start().await;
+    let sidecar = site.sidecar().await;
+    let identity = site.identity("alice");
+    let grants = [site.grant(&reader()).await, site.grant(&reader()).await];
+    let headers = |of: usize| [("Break-Glass", grants[of].id.as_str()), ("Break-Glass-Identity", identity.as_str())];
+    let mut raw = sidecar.raw().await;
+    raw.write(&raw_request("GET", ENDLESS, &headers(0), "")).await;
+    assert_eq!(raw.head().await.unwrap().0, 200);
+    let mut h2: H2 = sidecar.h2().await;
+    let response = h2.begin(h2_request("GET", ENDLESS, &headers(1), "")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    for grant in &grants {
+        site.revoke(grant).await;
+    }
+    for outcome in sidecar.until_facts("outcome", 2).await {
+        let told = (outcome["end"].as_str(), outcome["cause"].as_str());
+        assert_eq!(told, (Some("cut"), Some("grant_revoked")), "{outcome}");
+    }
+    drop((raw, response));
+}
+
 /// A site with an upstream that takes requests and never answers.
 async fn before_a_silent_upstream() -> (Site, Recorder, TestSidecar) {
     let site = Site::start().await;

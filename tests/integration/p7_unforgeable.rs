@@ -7,22 +7,29 @@ use serde_json::{Value, json};
 
 use crate::harness::{Ask, Recorder, SidecarFile, Site, raw_request, whole};
 
-const SPOOFS: [(&str, &str); 8] = [
+const SPOOFS: [(&str, &str); 10] = [
     ("Break-Glass-Grant", "g-000000000000"),
     ("break-glass-subject", "root"),
     ("BREAK-GLASS-ROLE", "spoof"),
     ("Break_Glass_Role", "spoof"),
     ("break-glass_resource", "spoof"),
     ("Break_Glass-Action", "spoof"),
+    ("Break.Glass.Ticket", "spoof"),
+    ("Break~Glass!Expires", "spoof"),
     ("Break-Glass-Assertion", "spoof"),
     ("Break-Glass-Request-Id", "spoof"),
 ];
+
+/// As a server sees it that makes one of all that is no letter or digit.
+fn is_ours(name: &str) -> bool {
+    name.replace(|c: char| !c.is_ascii_alphanumeric(), "-").to_ascii_lowercase().starts_with("break-glass")
+}
 
 /// Names of the upstream's headers or trailers that could be taken for ours.
 fn ours(said: &Value, part: &str) -> Vec<(String, String)> {
     let pair = |pair: &Value| (pair[0].as_str().unwrap().to_owned(), pair[1].as_str().unwrap().to_owned());
     let all = said[part].as_array().unwrap().iter().map(pair);
-    all.filter(|(name, _)| name.replace('_', "-").to_ascii_lowercase().starts_with("break-glass")).collect()
+    all.filter(|(name, _)| is_ours(name)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -87,7 +87,12 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn open(address: SocketAddr, ca: &Path) -> Self {
-        Self { stream: connect(address, ca, b"http/1.1").await, read: Vec::new() }
+        Self::open_as(address, ca, b"http/1.1").await
+    }
+
+    /// Agrees on `protocol` and says nothing.
+    pub(crate) async fn open_as(address: SocketAddr, ca: &Path, protocol: &[u8]) -> Self {
+        Self { stream: connect(address, ca, protocol).await, read: Vec::new() }
     }
 
     /// Writes; a peer that has closed already is no failure here.

@@ -60,6 +60,11 @@ impl TestSidecar {
         Raw::open(self.address, &self.ca).await
     }
 
+    /// A connection that has agreed on `protocol`, and no more.
+    pub(crate) async fn silent(&self, protocol: &[u8]) -> Raw {
+        Raw::open_as(self.address, &self.ca, protocol).await
+    }
+
     pub(crate) async fn h2(&self) -> H2 {
         H2::open(self.address, &self.ca).await
     }
