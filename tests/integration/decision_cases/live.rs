@@ -120,7 +120,9 @@ async fn played(case: &Case) -> Option<Answer> {
         stage.site.stop_control().await;
     }
     let mut sidecar = stage.site.sidecar_with(&file).await;
-    if !has(State::NeverSynced) && case.identity != Identity::Unreachable {
+    if has(State::NeverSynced) {
+        sidecar.until_issuer().await;
+    } else if case.identity != Identity::Unreachable {
         sidecar.until_overrides().await;
     }
     if case.identity == Identity::Expired {

@@ -96,11 +96,17 @@ impl TestSidecar {
 
     /// Waits until overrides lack `what`.
     pub(crate) async fn until_lacking(&self, what: &str) {
-        until(what, async || {
-            let lacking = self.readyz().await["lacking"].clone();
-            lacking.as_array().unwrap().iter().any(|lack| lack == what).then_some(())
-        })
-        .await;
+        until(what, async || self.lacks(what).await.then_some(())).await;
+    }
+
+    /// Waits until the issuer's keys are here.
+    pub(crate) async fn until_issuer(&self) {
+        until("the issuer's keys", async || (!self.lacks("identity_keys").await).then_some(())).await;
+    }
+
+    async fn lacks(&self, what: &str) -> bool {
+        let lacking = self.readyz().await["lacking"].clone();
+        lacking.as_array().unwrap().iter().any(|lack| lack == what)
     }
 
     /// The value of a metric with exactly this name and these labels, zero where it is not shown.
