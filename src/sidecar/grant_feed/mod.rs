@@ -1,6 +1,6 @@
 //! The sidecar's end of the feed: one stream to the control plane, taken up again whenever it ends.
 //!
-//! [`connect`] keeps the stream alive, [`apply`] turns its lines into the table and the standing. Ordinary traffic
+//! `connect` keeps the stream alive, `apply` turns its lines into the table and the standing. Ordinary traffic
 //! never depends on any of it.
 
 mod apply;
