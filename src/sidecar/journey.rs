@@ -208,8 +208,8 @@ impl Case<'_> {
         match self.examined.decide(self.shared, Some(Uses::Available)) {
             Decision::Override(permit) => Ok(Recorded { permit, receipt, live: Arc::clone(live) }),
             Decision::Refuse(code) => {
+                // The use stays spent: its intent is durable, and that is what uses are counted by after a restart.
                 receipt.outcome(Outcome::bare(self.shared.clock.wall(), End::NotForwarded(code)));
-                live.unspend();
                 Err((code, Durable::Yes))
             }
             Decision::Pass => Err((RefusalCode::GrantNotUsable, Durable::Yes)),

@@ -28,7 +28,7 @@ example = "INC-2041"
 
 [[tier]]
 name = "on-call"
-groups = ["oncall"]
+groups = ["payments-oncall"]
 services = ["payments", "ledger"]
 role = "payments.override"
 resources = ["contract/*"]
@@ -144,7 +144,7 @@ pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr) -> Pa
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
          [api]\naddress = \"127.0.0.1:0\"\n{keys}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
-         [groups]\nadmins = [\"admin\"]\nauditors = [\"auditor\"]\nrevokers = [\"approver\"]\n"
+         [groups]\nadmins = [\"breakglass-admins\"]\nauditors = [\"breakglass-auditors\"]\nrevokers = [\"payments-leads\"]\n"
     );
     write("control.toml", &text);
     folder.join("control.toml")
