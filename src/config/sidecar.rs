@@ -232,7 +232,7 @@ fn read_listen(section: &Section<'_>) -> Option<ListenConfig> {
         connections_max: size(section, "connections_max", 1..=1_000_000, 20_000),
         handshake_timeout: millis(section, "handshake_timeout_ms_max", 100..=60_000, 10_000),
         head_timeout: millis(section, "head_timeout_ms_max", 100..=600_000, 60_000),
-        head_bytes_max: size(section, "head_bytes_max", 8_192..=1_048_576, 65_536),
+        head_bytes_max: size(section, "head_bytes_max", 8_192..=1_048_576, 32_768),
         headers_max: size(section, "headers_max", 16..=1_000, 128),
         h2_streams_max: u32::try_from(section.integer("h2_streams_max", 1..=10_000, 256)).unwrap_or(256),
     };
