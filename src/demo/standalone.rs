@@ -1,6 +1,7 @@
 //! The stand-ins alone, each as a server of its own: what a composition of containers runs.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
@@ -75,8 +76,10 @@ fn bind_socket(path: &Path) -> io::Result<UnixListener> {
     }
 }
 
+/// Connecting to a plain file is refused just as connecting to a dead socket is, and a plain file is someone's.
 fn is_abandoned(path: &Path) -> bool {
-    UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 #[cfg(test)]
