@@ -153,17 +153,20 @@ fn serve(file: &Path) -> Result<(), Failure> {
     for warning in config.warnings(file) {
         tracing::warn!(%warning, "configuration");
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before anything is served: who is asked to stop while starting still stops in order.
+    let (mut terminate, mut interrupt) = {
+        let _entered = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
     let running = Sidecar::start(config, Clock::System)?;
     tracing::info!(address = %running.address(), admin = %running.admin_address(), "serving");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        Ok::<_, std::io::Error>(())
-    })?;
+    });
     tracing::info!("stopping");
     Ok(running.stop()?)
 }
