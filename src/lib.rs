@@ -35,6 +35,7 @@ pub mod decision;
 pub mod demo;
 pub mod domain;
 pub mod drain;
+pub mod error_chain;
 pub mod http;
 pub mod identity;
 pub mod ledger;

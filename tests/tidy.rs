@@ -37,6 +37,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("clock", Only(&["domain"])),
     ("secret", Only(&[])),
     ("drain", Never(PLANES)),
+    ("error_chain", Only(&[])),
     ("token", Never(PLANES)),
     ("identity", Never(PLANES)),
     ("wire", Never(PLANES)),

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use breakglass::clock::Clock;
 use breakglass::config::sidecar::SidecarConfig;
 use breakglass::config::{ConfigError, ServiceConfig};
+use breakglass::error_chain::error_chain;
 use breakglass::sidecar::explain::explain;
 use breakglass::sidecar::{Sidecar, StartError};
 use breakglass::telemetry::{HealthError, LogError, LogFormat, health, init_log};
@@ -105,10 +106,8 @@ fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let causes = std::iter::successors(Some(&failure as &dyn std::error::Error), |error| error.source());
-            let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
             // When stderr is gone there is nobody left to tell.
-            let _ = writeln!(std::io::stderr(), "breakglass-sidecar: {text}");
+            let _ = writeln!(std::io::stderr(), "breakglass-sidecar: {}", error_chain(&failure));
             failure.exit_code()
         }
     }

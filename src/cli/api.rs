@@ -7,8 +7,9 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 use crate::domain::{GrantId, ServiceName};
+use crate::error_chain::error_chain;
 use crate::http::{Answer, Client, HttpError};
 use crate::secret::Secret;
 use crate::wire::api::{
@@ -39,7 +40,7 @@ pub enum ApiError {
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
-        let message = chain(&error);
+        let message = error_chain(&error);
         match error {
             ApiError::Problem(problem) => {
                 let (exit, hint) = meaning(problem.status);

@@ -5,11 +5,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::args::{AuditArgs, AuditVerb, Format};
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 use super::output::{Cell, Colour, Output};
 use crate::audit::folder::{self, read_segments};
 use crate::audit::verify::NoObserver;
 use crate::audit::{Expectation, FolderError, PastIntent, Report};
+use crate::error_chain::error_chain;
 
 /// What was found at one path.
 #[derive(Debug, Serialize)]
@@ -52,7 +53,11 @@ struct Head {
 pub(super) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), Failure> {
     let AuditVerb::Verify { paths } = &args.what;
     let findings = paths.iter().map(|path| verify(path)).collect::<Result<Vec<_>, _>>().map_err(|error| {
-        Failure::new(Exit::Failed, chain(&error), "name the folder that holds audit-*.jsonl, or one of its segments")
+        Failure::new(
+            Exit::Failed,
+            error_chain(&error),
+            "name the folder that holds audit-*.jsonl, or one of its segments",
+        )
     })?;
     match out.format {
         Format::Json => out.json(&findings)?,

@@ -9,10 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::{CertsArgs, CertsDevArgs, CertsVerb, Format};
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
 use super::output::{Cell, Output};
 use crate::certs::{DevAuthority, Leaf, MintError, sidecar_id};
 use crate::clock::Clock;
+use crate::error_chain::error_chain;
 use crate::secret::Secret;
 
 /// One file of the set.
@@ -31,7 +32,7 @@ pub(super) fn run(args: &CertsArgs, out: &mut Output) -> Result<(), Failure> {
         let exit = if matches!(error, MintError::Make(_)) { Exit::Failed } else { Exit::Usage };
         Failure::new(
             exit,
-            chain(&error),
+            error_chain(&error),
             "name the hosts that the servers are reached by: --host control.internal --host 10.0.0.7",
         )
     })?;

@@ -54,15 +54,3 @@ impl Failure {
         Self::new(exit, message, problem.hint.clone().unwrap_or_else(|| default_hint.to_owned()))
     }
 }
-
-/// An error and everything that caused it, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -9,7 +9,8 @@ use http::Uri;
 
 use super::api::Api;
 use super::args::Global;
-use super::failure::{Exit, Failure, chain};
+use super::failure::{Exit, Failure};
+use crate::error_chain::error_chain;
 use crate::http::{Client, ClientTls, Limits, TlsError, TlsRoots};
 use crate::secret::Secret;
 
@@ -56,7 +57,7 @@ fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> 
     let unusable = |error: TlsError| {
         Failure::new(
             Exit::Failed,
-            chain(&error),
+            error_chain(&error),
             "name a PEM file of certificate authorities with --ca or BREAKGLASS_CA",
         )
     };

@@ -26,15 +26,3 @@ pub mod workflow;
 
 pub use server::TlsFilesError;
 pub use start::{Control, Running, StartError};
-
-/// An error with all its causes, for logs. Display alone never repeats its source.
-pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        chain.push_str(": ");
-        chain.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    chain
-}

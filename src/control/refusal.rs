@@ -4,6 +4,7 @@
 
 use http::StatusCode;
 
+use crate::error_chain::error_chain;
 use crate::identity::IdentityError;
 use crate::wire::problem::Problem;
 
@@ -196,14 +197,14 @@ impl Refusal {
 
 impl From<crate::store::StoreError> for Refusal {
     fn from(error: crate::store::StoreError) -> Self {
-        tracing::error!(error = %super::error_chain(&error), "the database failed");
+        tracing::error!(error = %error_chain(&error), "the database failed");
         Self::new(Cause::StoreUnavailable, "nothing was changed")
     }
 }
 
 impl From<super::keys::KeysError> for Refusal {
     fn from(error: super::keys::KeysError) -> Self {
-        tracing::error!(error = %super::error_chain(&error), "a grant could not be signed");
+        tracing::error!(error = %error_chain(&error), "a grant could not be signed");
         Self::new(Cause::Internal, "nothing was changed")
     }
 }

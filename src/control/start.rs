@@ -22,9 +22,10 @@ use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config
 use super::workflow::Workflow;
 use super::workflow::request::RefusedBudget;
 use super::workflow::rules::{Rules, RulesError};
-use super::{admin, error_chain, routes};
+use super::{admin, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
+use crate::error_chain::error_chain;
 use crate::http::{Client, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
 use crate::ledger::entry::Draft;

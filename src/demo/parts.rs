@@ -14,7 +14,7 @@ use super::examples::Folder;
 use super::issuer::DemoIssuer;
 use super::ports::Ports;
 use super::serve::{Listener, Transport, tls_transport};
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::{self, args::Format};
 use crate::clock::Clock;
@@ -22,6 +22,7 @@ use crate::config::control::ControlConfig;
 use crate::config::sidecar::{SidecarConfig, UpstreamAddress};
 use crate::control::{self, Control};
 use crate::domain::{Audience, Issuer};
+use crate::error_chain::error_chain;
 use crate::sidecar::{self, Sidecar};
 
 /// Times a start is tried again because a port was taken at the last moment.
@@ -207,5 +208,5 @@ pub(super) async fn stopped(mut stopping: watch::Receiver<bool>) {
 
 pub(super) fn failed(what: &str, error: &dyn std::error::Error) -> Failure {
     let hint = "look at the first cause; with BREAKGLASS_LOG=info the parts say more on standard error";
-    Failure::new(Exit::Failed, format!("{what}: {}", chain(error)), hint)
+    Failure::new(Exit::Failed, format!("{what}: {}", error_chain(error)), hint)
 }

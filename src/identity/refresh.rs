@@ -15,6 +15,7 @@ use super::jwks::KeySet;
 use super::verifier::Verifier;
 use crate::clock::Clock;
 use crate::domain::{Issuer, WallTime};
+use crate::error_chain::error_chain;
 use crate::http::{Client, ClientTls, TlsRoots};
 
 /// How often keys are fetched, in milliseconds.
@@ -195,14 +196,4 @@ fn jittered(ms: u64) -> Duration {
     let _ = aws_lc_rs::rand::fill(&mut byte);
     let [byte] = byte;
     Duration::from_millis(ms - (ms / 2).saturating_mul(byte.into()) / 256)
-}
-
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        chain = format!("{chain}: {cause}");
-        source = cause.source();
-    }
-    chain
 }

@@ -25,6 +25,7 @@ use super::upstream::{Pool, UpstreamError};
 use super::{framing_head::HeadFault, record, request_id, target};
 use crate::audit::{End, Intent, Observed, Outcome, Refusal, RequestFacts};
 use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Uses};
+use crate::error_chain::error_chain;
 
 /// One runtime's share of a sidecar.
 #[derive(Debug)]
@@ -349,18 +350,8 @@ fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseB
         }
     };
     worker.counters.count_outcome(outcome);
-    tracing::warn!(request_id = %id, code, error = %chain(error), "the upstream gave no answer");
+    tracing::warn!(request_id = %id, code, error = %error_chain(error), "the upstream gave no answer");
     refusal::failure(status, code, title, "The request may have taken effect: check before repeating.", &id)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// A gateway to one API opens no tunnels (RFC 9110 §9.3.6).

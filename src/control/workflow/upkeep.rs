@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Workflow;
-use crate::control::error_chain;
+use crate::error_chain::error_chain;
 
 /// How often it is looked. A grant ends by its own deadline at the sidecars; the sweep only writes it down.
 const EVERY: Duration = Duration::from_secs(1);

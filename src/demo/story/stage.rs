@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use crate::cli;
 use crate::cli::args::Format;
-use crate::cli::failure::{Exit, Failure, chain};
+use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::demo::parts::failed;
 use crate::domain::GrantId;
+use crate::error_chain::error_chain;
 use crate::http::{Answer, Client, ClientTls, HttpError, Limits, TlsRoots};
 use crate::secret::Secret;
 use crate::wire::problem;
@@ -121,7 +122,7 @@ impl Stage {
             Version::Http2 => &self.http2,
         };
         let answer = client.send(method, &url, headers, bytes::Bytes::new()).await;
-        answer.map_err(|error| format!("no answer: {}", chain(&error)))
+        answer.map_err(|error| format!("no answer: {}", error_chain(&error)))
     }
 
     /// Runs a verb of the command line as a person with this token: what it printed as data, and as talk.

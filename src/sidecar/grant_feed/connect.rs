@@ -18,6 +18,7 @@ use super::lines::Lines;
 use crate::audit::Position;
 use crate::domain::InstanceName;
 use crate::drain::Drain;
+use crate::error_chain::error_chain;
 use crate::http::{ClientTls, H2Endpoint, Limits, connect_h2};
 use crate::sidecar::shared::{ShareNews, Shared};
 use crate::wire::feed::{self, AuditPosition, FromControl, FromSidecar, Subscribe};
@@ -74,7 +75,7 @@ pub async fn run(shared: std::sync::Arc<Shared>, mut applier: Applier, mut clien
             () = drain.begun() => return,
         };
         shared.standing.set_connected(false);
-        tracing::warn!(error = %with_causes(&error), "the feed ended; overrides go on until it is too old");
+        tracing::warn!(error = %error_chain(&error), "the feed ended; overrides go on until it is too old");
         // A stream that brought a heartbeat starts the pauses anew.
         pause = if shared.standing.as_of() > as_of { BACKOFF_FIRST } else { (pause * 2).min(BACKOFF_MAX) };
         tokio::select! {
@@ -82,10 +83,6 @@ pub async fn run(shared: std::sync::Arc<Shared>, mut applier: Applier, mut clien
             () = drain.begun() => return,
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// Anything from nothing to `most`.
