@@ -154,16 +154,20 @@ fn serve(file: &Path) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything is served: who is asked to stop while starting still stops in order.
-    let (mut terminate, mut interrupt) = {
+    let (mut terminate, mut interrupt, mut hangup) = {
         let _entered = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     let running = Sidecar::start(config, Clock::System)?;
     tracing::info!(address = %running.address(), admin = %running.admin_address(), "serving");
     runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                // What went wrong is in the log; the former configuration goes on.
+                _ = hangup.recv() => drop(running.reload().await),
+            }
         }
     });
     tracing::info!("stopping");

@@ -15,6 +15,8 @@ use crate::token::PublicKey;
 /// A sidecar, checked.
 #[derive(Debug, Clone)]
 pub struct SidecarConfig {
+    /// The files of text it was read from: the sidecar's own first.
+    pub files: Vec<PathBuf>,
     pub service: ServiceConfig,
     pub instance: InstanceName,
     pub listen: ListenConfig,
@@ -31,7 +33,7 @@ pub struct SidecarConfig {
     pub request_url: Option<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenConfig {
     pub address: SocketAddr,
     /// One runtime, listener and upstream pool each.
@@ -45,7 +47,7 @@ pub struct ListenConfig {
     pub h2_streams_max: u32,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
@@ -59,7 +61,7 @@ pub enum UpstreamAddress {
     Unix(PathBuf),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamConfig {
     pub address: UpstreamAddress,
     pub connect_timeout: Duration,
@@ -72,7 +74,7 @@ pub struct UpstreamConfig {
     pub outcome_wait: Duration,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedConfig {
     /// `host:port` of the control plane's feed listener.
     pub address: String,
@@ -84,7 +86,7 @@ pub struct FeedConfig {
 }
 
 /// The audit log's folder and limits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditConfig {
     pub directory: PathBuf,
     pub write_deadline: Duration,
@@ -102,12 +104,17 @@ impl SidecarConfig {
     pub fn load(file: &Path) -> Result<Self, ConfigError> {
         let text = reader::read_file(file)?;
         let mut service = None;
+        let mut files = vec![file.to_owned()];
         let mut mistakes = Vec::new();
         let parsed = reader::parse(file, &text, |root| {
-            let loaded = service.insert(root.required_path("service").map(|path| ServiceConfig::load(&path)));
+            let path = root.required_path("service");
+            files.extend(path.clone());
+            let loaded = service.insert(path.map(|path| ServiceConfig::load(&path)));
             let audience =
                 loaded.as_ref().and_then(|loaded| loaded.as_ref().ok()).map(|service| service.audience.clone());
-            read_sidecar(root, audience.as_ref())
+            let without = read_sidecar(root, audience.as_ref());
+            files.extend(without.as_ref().and_then(|without| without.trust.file.clone()));
+            without
         });
         let service = match service.flatten() {
             Some(Ok(service)) => Some(service),
@@ -118,7 +125,7 @@ impl SidecarConfig {
             None => None,
         };
         match (parsed, service) {
-            (Ok(without), Some(service)) => Ok(without.with(service)),
+            (Ok(without), Some(service)) => Ok(without.with(service, files)),
             (Ok(_), None) => Err(ConfigError { mistakes }),
             (Err(error), _) => Err(ConfigError { mistakes: error.mistakes.into_iter().chain(mistakes).collect() }),
         }
@@ -151,7 +158,7 @@ struct WithoutService {
     tls: TlsFiles,
     upstream: UpstreamConfig,
     feed: FeedConfig,
-    grant_roots: Vec<PublicKey>,
+    trust: Trust,
     issuers: Vec<IssuerConfig>,
     audit: AuditConfig,
     admin: SocketAddr,
@@ -159,16 +166,23 @@ struct WithoutService {
     request_url: Option<String>,
 }
 
+/// The pinned root keys, and the file some of them stand in.
+struct Trust {
+    roots: Vec<PublicKey>,
+    file: Option<PathBuf>,
+}
+
 impl WithoutService {
-    fn with(self, service: ServiceConfig) -> SidecarConfig {
+    fn with(self, service: ServiceConfig, files: Vec<PathBuf>) -> SidecarConfig {
         SidecarConfig {
+            files,
             service,
             instance: self.instance,
             listen: self.listen,
             tls: self.tls,
             upstream: self.upstream,
             feed: self.feed,
-            grant_roots: self.grant_roots,
+            grant_roots: self.trust.roots,
             issuers: self.issuers,
             audit: self.audit,
             admin: self.admin,
@@ -185,7 +199,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
     let tls = root.required_section("tls").and_then(|section| read_tls(&section));
     let upstream = root.required_section("upstream").and_then(|section| read_upstream(&section));
     let feed = root.required_section("feed").and_then(|section| read_feed(&section));
-    let grant_roots = root.required_section("trust").map(|section| read_roots(&section));
+    let trust = root.required_section("trust").map(|section| read_trust(&section));
     let stand_in = "unknown".parse().ok();
     let issuers = read_issuers(root, audience.or(stand_in.as_ref()));
     let audit = root.required_section("audit").and_then(|section| read_audit(&section));
@@ -201,7 +215,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
         tls: tls?,
         upstream: upstream?,
         feed: feed?,
-        grant_roots: grant_roots?,
+        trust: trust?,
         issuers,
         audit: audit?,
         admin: admin?,
@@ -301,10 +315,11 @@ fn read_feed(section: &Section<'_>) -> Option<FeedConfig> {
 }
 
 /// Roots stand in the file itself or in a file of one key a line, as the control plane writes it.
-fn read_roots(section: &Section<'_>) -> Vec<PublicKey> {
+fn read_trust(section: &Section<'_>) -> Trust {
     let mut roots: Vec<PublicKey> = section.list("grant_roots");
-    if let Some(path) = section.path("grant_roots_file") {
-        match std::fs::read_to_string(&path) {
+    let file = section.path("grant_roots_file");
+    if let Some(path) = &file {
+        match std::fs::read_to_string(path) {
             Ok(text) => {
                 for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
                     match line.parse() {
@@ -325,7 +340,7 @@ fn read_roots(section: &Section<'_>) -> Vec<PublicKey> {
             Some("see `GET /v1/keys`"),
         );
     }
-    roots
+    Trust { roots, file }
 }
 
 fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {

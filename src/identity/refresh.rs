@@ -87,6 +87,13 @@ impl IssuerKeys {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Takes over what `other` has fetched.
+    pub(super) fn adopt(&self, other: &Self) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = other.current();
+        let last = other.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+    }
+
     /// Asks for fresh keys soon. Asking often is asking once.
     pub(super) fn want_refresh(&self) {
         self.wanted.notify_one();

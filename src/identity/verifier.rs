@@ -72,6 +72,20 @@ impl Verifier {
         Ok(Self { inner: Arc::new(Inner { issuers, clock, cache, times, attempts }) })
     }
 
+    /// Takes over the keys that `other` has of issuers that are configured alike in both.
+    pub fn adopt_keys(&self, other: &Self) {
+        for own in &self.inner.issuers {
+            if let Some(known) = other.inner.issuers.iter().find(|known| known.config == own.config) {
+                own.adopt(known);
+            }
+        }
+    }
+
+    /// Whether both are clones of one.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// Who `token` proves to be calling, now. The scheme (`Bearer`) is already taken off.
     ///
     /// Neither waits nor blocks: a key that is not known only wakes the task that refreshes keys.

@@ -138,8 +138,9 @@ impl Readyz {
             Feed::AsOf(as_of) => Some(shared.clock.boot().since(as_of)),
             Feed::NeverSynced | Feed::ClockUnsettled => None,
         };
-        let stale = age.is_some_and(|age| age > shared.policy.ceiling.staleness_max);
-        let no_keys = shared.verifier.health().iter().all(|issuer| issuer.keys.is_none());
+        let setup = shared.glance();
+        let stale = age.is_some_and(|age| age > setup.policy.ceiling.staleness_max);
+        let no_keys = setup.verifier.health().iter().all(|issuer| issuer.keys.is_none());
         let audit = match shared.audit.readiness() {
             Readiness::Ready => None,
             Readiness::Unavailable(cause) => Some(cause.as_str()),

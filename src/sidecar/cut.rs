@@ -94,7 +94,12 @@ fn cause(shared: &Shared, live: &LiveGrant) -> Option<RefusalCode> {
     if shared.standing.freeze() != Freeze::None {
         return Some(RefusalCode::Frozen);
     }
-    let limit = live.fact(&shared.standing).staleness_limit(shared.policy.ceiling.staleness_max);
+    let setup = shared.glance();
+    let ceiling = &setup.policy.ceiling;
+    if !ceiling.admits(live.grant()) {
+        return Some(RefusalCode::OverCeiling);
+    }
+    let limit = live.fact(&shared.standing).staleness_limit(ceiling.staleness_max);
     match shared.standing.feed() {
         Feed::AsOf(as_of) if now.boot.since(as_of) <= limit => None,
         Feed::AsOf(_) | Feed::NeverSynced => Some(RefusalCode::FeedStale),

@@ -11,6 +11,7 @@ use super::framing::HeadNote;
 use super::grant_table::{LiveGrant, token_digest};
 use super::intake::{NamedGrant, Taken};
 use super::route::RouteMatch;
+use super::setup::Setup;
 use super::shared::Shared;
 use super::signature_limit::SignatureLimit;
 use super::target::{self, Ambiguity};
@@ -53,10 +54,10 @@ pub struct Examined<'r> {
 
 impl<'r> Examined<'r> {
     /// Looks everything up. `limit` bounds how often signatures of unknown tokens are checked for one address.
-    pub fn new(shared: &'r Shared, presented: &Presented<'r>, limit: &SignatureLimit) -> Self {
+    pub fn new(shared: &Shared, setup: &'r Setup, presented: &Presented<'r>, limit: &SignatureLimit) -> Self {
         let target = canonical_target(presented);
         let found = match &target {
-            Ok(path) => shared.routes.find(presented.method, path),
+            Ok(path) => setup.routes.find(presented.method, path),
             Err(_) => RouteMatch::Unmatched,
         };
         let traits = Traits {
@@ -66,7 +67,7 @@ impl<'r> Examined<'r> {
             connect: presented.method == Method::CONNECT,
         };
         let mut examined = Self {
-            mode: found.route().and_then(|route| route.mode).unwrap_or(shared.service.mode),
+            mode: found.route().and_then(|route| route.mode).unwrap_or(setup.service.mode),
             framing: if presented.note.fault.is_some() { Framing::Conflict } else { Framing::Sound },
             credential: presented.taken.credential,
             caller: Authenticated::Unproven(Unproven::Missing),
@@ -76,14 +77,14 @@ impl<'r> Examined<'r> {
             found,
             traits,
         };
-        examined.look_up(shared, presented, limit);
+        examined.look_up(shared, setup, presented, limit);
         examined
     }
 
     /// Caller and grant are looked at only where the answer could depend on them.
-    fn look_up(&mut self, shared: &Shared, presented: &Presented<'_>, limit: &SignatureLimit) {
+    fn look_up(&mut self, shared: &Shared, setup: &Setup, presented: &Presented<'_>, limit: &SignatureLimit) {
         let (Credential::Presented, Route::Overridable { .. }) = (self.credential, self.found.fact()) else { return };
-        self.caller = authenticate(&shared.verifier, presented.taken.identity.as_ref());
+        self.caller = authenticate(&setup.verifier, presented.taken.identity.as_ref());
         match &presented.taken.grant {
             Some(NamedGrant::Id(id)) => self.live = shared.grants.by_id(id),
             Some(NamedGrant::Token(token)) => {
@@ -97,7 +98,7 @@ impl<'r> Examined<'r> {
         }
     }
 
-    /// The verdict now. `uses` overrides what the table says, for the second look after a use was spent.
+    /// The verdict now, by the policy of now. `uses` overrides what the table says, for the second look after a use was spent.
     pub fn decide(&self, shared: &Shared, uses: Option<Uses>) -> Decision {
         let facts = Facts {
             now: shared.clock.now(),
@@ -113,7 +114,7 @@ impl<'r> Examined<'r> {
             uses: uses.or_else(|| self.live.as_ref().map(|live| live.uses())).unwrap_or(Uses::Elsewhere),
             audit: if shared.audit_is_ready() { Audit::Ready } else { Audit::Unavailable },
         };
-        decide(&shared.policy, &facts)
+        decide(&shared.glance().policy, &facts)
     }
 
     fn grant_fact(&self, shared: &Shared, use_is_spent: bool) -> GrantFact<'_> {

@@ -19,6 +19,7 @@ use super::framing::{HeadNote, HeadNotes};
 use super::intake::{self, Taken};
 use super::refusal::{self, About};
 use super::route::RouteMatch;
+use super::setup::Setup;
 use super::shared::{ShareNews, Shared};
 use super::signature_limit::SignatureLimit;
 use super::upstream::{Pool, UpstreamError};
@@ -49,35 +50,40 @@ pub async fn serve(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incomi
     let note = peer.notes.as_ref().map(HeadNotes::next).unwrap_or_default();
     let taken = intake::take(request.headers_mut());
     let client = Client { address: peer.address };
-    if note.fault.is_some() || taken.credential != Credential::Absent || worker.shared.policy.any_seal {
+    let (any_seal, offers) = {
+        let setup = worker.shared.glance();
+        worker.pool.follow(&setup.upstream);
+        (setup.policy.any_seal, setup.request_url.is_some())
+    };
+    if note.fault.is_some() || taken.credential != Credential::Absent || any_seal {
         return considered(worker, peer, client, request, &taken, &note).await;
     }
     if request.method() == Method::CONNECT {
         return no_tunnel(worker);
     }
-    let asked = worker.shared.request_url.is_some().then(|| (request.method().clone(), request.uri().clone()));
+    let asked = offers.then(|| (request.method().clone(), request.uri().clone()));
     let answer = forward::ordinary(&worker.pool, request, None, client).await;
     let mut response = finish(worker, peer, answer, RequestOutcome::Passed);
     if let Some((method, uri)) = asked
         && forward::is_locked(&response)
     {
-        offer_request_form(&worker.shared, &method, uri.path(), &mut response);
+        offer_request_form(&worker.shared.setup(), &method, uri.path(), &mut response);
     }
     response
 }
 
 /// Points from a locked answer to the request form, where the route is one that can be overridden.
-fn offer_request_form(shared: &Shared, method: &Method, path: &str, response: &mut Response<ResponseBody>) {
+fn offer_request_form(setup: &Setup, method: &Method, path: &str, response: &mut Response<ResponseBody>) {
     let Ok(path) = target::canonical(path) else { return };
-    if let Some(link) = offered_link(shared, &shared.routes.find(method, &path)) {
+    if let Some(link) = offered_link(setup, &setup.routes.find(method, &path)) {
         forward::add_link(response, &link);
     }
 }
 
-fn offered_link(shared: &Shared, found: &RouteMatch<'_>) -> Option<String> {
-    let base = shared.request_url.as_deref()?;
+fn offered_link(setup: &Setup, found: &RouteMatch<'_>) -> Option<String> {
+    let base = setup.request_url.as_deref()?;
     found.route().filter(|route| route.offer)?;
-    Some(refusal::request_link(base, &shared.service.name, found.resource()?, found.action()?))
+    Some(refusal::request_link(base, &setup.service.name, found.resource()?, found.action()?))
 }
 
 /// The long way: everything is looked at.
@@ -93,6 +99,7 @@ async fn considered(
         return too_large(worker);
     }
     let shared = Arc::clone(&worker.shared);
+    let setup = shared.setup();
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let presented = Presented {
         method: &method,
@@ -104,12 +111,12 @@ async fn considered(
         note,
         client: peer.address.ip(),
     };
-    let examined = Examined::new(&shared, &presented, &worker.limit);
+    let examined = Examined::new(&shared, &setup, &presented, &worker.limit);
     let id = request_id::fresh();
     if method == Method::CONNECT && taken.credential == Credential::Absent && note.fault.is_none() {
         return no_tunnel(worker);
     }
-    let case = Case { worker, peer, shared: &shared, examined: &examined, client, id: &id, note };
+    let case = Case { worker, peer, shared: &shared, setup: &setup, examined: &examined, client, id: &id, note };
     let facts = || record::request_facts(&shared, &request, &examined, peer.address, &id);
     match examined.mode.apply(examined.decide(&shared, None)) {
         Disposition::Forward => case.pass(request).await,
@@ -152,6 +159,7 @@ struct Case<'c> {
     worker: &'c Rc<Worker>,
     peer: &'c Peer,
     shared: &'c Arc<Shared>,
+    setup: &'c Setup,
     examined: &'c Examined<'c>,
     client: Client,
     id: &'c str,
@@ -161,7 +169,7 @@ struct Case<'c> {
 impl Case<'_> {
     /// Ordinary traffic. Where there are seals, what was matched is what is forwarded; elsewhere it stays as it is.
     async fn pass(&self, request: Request<Incoming>) -> Response<ResponseBody> {
-        let path = self.examined.target.as_deref().ok().filter(|_| self.shared.policy.any_seal);
+        let path = self.examined.target.as_deref().ok().filter(|_| self.setup.policy.any_seal);
         let answer = forward::ordinary(&self.worker.pool, request, path, self.client).await;
         self.finish(answer, RequestOutcome::Passed)
     }
@@ -245,10 +253,10 @@ impl Case<'_> {
     fn about(&self, detail: Option<String>) -> About<'_> {
         About {
             request_id: self.id,
-            service: Some(&self.shared.service.name),
+            service: Some(&self.setup.service.name),
             resource: self.examined.found.resource(),
             action: self.examined.found.action(),
-            request_url: self.shared.request_url.as_deref(),
+            request_url: self.setup.request_url.as_deref(),
             detail,
         }
     }
@@ -283,7 +291,7 @@ impl Case<'_> {
 
     fn point_to_request_form(&self, response: &mut Response<ResponseBody>) {
         if forward::is_locked(response)
-            && let Some(link) = offered_link(self.shared, &self.examined.found)
+            && let Some(link) = offered_link(self.setup, &self.examined.found)
         {
             forward::add_link(response, &link);
         }

@@ -12,7 +12,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connection;
 use super::journey::Worker;
-use crate::config::sidecar::ListenConfig;
 use crate::drain::Drain;
 
 const BACKLOG: i32 = 4096;
@@ -49,14 +48,7 @@ impl Drop for Place<'_> {
 }
 
 /// Accepts until the drain begins.
-pub async fn accept(
-    listener: TcpListener,
-    worker: Rc<Worker>,
-    tls: TlsAcceptor,
-    limits: Rc<ListenConfig>,
-    open: Arc<OpenConnections>,
-    drain: Drain,
-) {
+pub async fn accept(listener: TcpListener, worker: Rc<Worker>, open: Arc<OpenConnections>, drain: Drain) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -68,8 +60,6 @@ pub async fn accept(
                     stream,
                     address,
                     Rc::clone(&worker),
-                    tls.clone(),
-                    Rc::clone(&limits),
                     Arc::clone(&open),
                     drain.clone(),
                 ));
@@ -87,11 +77,13 @@ async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
     worker: Rc<Worker>,
-    tls: TlsAcceptor,
-    limits: Rc<ListenConfig>,
     open: Arc<OpenConnections>,
     drain: Drain,
 ) {
+    let (tls, limits) = {
+        let setup = worker.shared.glance();
+        (TlsAcceptor::from(Arc::clone(&setup.tls)), setup.listen)
+    };
     if open.0.fetch_add(1, Ordering::AcqRel) >= limits.connections_max {
         open.0.fetch_sub(1, Ordering::AcqRel);
         worker.counters.count_turned_away();

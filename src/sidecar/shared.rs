@@ -2,32 +2,29 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::sync::mpsc;
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::{Notify, mpsc};
 
 use super::audit_log::{AuditLog, Readiness};
 use super::grant_table::GrantTable;
-use super::route::RouteTable;
+use super::reload::Reloads;
+use super::setup::Setup;
 use super::standing::Standing;
 use crate::clock::Clock;
-use crate::config::ServiceConfig;
-use crate::decision::Policy;
 use crate::domain::GrantId;
-use crate::identity::Verifier;
 use crate::token::KeyRing;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Shared {
-    pub service: ServiceConfig,
-    pub policy: Policy,
-    pub routes: RouteTable,
     pub grants: GrantTable,
     pub standing: Standing,
-    pub verifier: Verifier,
     pub audit: AuditLog,
     pub clock: Clock,
-    /// Where a person asks for elevation.
-    pub request_url: Option<String>,
+    pub reloads: Reloads,
+    /// The feed's task begins a new stream, from a whole snapshot.
+    pub resubscribe: Notify,
+    pub(super) setup: ArcSwap<Setup>,
     pub(super) keys: RwLock<Arc<KeyRing>>,
     pub(super) share_news: mpsc::Sender<ShareNews>,
 }
@@ -40,6 +37,16 @@ pub enum ShareNews {
 }
 
 impl Shared {
+    /// What the files say, to keep: one request is served by one reading of them.
+    pub fn setup(&self) -> Arc<Setup> {
+        self.setup.load_full()
+    }
+
+    /// What the files say, for a glance: cheaper, and not to be held across an await.
+    pub fn glance(&self) -> Guard<Arc<Setup>> {
+        self.setup.load()
+    }
+
     pub fn keys(&self) -> Arc<KeyRing> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }

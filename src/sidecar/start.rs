@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
-use rustls::pki_types::ServerName;
+use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::admin;
 use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError, Recovery};
@@ -17,22 +16,22 @@ use super::grant_feed::{self, Applier, FeedClient};
 use super::grant_table::GrantTable;
 use super::listener::{self, OpenConnections};
 use super::metrics::SidecarMetrics;
-use super::route::RouteTable;
+use super::reload::{self, ReloadError, Reloader, Reloads};
+use super::setup::{Setup, SetupError};
 use super::shared::Shared;
 use super::standing::Standing;
-use super::tls::{self, TlsFileError};
 use super::worker::{self, Equipment};
 use super::{lineage, watchers};
 use crate::audit::LogIdentity;
 use crate::clock::Clock;
-use crate::config::sidecar::{AuditConfig, FeedConfig, SidecarConfig};
-use crate::drain::{self, Drain, DrainTrigger};
-use crate::http::{Cleartext, Client, ClientIdentity, ClientTls, H2Endpoint, Limits, TlsError, TlsRoots};
-use crate::identity::{SetupError, Verifier};
+use crate::config::sidecar::{AuditConfig, SidecarConfig};
+use crate::drain::{self, DrainTrigger};
 use crate::token::KeyRing;
 
 /// News of shares waiting for the feed's task; what does not fit is repeated by the task itself.
 const SHARE_NEWS_MAX: usize = 1024;
+/// Orders to reload waiting for the one under way.
+const RELOAD_ORDERS_MAX: usize = 4;
 
 /// Why a sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,16 +42,8 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the TLS files can't be used")]
-    TlsFiles(#[from] TlsFileError),
-    #[error("the feed's TLS files can't be used")]
-    FeedTls(#[from] TlsError),
-    #[error("feed.address \"{0}\" is not host:port")]
-    FeedAddress(String),
-    #[error("feed.server_name \"{0}\" is not a name a certificate can carry")]
-    FeedServerName(String),
-    #[error("the issuers can't be used")]
-    Identity(#[from] SetupError),
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     #[error("the audit log can't be opened")]
     Audit(#[from] OpenError),
     #[error("the audit log's lineage can't be kept in {folder}")]
@@ -81,6 +72,7 @@ pub struct Running {
     drain: DrainTrigger,
     workers: Vec<JoinHandle<()>>,
     background: Runtime,
+    reloads: mpsc::Sender<reload::Order>,
 }
 
 impl Sidecar {
@@ -90,9 +82,7 @@ impl Sidecar {
     /// # Errors
     /// [`StartError`], before anything is served.
     pub fn start(config: SidecarConfig, clock: Clock) -> Result<Running, StartError> {
-        let tls = TlsAcceptor::from(tls::server_config(&config.tls)?);
-        let verifier = verifier(&config, clock.clone())?;
-        let (feed_tls, endpoint) = feed_client(&config.feed)?;
+        let setup = Setup::new(&config, &clock, None)?;
         let listeners = bind(&config)?;
         let address = local_address(&listeners, config.listen.address)?;
         let (audit, recovery) = AuditLog::open(audit_config(&config.audit), identity(&config), clock.clone())?;
@@ -101,22 +91,20 @@ impl Sidecar {
         report(&recovery);
         let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
         let shared = Arc::new(Shared {
-            policy: config.service.policy(),
-            routes: RouteTable::new(&config.service),
-            service: config.service,
             grants: GrantTable::default(),
             standing: Standing::default(),
-            verifier,
             audit,
             clock,
-            request_url: config.request_url,
+            reloads: Reloads::default(),
+            resubscribe: Notify::new(),
+            setup: ArcSwap::from_pointee(setup),
             keys: RwLock::new(Arc::new(KeyRing::default())),
             share_news,
         });
         let (trigger, drain) = drain::channel();
         let counters: Vec<_> = listeners.iter().map(|_| Arc::new(Counters::default())).collect();
-        let feed = FeedClient { endpoint, tls: feed_tls, instance: config.instance, lineage, share_news: news };
-        let applier = Applier::new(Arc::clone(&shared), config.grant_roots, recovery.spent.clone());
+        let feed = FeedClient { instance: config.instance.clone(), lineage, share_news: news };
+        let applier = Applier::new(Arc::clone(&shared), recovery.spent.clone());
         let background = background_runtime()?;
         let admin_listener =
             listener::bind(config.admin).map_err(|source| StartError::Listen { address: config.admin, source })?;
@@ -125,10 +113,12 @@ impl Sidecar {
         background.spawn(grant_feed::run(Arc::clone(&shared), applier, feed, drain.clone()));
         background.spawn(admin::serve(admin_listener, Arc::clone(&shared), metrics, drain.clone()));
         background.spawn(watchers::watch_clocks(Arc::clone(&shared), drain.clone()));
-        if let Some(file) = config.freeze_file {
-            background.spawn(watchers::watch_freeze_file(Arc::clone(&shared), file, drain.clone()));
+        background.spawn(watchers::watch_freeze_file(Arc::clone(&shared), drain.clone()));
+        let (reloads, orders) = mpsc::channel(RELOAD_ORDERS_MAX);
+        {
+            let _entered = background.enter();
+            background.spawn(Reloader::new(Arc::clone(&shared), config, drain.clone()).run(orders));
         }
-        background.spawn(keep_keys_fresh(shared.verifier.clone(), drain.clone()));
         let open = Arc::new(OpenConnections::default());
         let workers = listeners.into_iter().zip(counters).enumerate().map(|(index, (listener, counters))| {
             let equipment = Equipment {
@@ -136,15 +126,13 @@ impl Sidecar {
                 listener,
                 shared: Arc::clone(&shared),
                 counters,
-                limits: config.listen.clone(),
-                upstream: config.upstream.clone(),
                 open: Arc::clone(&open),
                 drain: drain.clone(),
             };
-            worker::spawn(equipment, tls.clone()).map_err(StartError::Thread)
+            worker::spawn(equipment).map_err(StartError::Thread)
         });
         let workers = workers.collect::<Result<Vec<_>, _>>()?;
-        Ok(Running { address, admin_address, shared, recovery, drain: trigger, workers, background })
+        Ok(Running { address, admin_address, shared, recovery, drain: trigger, workers, background, reloads })
     }
 }
 
@@ -165,6 +153,16 @@ impl Running {
     /// What earlier processes left in the audit folder.
     pub fn recovery(&self) -> &Recovery {
         &self.recovery
+    }
+
+    /// Reads the files anew and goes by them from the next request on; no connection is dropped.
+    ///
+    /// # Errors
+    /// [`ReloadError`]: everything goes on as before.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let (order, done) = oneshot::channel();
+        self.reloads.send(order).await.map_err(|_| ReloadError::Stopping)?;
+        done.await.unwrap_or(Err(ReloadError::Stopping))
     }
 
     /// Ends in order: no new connection, requests in flight for a while, outcomes written, log closed. Blocks.
@@ -191,10 +189,6 @@ fn background_runtime() -> Result<Runtime, StartError> {
         .enable_all()
         .build()
         .map_err(StartError::Thread)
-}
-
-async fn keep_keys_fresh(verifier: Verifier, drain: Drain) {
-    verifier.run(drain.begun()).await;
 }
 
 /// One listener a worker, all on the address of the first: port 0 is resolved once.
@@ -244,22 +238,4 @@ fn report(recovery: &Recovery) {
     if let Some(problem) = &recovery.problem {
         tracing::error!(%problem, "the audit log that was found does not verify");
     }
-}
-
-fn verifier(config: &SidecarConfig, clock: Clock) -> Result<Verifier, StartError> {
-    let client = Client::new(None, Limits::default()).with_cleartext(Cleartext::LoopbackOnly);
-    Ok(Verifier::new(config.issuers.clone(), &client, clock)?)
-}
-
-fn feed_client(config: &FeedConfig) -> Result<(ClientTls, H2Endpoint), StartError> {
-    let roots = TlsRoots::from_pem_files([&config.ca])?;
-    let own = ClientIdentity::from_pem_files(&config.certificate, &config.key)?;
-    let tls = ClientTls::new(roots, Some(own))?;
-    let (host, port) =
-        config.address.rsplit_once(':').ok_or_else(|| StartError::FeedAddress(config.address.clone()))?;
-    let port = port.parse().map_err(|_| StartError::FeedAddress(config.address.clone()))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let server_name = ServerName::try_from(config.server_name.clone())
-        .map_err(|_| StartError::FeedServerName(config.server_name.clone()))?;
-    Ok((tls, H2Endpoint { host, port, server_name }))
 }

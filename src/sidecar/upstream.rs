@@ -3,9 +3,10 @@
 //! A request is written at most once. Only one that hyper hands back unwritten (the kept connection was closed
 //! meanwhile) is tried on another connection.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -33,7 +34,7 @@ pub enum UpstreamError {
 /// See the module.
 #[derive(Debug)]
 pub struct Pool {
-    config: UpstreamConfig,
+    config: RefCell<Arc<UpstreamConfig>>,
     idle: RefCell<VecDeque<Idle>>,
 }
 
@@ -48,6 +49,8 @@ struct Idle {
 struct Open {
     sender: SendRequest<RequestBody>,
     driver: AbortHandle,
+    /// What it was opened by: after a reload it is not kept.
+    config: Arc<UpstreamConfig>,
 }
 
 /// A connection in use. Given back when its answer has been read whole; closed when dropped before.
@@ -72,17 +75,26 @@ impl Lease {
 }
 
 impl Pool {
-    pub fn new(config: UpstreamConfig) -> Rc<Self> {
-        Rc::new(Self { config, idle: RefCell::default() })
+    pub fn new(config: Arc<UpstreamConfig>) -> Rc<Self> {
+        Rc::new(Self { config: RefCell::new(config), idle: RefCell::default() })
     }
 
-    pub fn config(&self) -> &UpstreamConfig {
-        &self.config
+    pub fn config(&self) -> Ref<'_, UpstreamConfig> {
+        Ref::map(self.config.borrow(), Arc::as_ref)
+    }
+
+    /// Goes by `config` from now on. Connections in use end their exchange; none of another setup is used again.
+    pub fn follow(&self, config: &Arc<UpstreamConfig>) {
+        if !Arc::ptr_eq(&self.config.borrow(), config) {
+            self.config.replace(Arc::clone(config));
+            self.idle.borrow_mut().clear();
+        }
     }
 
     fn keep(&self, open: Open) {
         let mut idle = self.idle.borrow_mut();
-        if !open.sender.is_closed() && idle.len() < self.config.idle_connections_max {
+        let current = Arc::ptr_eq(&self.config.borrow(), &open.config);
+        if current && !open.sender.is_closed() && idle.len() < open.config.idle_connections_max {
             idle.push_back(Idle { open, since: Instant::now() });
         }
     }
@@ -90,7 +102,8 @@ impl Pool {
     /// The connection used last that is ready now.
     fn take(&self) -> Option<Open> {
         let mut idle = self.idle.borrow_mut();
-        let expired = |kept: &Idle| kept.since.elapsed() >= self.config.idle_timeout || kept.open.sender.is_closed();
+        let timeout = self.config().idle_timeout;
+        let expired = |kept: &Idle| kept.since.elapsed() >= timeout || kept.open.sender.is_closed();
         while idle.front().is_some_and(expired) {
             idle.pop_front();
         }
@@ -123,16 +136,17 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Open, UpstreamError> {
-        let limit = self.config.connect_timeout;
+        let config = Arc::clone(&self.config.borrow());
+        let limit = config.connect_timeout;
         let connecting = async {
-            match &self.config.address {
+            match &config.address {
                 UpstreamAddress::Tcp { authority } => {
                     let stream = TcpStream::connect(authority.as_str()).await.map_err(UpstreamError::Connect)?;
                     stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
-                    handshake(stream).await
+                    handshake(stream, &config).await
                 }
                 UpstreamAddress::Unix(path) => {
-                    handshake(UnixStream::connect(path).await.map_err(UpstreamError::Connect)?).await
+                    handshake(UnixStream::connect(path).await.map_err(UpstreamError::Connect)?, &config).await
                 }
             }
         };
@@ -140,7 +154,7 @@ impl Pool {
     }
 }
 
-async fn handshake<I>(stream: I) -> Result<Open, UpstreamError>
+async fn handshake<I>(stream: I, config: &Arc<UpstreamConfig>) -> Result<Open, UpstreamError>
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
 {
@@ -150,5 +164,5 @@ where
             tracing::debug!(%error, "an upstream connection ended");
         }
     });
-    Ok(Open { sender, driver: driving.abort_handle() })
+    Ok(Open { sender, driver: driving.abort_handle(), config: Arc::clone(config) })
 }

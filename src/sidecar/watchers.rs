@@ -1,6 +1,5 @@
 //! What is watched beside the requests: the clocks, and the file by which an operator freezes overrides.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,14 +36,18 @@ fn offset_ms(now: Moment) -> i64 {
     now.wall.unix_ms().saturating_sub(boot)
 }
 
-/// While `file` exists, no override is allowed here. If it can't be told whether it exists, none is.
-pub async fn watch_freeze_file(shared: Arc<Shared>, file: PathBuf, drain: Drain) {
+/// While the freeze file exists, no override is allowed here. If it can't be told whether it exists, none is.
+pub async fn watch_freeze_file(shared: Arc<Shared>, drain: Drain) {
     let mut frozen = false;
     loop {
-        let found = tokio::fs::try_exists(&file).await.unwrap_or(true);
+        let file = shared.setup().freeze_file.clone();
+        let found = match &file {
+            Some(file) => tokio::fs::try_exists(file).await.unwrap_or(true),
+            None => false,
+        };
         if found != frozen {
             frozen = found;
-            tracing::warn!(frozen, file = %file.display(), "overrides at this sidecar by file");
+            tracing::warn!(frozen, ?file, "overrides at this sidecar by file");
             shared.standing.set_frozen_by_file(frozen);
         }
         tokio::select! {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::counters::Counters;
 use super::journey::Worker;
@@ -17,7 +16,6 @@ use super::listener::{self, OpenConnections};
 use super::shared::Shared;
 use super::signature_limit::SignatureLimit;
 use super::upstream::Pool;
-use crate::config::sidecar::{ListenConfig, UpstreamConfig};
 use crate::drain::Drain;
 
 /// How long requests in flight may take to end after the listeners have closed.
@@ -30,8 +28,6 @@ pub struct Equipment {
     pub listener: StdListener,
     pub shared: Arc<Shared>,
     pub counters: Arc<Counters>,
-    pub limits: ListenConfig,
-    pub upstream: UpstreamConfig,
     pub open: Arc<OpenConnections>,
     pub drain: Drain,
 }
@@ -40,17 +36,17 @@ pub struct Equipment {
 ///
 /// # Errors
 /// When the thread or its runtime can't be made.
-pub fn spawn(equipment: Equipment, tls: TlsAcceptor) -> std::io::Result<JoinHandle<()>> {
+pub fn spawn(equipment: Equipment) -> std::io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(format!("worker-{}", equipment.index)).spawn(move || {
         let local = LocalSet::new();
-        runtime.block_on(local.run_until(run(equipment, tls)));
+        runtime.block_on(local.run_until(run(equipment)));
         // Dropping the set ends what is still in flight; exchanges record how they ended.
     })
 }
 
-async fn run(equipment: Equipment, tls: TlsAcceptor) {
-    let Equipment { index: _, listener, shared, counters, limits, upstream, open, drain } = equipment;
+async fn run(equipment: Equipment) {
+    let Equipment { index: _, listener, shared, counters, open, drain } = equipment;
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -58,13 +54,9 @@ async fn run(equipment: Equipment, tls: TlsAcceptor) {
             return;
         }
     };
-    let worker = Rc::new(Worker {
-        shared,
-        pool: Pool::new(upstream),
-        counters: Arc::clone(&counters),
-        limit: SignatureLimit::default(),
-    });
-    listener::accept(listener, worker, tls, Rc::new(limits), open, drain).await;
+    let pool = Pool::new(Arc::clone(&shared.setup().upstream));
+    let worker = Rc::new(Worker { shared, pool, counters: Arc::clone(&counters), limit: SignatureLimit::default() });
+    listener::accept(listener, worker, open, drain).await;
     let _ = tokio::time::timeout(DRAIN_MAX, all_closed(&counters)).await;
 }
 

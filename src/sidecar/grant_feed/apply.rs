@@ -12,7 +12,7 @@ use crate::domain::{BootTime, Grant, GrantId};
 use crate::sidecar::grant_table::token_digest;
 use crate::sidecar::shared::Shared;
 use crate::sidecar::standing::Beat;
-use crate::token::{CertifiedKey, KeyRing, PublicKey, key_id, verify_grant, verify_key_certificate};
+use crate::token::{CertifiedKey, KeyRing, key_id, verify_grant, verify_key_certificate};
 use crate::wire::feed::{EndCause, FromControl, FromSidecar};
 
 /// Beyond this difference of clocks new grants are not taken.
@@ -37,7 +37,6 @@ pub enum Applied {
 #[derive(Debug)]
 pub struct Applier {
     shared: Arc<Shared>,
-    roots: Vec<PublicKey>,
     /// Uses per grant as the log knew them at the start.
     recovered: HashMap<GrantId, u32>,
     epoch: Option<String>,
@@ -55,8 +54,8 @@ struct Snapshot {
 }
 
 impl Applier {
-    pub fn new(shared: Arc<Shared>, roots: Vec<PublicKey>, recovered: HashMap<GrantId, u32>) -> Self {
-        Self { shared, roots, recovered, epoch: None, snapshot: None, pings: BTreeMap::new() }
+    pub fn new(shared: Arc<Shared>, recovered: HashMap<GrantId, u32>) -> Self {
+        Self { shared, recovered, epoch: None, snapshot: None, pings: BTreeMap::new() }
     }
 
     /// Epoch and revision to continue from, where there was a whole snapshot.
@@ -143,10 +142,11 @@ impl Applier {
 
     fn keys(&self, revision: u64, certificates: &[String]) -> Applied {
         let now = self.shared.clock.wall();
+        let setup = self.shared.setup();
         let mut keys: Vec<CertifiedKey> = Vec::with_capacity(certificates.len());
         let mut refused = None;
         for certificate in certificates {
-            match verify_key_certificate(certificate, &self.roots, now) {
+            match verify_key_certificate(certificate, &setup.feed.roots, now) {
                 Ok(key) => keys.push(key),
                 Err(error) => refused = Some(error.to_string()),
             }
@@ -191,10 +191,12 @@ impl Applier {
 
     /// What the sidecar's own configuration and clock allow, whatever the signature says.
     fn admits(&self, grant: &Grant) -> Result<(), String> {
-        if grant.service != self.shared.policy.service {
+        let setup = self.shared.glance();
+        let policy = &setup.policy;
+        if grant.service != policy.service {
             return Err(format!("{}: the grant is for {}", RefusalCode::WrongService.as_str(), grant.service));
         }
-        if !self.shared.policy.ceiling.admits(grant) {
+        if !policy.ceiling.admits(grant) {
             let why = "role, binding or lifetime exceed this service's ceiling";
             return Err(format!("{}: {why}", RefusalCode::OverCeiling.as_str()));
         }

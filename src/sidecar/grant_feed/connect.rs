@@ -19,7 +19,8 @@ use crate::audit::Position;
 use crate::domain::InstanceName;
 use crate::drain::Drain;
 use crate::error_chain::error_chain;
-use crate::http::{ClientTls, H2Endpoint, Limits, connect_h2};
+use crate::http::{H2Endpoint, Limits, connect_h2};
+use crate::sidecar::setup::Setup;
 use crate::sidecar::shared::{ShareNews, Shared};
 use crate::wire::feed::{self, AuditPosition, FromControl, FromSidecar, Subscribe};
 
@@ -32,11 +33,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A line that the connection does not take within this time ends the stream.
 const WRITE_MAX: Duration = Duration::from_secs(5);
 
-/// Where and as whom to subscribe.
+/// As whom to subscribe. Where to is in the setup.
 #[derive(Debug)]
 pub struct FeedClient {
-    pub endpoint: H2Endpoint,
-    pub tls: ClientTls,
     pub instance: InstanceName,
     pub lineage: String,
     pub share_news: mpsc::Receiver<ShareNews>,
@@ -72,6 +71,12 @@ pub async fn run(shared: std::sync::Arc<Shared>, mut applier: Applier, mut clien
         let as_of = shared.standing.as_of();
         let Err(error) = tokio::select! {
             ended = stream(&shared, &mut applier, &mut client) => ended,
+            () = shared.resubscribe.notified() => {
+                // What was refused under the former setup may be allowed by this one: only a snapshot tells.
+                applier.forget_position();
+                pause = BACKOFF_FIRST;
+                continue;
+            }
             () = drain.begun() => return,
         };
         shared.standing.set_connected(false);
@@ -95,14 +100,16 @@ fn jittered(most: Duration) -> Duration {
 /// One stream, from connecting to its end.
 async fn stream(shared: &Shared, applier: &mut Applier, client: &mut FeedClient) -> Result<Infallible, StreamError> {
     let (body, outgoing) = Outgoing::new();
-    let mut connection = connect_h2(&client.endpoint, &client.tls, &Limits::default()).await?;
+    let setup = shared.setup();
+    let endpoint = &setup.feed.endpoint;
+    let mut connection = connect_h2(endpoint, &setup.feed.tls, &Limits::default()).await?;
     applier.begin();
     let mut outgoing = outgoing;
     // The control plane answers only once it has read the subscription.
-    outgoing.say(&FromSidecar::Subscribe(subscription(shared, applier, client))).await?;
+    outgoing.say(&FromSidecar::Subscribe(subscription(shared, &setup, applier, client))).await?;
     let request = Request::builder()
         .method(Method::POST)
-        .uri(format!("https://{}{}", authority(&client.endpoint), feed::PATH))
+        .uri(format!("https://{}{}", authority(endpoint), feed::PATH))
         .header(CONTENT_TYPE, feed::CONTENT_TYPE)
         .header(USER_AGENT, crate::http::USER_AGENT)
         .body(body)?;
@@ -129,13 +136,13 @@ fn authority(endpoint: &H2Endpoint) -> String {
     format!("{}:{}", endpoint.server_name.to_str(), endpoint.port)
 }
 
-fn subscription(shared: &Shared, applier: &Applier, client: &FeedClient) -> Subscribe {
+fn subscription(shared: &Shared, setup: &Setup, applier: &Applier, client: &FeedClient) -> Subscribe {
     let resume = applier.resume_from();
     Subscribe {
-        service: shared.service.name.clone(),
+        service: setup.service.name.clone(),
         instance: client.instance.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        service_digest: shared.service.digest.clone(),
+        service_digest: setup.service.digest.clone(),
         epoch: resume.as_ref().map(|(epoch, _)| epoch.clone()),
         last_revision: resume.map(|(_, revision)| revision),
         lineage: client.lineage.clone(),
