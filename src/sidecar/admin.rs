@@ -129,6 +129,16 @@ struct Readyz {
     feed_connected: bool,
     feed_revision: u64,
     feed_age_ms: Option<u128>,
+    /// The last reload, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reload: Option<ReloadLine>,
+}
+
+/// `error`: why the last reading of the files was not taken; the one before stays in force.
+#[derive(Debug, Serialize)]
+struct ReloadLine {
+    at: WallTime,
+    error: Option<String>,
 }
 
 impl Readyz {
@@ -165,6 +175,7 @@ impl Readyz {
             feed_connected: shared.standing.is_connected(),
             feed_revision: shared.standing.revision(),
             feed_age_ms: age.map(|age| age.as_millis()),
+            reload: shared.reloads.last().map(|last| ReloadLine { at: last.at, error: last.error }),
         }
     }
 }

@@ -85,6 +85,12 @@ impl Drop for AnswerWatch {
 /// Why a running override may not go on, if so. A use once spent stays spent, so being used up is no cause.
 fn cause(shared: &Shared, live: &LiveGrant) -> Option<RefusalCode> {
     let now = shared.clock.now();
+    let setup = shared.glance();
+    let ceiling = &setup.policy.ceiling;
+    // Before the standing: a grant that a reload put above the ceiling leaves the table too.
+    if !ceiling.admits(live.grant()) {
+        return Some(RefusalCode::OverCeiling);
+    }
     if live.standing() == GrantStanding::Revoked {
         return Some(RefusalCode::GrantRevoked);
     }
@@ -93,11 +99,6 @@ fn cause(shared: &Shared, live: &LiveGrant) -> Option<RefusalCode> {
     }
     if shared.standing.freeze() != Freeze::None {
         return Some(RefusalCode::Frozen);
-    }
-    let setup = shared.glance();
-    let ceiling = &setup.policy.ceiling;
-    if !ceiling.admits(live.grant()) {
-        return Some(RefusalCode::OverCeiling);
     }
     let limit = live.fact(&shared.standing).staleness_limit(ceiling.staleness_max);
     match shared.standing.feed() {

@@ -26,3 +26,4 @@ mod p5_revocation;
 mod p7_unforgeable;
 mod p8_quiet;
 mod p9_helpful;
+mod reload;

@@ -95,6 +95,11 @@ impl Raw {
         Self { stream: connect(address, ca, protocol).await, read: Vec::new() }
     }
 
+    /// The certificate the peer has shown.
+    pub(crate) fn certificate(&self) -> Vec<u8> {
+        self.stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    }
+
     /// Writes; a peer that has closed already is no failure here.
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         let _ = timeout(PATIENCE, self.stream.write_all(bytes)).await.expect("the peer reads");

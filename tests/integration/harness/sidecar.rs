@@ -8,6 +8,7 @@ use breakglass::audit::{Expectation, verify_folder};
 use breakglass::clock::Clock;
 use breakglass::config::sidecar::SidecarConfig;
 use breakglass::http::{Cleartext, Client, Limits};
+use breakglass::sidecar::reload::ReloadError;
 use breakglass::sidecar::shared::Shared;
 use breakglass::sidecar::{Running, Sidecar};
 use bytes::Bytes;
@@ -44,6 +45,11 @@ impl TestSidecar {
     pub(crate) async fn restart(mut self) -> Self {
         self.stop().await;
         Self::start(self.file.clone(), self.clock.clone()).await
+    }
+
+    /// Has it read its files anew.
+    pub(crate) async fn reload(&self) -> Result<(), ReloadError> {
+        self.running.as_ref().unwrap().reload().await
     }
 
     /// Ends it in order.
