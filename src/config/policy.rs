@@ -13,7 +13,7 @@ use regex::Regex;
 use super::mistakes::ConfigError;
 use super::reader::{self, Section};
 use super::resource_pattern::ResourcePattern;
-use super::service::ServiceConfig;
+use super::service::{self, ServiceConfig};
 use crate::domain::{Action, Binding, ReasonCode, Resource, Role, ServiceName, Ticket};
 
 /// Longest lifetime that an organisation can allow: a day.
@@ -25,8 +25,6 @@ const REVIEW_DUE_MAX_S: u64 = 90 * 86_400;
 /// Greatest size of a compiled ticket pattern.
 const PATTERN_BYTES_MAX: usize = 256 * 1024;
 const USES_MAX: u64 = 1_000_000;
-
-const BINDINGS: &[(&str, Binding)] = &[("identity", Binding::Identity)];
 
 /// The policy, checked.
 #[derive(Debug, Clone)]
@@ -212,7 +210,7 @@ fn read_tier(section: &Section<'_>, maxima: &Maxima) -> Option<Tier> {
     if section.integer("approvals", 0..=u64::from(u32::MAX), 0) > 0 {
         section.mistake("approvals", "only 0 is understood by this version", Some("remove the key or set it to 0"));
     }
-    let binding = section.choice("binding", BINDINGS).unwrap_or(Binding::Identity);
+    let binding = section.choice("binding", service::BINDINGS).unwrap_or(Binding::Identity);
     let review_due = section.integer("review_due_s", 1..=REVIEW_DUE_MAX_S, 86_400);
     Some(Tier {
         name: name?,
@@ -343,7 +341,7 @@ actions = ["payment.release", "payment.steal"]
 maximum_s = 4000
 default_s = 5000
 approvals = 1
-binding = "bearer"
+binding = "carrier"
 max_uses = { default = 3 }
 staleness_max_s = 31
 "#;
@@ -359,7 +357,7 @@ p.toml:21:11: tier[0].actions: "payment.steal" is not in ceiling.actions of serv
 p.toml:22:13: tier[0].maximum_s: must be from 1 to 100
 p.toml:23:13: tier[0].default_s: must be from 1 to 100
 p.toml:24:13: tier[0].approvals: only 0 is understood by this version (remove the key or set it to 0)
-p.toml:25:11: tier[0].binding: must be one of "identity"
+p.toml:25:11: tier[0].binding: must be one of "identity", "bearer"
 p.toml:26:12: tier[0].max_uses.maximum: is missing
 p.toml:27:19: tier[0].staleness_max_s: must be from 1 to 30"#;
         assert_eq!(report(text), expected);

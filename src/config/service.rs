@@ -21,7 +21,8 @@ const LIFETIME_MAX_S: u64 = 86_400;
 const STALENESS_MAX_S: u64 = 300;
 const ROUTES_MAX: usize = 10_000;
 
-const BINDINGS: &[(&str, Binding)] = &[("identity", Binding::Identity)];
+/// Those whose proof a sidecar can check.
+pub(super) const BINDINGS: &[(&str, Binding)] = &[("identity", Binding::Identity), ("bearer", Binding::Bearer)];
 const MODES: &[(&str, Mode)] = &[("observe", Mode::Observe), ("enforce", Mode::Enforce)];
 
 /// A service, checked.
@@ -119,7 +120,11 @@ fn read_ceiling(section: &Section<'_>) -> Ceiling {
     for word in &bindings {
         match BINDINGS.iter().find(|(name, _)| name == word) {
             Some((_, binding)) => drop(known.insert(*binding)),
-            None => section.mistake("bindings", format_args!("\"{word}\" is not a binding"), Some("use \"identity\"")),
+            None => section.mistake(
+                "bindings",
+                format_args!("\"{word}\" is not a binding"),
+                Some("use \"identity\" or \"bearer\""),
+            ),
         }
     }
     if bindings.is_empty() {

@@ -3,11 +3,11 @@
 
 use super::facts::{
     Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding, HeldGrant,
-    Route, Target, Unproven, Uses,
+    NamedBy, Route, Target, Unproven, Uses,
 };
 use super::outcome::{Decision, Permit, RefusalCode};
 use super::policy::{Ceiling, Policy};
-use crate::domain::{Action, Grant, Person, Resource};
+use crate::domain::{Action, Binding, Grant, Person, Resource};
 
 /// The verdict. Total: every combination of facts has one, and whatever is unknown refuses an override.
 pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
@@ -18,7 +18,7 @@ pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
         Credential::Absent => return without_credential(policy, facts),
         Credential::Malformed(CredentialFault::Duplicated) => Err(RefusalCode::HeaderDuplicated),
         Credential::Malformed(CredentialFault::Malformed) => Err(RefusalCode::HeaderMalformed),
-        Credential::Presented => with_credential(policy, facts),
+        Credential::Presented(named_by) => with_credential(policy, facts, named_by),
     };
     verdict.map_or_else(Decision::Refuse, Decision::Override)
 }
@@ -40,13 +40,13 @@ fn without_credential(policy: &Policy, facts: &Facts<'_>) -> Decision {
     }
 }
 
-fn with_credential(policy: &Policy, facts: &Facts<'_>) -> Result<Permit, RefusalCode> {
+fn with_credential(policy: &Policy, facts: &Facts<'_>, named_by: NamedBy) -> Result<Permit, RefusalCode> {
     let (resource, action) = overridable_request(facts)?;
-    let person = proven_caller(&facts.caller)?;
+    let claimant = claimant(policy, facts, named_by)?;
     if facts.feed == Feed::NeverSynced {
         return Err(RefusalCode::FeedNotSynced);
     }
-    let held = own_grant(policy, person, &facts.grant)?;
+    let held = own_grant(policy, &claimant, &facts.grant)?;
     in_force(held, facts)?;
     in_scope(&policy.ceiling, held.grant, resource, action)?;
     can_be_kept(policy, held, facts)?;
@@ -76,9 +76,23 @@ fn overridable_request<'a>(facts: &Facts<'a>) -> Result<(&'a Resource, &'a Actio
     Ok((resource, action))
 }
 
-fn proven_caller<'a>(caller: &Caller<'a>) -> Result<&'a Person, RefusalCode> {
-    match caller {
-        Caller::Proven(person) => Ok(person),
+/// Who comes forward, by what the request itself carries.
+struct Claimant<'a> {
+    /// Proven by a token of an identity provider.
+    person: Option<&'a Person>,
+    /// The request carries the grant token, not only the grant's id.
+    has_token: bool,
+}
+
+/// INVARIANT: nothing is told of a grant to a caller who proves neither a person nor, for a grant that is bound to
+/// nothing else, the possession of its token.
+fn claimant<'a>(policy: &Policy, facts: &Facts<'a>, named_by: NamedBy) -> Result<Claimant<'a>, RefusalCode> {
+    let has_token = named_by == NamedBy::Token;
+    match facts.caller {
+        Caller::Proven(person) => Ok(Claimant { person: Some(person), has_token }),
+        Caller::Unproven(Unproven::Missing) if has_token && may_be_borne(policy, facts) => {
+            Ok(Claimant { person: None, has_token })
+        }
         Caller::Unproven(Unproven::Missing) => Err(RefusalCode::IdentityMissing),
         Caller::Unproven(Unproven::Invalid) => Err(RefusalCode::IdentityInvalid),
         Caller::Unproven(Unproven::Expired) => Err(RefusalCode::IdentityExpired),
@@ -86,22 +100,47 @@ fn proven_caller<'a>(caller: &Caller<'a>) -> Result<&'a Person, RefusalCode> {
     }
 }
 
+/// Whether the token that came alone is enough here. Before the first snapshot no token is known, so that is all that
+/// can be said of any.
+fn may_be_borne(policy: &Policy, facts: &Facts<'_>) -> bool {
+    policy.ceiling.bindings.contains(&Binding::Bearer)
+        && match &facts.grant {
+            GrantFact::Held(held) => held.grant.binding == Binding::Bearer,
+            GrantFact::Genuine(grant) => grant.binding == Binding::Bearer,
+            GrantFact::Unknown => facts.feed == Feed::NeverSynced,
+        }
+}
+
 /// INVARIANT: for a grant of another person the answer is the same as for no grant at all.
 fn own_grant<'a, 'f>(
     policy: &Policy,
-    person: &Person,
+    claimant: &Claimant<'_>,
     fact: &'f GrantFact<'a>,
 ) -> Result<&'f HeldGrant<'a>, RefusalCode> {
     match fact {
-        GrantFact::Held(held) if held.grant.person == *person => {
-            if held.grant.service == policy.service {
-                Ok(held)
-            } else {
-                Err(RefusalCode::WrongService)
-            }
+        GrantFact::Held(held) => {
+            proven(claimant, held.grant)?;
+            if held.grant.service == policy.service { Ok(held) } else { Err(RefusalCode::WrongService) }
         }
-        GrantFact::Genuine(grant) if grant.person == *person => Err(why_not_held(policy, grant)),
-        GrantFact::Unknown | GrantFact::Held(_) | GrantFact::Genuine(_) => Err(RefusalCode::GrantNotUsable),
+        GrantFact::Genuine(grant) => {
+            proven(claimant, grant)?;
+            Err(why_not_held(policy, grant))
+        }
+        GrantFact::Unknown => Err(RefusalCode::GrantNotUsable),
+    }
+}
+
+/// Whether the grant's binding is proven: who holds a grant, and how they show it, is asked here alone. A proof more
+/// than the binding asks for must fit all the same.
+fn proven(claimant: &Claimant<'_>, grant: &Grant) -> Result<(), RefusalCode> {
+    let is_person = claimant.person.map(|person| *person == grant.person);
+    match (grant.binding, is_person) {
+        (Binding::Identity, Some(true)) => Ok(()),
+        (Binding::Bearer, Some(true) | None) if claimant.has_token => Ok(()),
+        (Binding::Bearer, Some(true)) => Err(RefusalCode::TokenRequired),
+        // No request can carry the proofs of these yet.
+        (Binding::Mtls | Binding::Dpop, _) => Err(RefusalCode::GrantNotUsable),
+        (Binding::Identity | Binding::Bearer, _) => Err(RefusalCode::GrantNotUsable),
     }
 }
 

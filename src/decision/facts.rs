@@ -73,7 +73,16 @@ pub struct Traits {
 pub enum Credential {
     Absent,
     Malformed(CredentialFault),
-    Presented,
+    Presented(NamedBy),
+}
+
+/// How the header names the grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedBy {
+    /// No secret: it proves nothing.
+    Id,
+    /// The whole grant token: it proves that the caller has it.
+    Token,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ pub mod policy;
 pub use evaluate::decide;
 pub use facts::{
     Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding, HeldGrant,
-    Route, Target, Traits, Unproven, Uses,
+    NamedBy, Route, Target, Traits, Unproven, Uses,
 };
 pub use outcome::{Decision, Disposition, Mode, Permit, RefusalCode};
 pub use policy::{Ceiling, Policy};

@@ -150,6 +150,8 @@ refusal_codes! {
     RouteUnknown = "route_unknown",
     /// All that is said to someone who has not proven that a grant is theirs.
     GrantNotUsable = "grant_not_usable",
+    /// The grant is bound to its token, and only its id was given.
+    TokenRequired = "token_required",
     /// The holder's token is genuine and not in force here.
     GrantNotInForce = "grant_not_in_force",
     /// The holder's token is for another service.

@@ -1,6 +1,7 @@
 //! Step 4, authenticate: who the caller has proven to be, before anything about the grant is looked at.
 //!
 //! Binding `identity`: an access token of a configured issuer for this service's audience, in `Break-Glass-Identity`.
+//! Binding `bearer` has nothing to be found out here: the grant token proves itself, in the decision.
 //! Nothing here knows whether the grant that was named exists, so no answer can depend on it.
 
 use crate::decision::{Caller, Unproven};

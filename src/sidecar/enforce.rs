@@ -17,10 +17,10 @@ use super::signature_limit::SignatureLimit;
 use super::target::{self, Ambiguity};
 use crate::audit::Holder;
 use crate::decision::{
-    Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, Route, Target, Traits,
-    Unproven, Uses, decide,
+    Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, NamedBy, Route, Target,
+    Traits, Unproven, Uses, decide,
 };
-use crate::domain::{Grant, GrantId};
+use crate::domain::{Binding, Grant};
 use crate::token::verify_grant;
 
 /// What the request line and the headers said, before anything is looked up.
@@ -83,19 +83,27 @@ impl<'r> Examined<'r> {
 
     /// Caller and grant are looked at only where the answer could depend on them.
     fn look_up(&mut self, shared: &Shared, setup: &Setup, presented: &Presented<'_>, limit: &SignatureLimit) {
-        let (Credential::Presented, Route::Overridable { .. }) = (self.credential, self.found.fact()) else { return };
+        let (Credential::Presented(_), Route::Overridable { .. }) = (self.credential, self.found.fact()) else {
+            return;
+        };
         self.caller = authenticate(&setup.verifier, presented.taken.identity.as_ref());
         match &presented.taken.grant {
             Some(NamedGrant::Id(id)) => self.live = shared.grants.by_id(id),
             Some(NamedGrant::Token(token)) => {
                 self.live = shared.grants.by_token(&token_digest(token.expose()));
-                let proven = self.caller.person().is_some();
-                if self.live.is_none() && proven && limit.allows(presented.client, shared.clock.boot()) {
+                let may_learn = self.caller.person().is_some() || self.may_be_borne(setup);
+                if self.live.is_none() && may_learn && limit.allows(presented.client, shared.clock.boot()) {
                     self.genuine = verify_grant(token.expose(), &shared.keys()).ok();
                 }
             }
             None => {}
         }
+    }
+
+    /// Nobody came with the token, and this service takes tokens alone.
+    fn may_be_borne(&self, setup: &Setup) -> bool {
+        self.caller == Authenticated::Unproven(Unproven::Missing)
+            && setup.policy.ceiling.bindings.contains(&Binding::Bearer)
     }
 
     /// The verdict now, by the policy of now. `uses` overrides what the table says, for the second look after a use was spent.
@@ -140,14 +148,18 @@ impl<'r> Examined<'r> {
 
     /// Grant and person, where the caller is proven to be the holder.
     pub fn holder(&self) -> Option<Holder> {
-        let Caller::Proven(person) = self.caller.fact() else { return None };
-        let of = |grant: &Grant| (grant.person == *person).then(|| grant.id.clone());
-        let grant: Option<GrantId> = match (&self.live, &self.genuine) {
-            (Some(live), _) => of(live.grant()),
-            (None, Some(grant)) => of(grant),
-            (None, None) => None,
+        let grant: &Grant = match (&self.live, &self.genuine) {
+            (Some(live), _) => live.grant(),
+            (None, Some(grant)) => grant,
+            (None, None) => return None,
         };
-        grant.map(|grant| Holder { grant, person: person.clone() })
+        let by_token = self.credential == Credential::Presented(NamedBy::Token);
+        let is_holder = match self.caller.fact() {
+            Caller::Proven(person) => grant.person == *person,
+            Caller::Unproven(Unproven::Missing) => by_token && grant.binding == Binding::Bearer,
+            Caller::Unproven(Unproven::Invalid | Unproven::Expired | Unproven::Unverifiable) => false,
+        };
+        is_holder.then(|| Holder { grant: grant.id.clone(), person: grant.person.clone() })
     }
 }
 

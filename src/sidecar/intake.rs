@@ -7,7 +7,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::decision::{Credential, CredentialFault};
+use crate::decision::{Credential, CredentialFault, NamedBy};
 use crate::domain::GrantId;
 use crate::secret::Secret;
 use crate::token::TOKEN_BYTES_MAX;
@@ -60,6 +60,15 @@ pub enum NamedGrant {
     Token(Secret<String>),
 }
 
+impl NamedGrant {
+    const fn named_by(&self) -> NamedBy {
+        match self {
+            Self::Id(_) => NamedBy::Id,
+            Self::Token(_) => NamedBy::Token,
+        }
+    }
+}
+
 /// True when a header of this name could be taken for one of ours. `name` is in lower case, as `http` keeps it.
 pub fn looks_like_ours(name: &str) -> bool {
     name.as_bytes().get(..BREAK_GLASS.len()).is_some_and(|start| reads_as(start, BREAK_GLASS))
@@ -109,7 +118,7 @@ fn read(headers: &HeaderMap) -> Taken {
     let dpop = exactly_one(headers, DPOP);
     match (named, identity, dpop) {
         (Ok(grant), Ok(identity), Ok(_)) => {
-            taken.credential = Credential::Presented;
+            taken.credential = Credential::Presented(grant.named_by());
             taken.grant = Some(grant);
             taken.identity = identity;
         }
@@ -187,7 +196,7 @@ mod tests {
     fn each_of_ours_stands_once_or_is_refused() {
         let grant = ("break-glass", "g-0123456789ab");
         for (pairs, expected) in [
-            (vec![grant], Credential::Presented),
+            (vec![grant], Credential::Presented(NamedBy::Id)),
             (vec![grant, grant], Credential::Malformed(CredentialFault::Duplicated)),
             (
                 vec![grant, ("break-glass-identity", "a"), ("break-glass-identity", "a")],
@@ -195,7 +204,7 @@ mod tests {
             ),
             (vec![("break-glass", "")], Credential::Malformed(CredentialFault::Malformed)),
             (vec![("break-glass", "g-1, g-2")], Credential::Malformed(CredentialFault::Malformed)),
-            (vec![("break-glass", "a.b.c")], Credential::Presented),
+            (vec![("break-glass", "a.b.c")], Credential::Presented(NamedBy::Token)),
             (vec![("break-glass", "a..c")], Credential::Malformed(CredentialFault::Malformed)),
             (vec![("break-glass", "a.b.c.d")], Credential::Malformed(CredentialFault::Malformed)),
             (vec![grant, ("break-glass-identity", "a b")], Credential::Malformed(CredentialFault::Malformed)),

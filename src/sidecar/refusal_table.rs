@@ -90,6 +90,11 @@ pub(super) const fn table(code: RefusalCode) -> Row {
             "The grant can't be used",
             "Check the grant, and that it is yours, with `breakglass grants`; or request a new one.",
         ),
+        RefusalCode::TokenRequired => row(
+            NO,
+            "Your grant takes its token, not its id",
+            "Send the grant token in Break-Glass: `breakglass grants token ID` prints it.",
+        ),
         RefusalCode::GrantNotInForce => row(
             NO,
             "Your grant is not in force at this sidecar",

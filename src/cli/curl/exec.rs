@@ -19,7 +19,6 @@ use super::plan::{BodyTo, Plan};
 use super::refusal::{PROBLEM_BYTES_MAX, may_be_locked};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
-use crate::domain::GrantId;
 use crate::secret::Secret;
 
 /// Greatest size of a request body that is read from standard input.
@@ -33,6 +32,14 @@ pub(super) type Input = Box<dyn io::Read + Send>;
 pub(super) struct Workshop {
     folder: TempDir,
     stdin: Option<PathBuf>,
+}
+
+/// What an override shows: both are kept out of arguments and traces.
+#[derive(Debug)]
+pub(super) struct Proof {
+    /// The grant's id, or its token where the grant is bound to that.
+    pub grant: Secret<String>,
+    pub identity: Secret<String>,
 }
 
 /// How the first run went.
@@ -107,16 +114,14 @@ impl Workshop {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub(super) async fn send_override(
-        self,
-        arguments: &[OsString],
-        plan: &Plan,
-        grant: &GrantId,
-        identity: &Secret<String>,
-    ) -> Result<u8, Failure> {
+    pub(super) async fn send_override(self, arguments: &[OsString], plan: &Plan, proof: &Proof) -> Result<u8, Failure> {
         let header = self.path("override");
         // An empty Expect keeps curl from asking first and sending the request again after a 417 (RFC 9110 §10.1.1).
-        let lines = format!("Break-Glass: {grant}\nBreak-Glass-Identity: {}\nExpect:\n", identity.expose());
+        let lines = format!(
+            "Break-Glass: {}\nBreak-Glass-Identity: {}\nExpect:\n",
+            proof.grant.expose(),
+            proof.identity.expose()
+        );
         write_private(&header, lines.as_bytes()).map_err(|error| not_run(&error))?;
         let reference = OsString::from_iter(["@".as_ref(), header.as_os_str()]);
         let mut extra: Vec<&OsStr> = ["--no-location", "--retry", "0", "--header"].map(OsStr::new).to_vec();

@@ -16,7 +16,7 @@ mod refusal;
 use std::time::Duration;
 
 pub(super) use argv::with_divider;
-use exec::{First, Input, Workshop};
+use exec::{First, Input, Proof, Workshop};
 use plan::{Analysis, Plan};
 use refusal::Locked;
 
@@ -31,6 +31,7 @@ use super::prompt::Prompt;
 use super::session::{self, Lookup};
 use crate::clock::Clock;
 use crate::domain::{Binding, WallTime};
+use crate::secret::Secret;
 use crate::wire::api::{GrantState, GrantView};
 
 /// A grant with less left than this is not worth beginning with.
@@ -90,7 +91,7 @@ async fn call(
         return Ok(first.code);
     };
     match prepare(args, plan, &locked, caller, prompt, out).await {
-        Ok((grant, identity)) => workshop.send_override(&args.curl, plan, &grant.id, &identity).await,
+        Ok(proof) => workshop.send_override(&args.curl, plan, &proof).await,
         Err(failure) => {
             show(&first, out)?;
             Err(failure)
@@ -117,7 +118,7 @@ fn hint_at_hidden_refusal(first: &First, plan: &Plan, out: &mut Output) {
     }
 }
 
-/// A grant that is enforced, the caller's identity, and the caller's yes.
+/// The proof of a grant that is enforced, with the caller's yes.
 async fn prepare(
     args: &CurlArgs,
     plan: &Plan,
@@ -125,7 +126,7 @@ async fn prepare(
     (global, env): (&Global, Lookup<'_>),
     prompt: &mut Prompt,
     out: &mut Output,
-) -> Result<(GrantView, crate::secret::Secret<String>), Failure> {
+) -> Result<Proof, Failure> {
     out.note(&format!("{} {}", plan.method, shown_url(&plan.url)));
     out.note(&format!("locked: {}", locked.why));
     out.note(&format!("it takes {} on {} of {}", locked.action, locked.resource, locked.service));
@@ -137,12 +138,22 @@ async fn prepare(
     let identity = session::identity_token(global, env)?;
     let api = session::connect(global, env)?;
     let grant = obtain(&api, args, locked, prompt, out).await?;
-    if grant.binding != Binding::Identity {
-        let message = format!("{} is bound by {}, which curl cannot be given here", grant.id, grant.binding.as_str());
-        return Err(Failure::new(Exit::Refused, message, "use curl itself, with the proof that this binding needs"));
-    }
+    let shown = credential(&api, &grant).await?;
     confirm(args.yes, plan, &grant, prompt, out).await?;
-    Ok((grant, identity))
+    Ok(Proof { grant: shown, identity })
+}
+
+/// What the header takes: the token where the grant is bound to that, or else the id.
+async fn credential(api: &Api, grant: &GrantView) -> Result<Secret<String>, Failure> {
+    match grant.binding {
+        Binding::Identity => Ok(Secret::new(grant.id.to_string())),
+        Binding::Bearer => Ok(Secret::new(api.grant_token(&grant.id).await?.token)),
+        Binding::Mtls | Binding::Dpop => {
+            let message =
+                format!("{} is bound by {}, which curl cannot be given here", grant.id, grant.binding.as_str());
+            Err(Failure::new(Exit::Refused, message, "use curl itself, with the proof that this binding needs"))
+        }
+    }
 }
 
 /// A live grant that fits, or a new one; either way enforced.
@@ -174,7 +185,7 @@ fn fits(grant: &GrantView, locked: &Locked, now: WallTime) -> bool {
         && grant.service == locked.service
         && grant.resources.contains(&locked.resource)
         && grant.actions.contains(&locked.action)
-        && grant.binding == Binding::Identity
+        && matches!(grant.binding, Binding::Identity | Binding::Bearer)
         && grant.max_uses.is_none_or(|max| grant.spent < max)
         && grant.expires_at.since(now) >= LEFT_MIN
 }

@@ -22,6 +22,7 @@ struct Stage {
     site: Site,
     clock: Arc<ManualClock>,
     grant: GrantView,
+    bearer: GrantView,
     words: Words,
 }
 
@@ -31,16 +32,20 @@ impl Stage {
         let site = Site::with_clock(Clock::Manual(Arc::clone(&clock))).await;
         let grant = site.grant(&Ask { max_uses, ..Ask::default() }).await;
         let foreign = site.grant(&Ask { service: "ledger".to_owned(), ..Ask::default() }).await;
+        let bearer = Ask { tier: Some("pipeline"), resources: vec!["contract/B-7".to_owned()], ..Ask::default() };
+        let bearer = site.grant(&bearer).await;
         let nowhere = DemoIssuer::new(NOWHERE.parse().unwrap(), vec!["payments".parse().unwrap()], site.clock.clone());
         let words = Words {
             grant_id: grant.id.to_string(),
             grant_token: site.token(&grant).await,
             foreign_token: site.token(&foreign).await,
+            bearer_id: bearer.id.to_string(),
+            bearer_token: site.token(&bearer).await,
             holder: site.identity("alice"),
             other: site.identity("bob"),
             unreachable: nowhere.unwrap().token("alice").unwrap().expose().clone(),
         };
-        Self { site, clock, grant, words }
+        Self { site, clock, grant, bearer, words }
     }
 
     async fn ask(&self, sidecar: &TestSidecar, case: &Case) -> Answer {
@@ -49,7 +54,8 @@ impl Stage {
 
     /// Uses the grant once, as its holder.
     async fn use_once(&self, sidecar: &TestSidecar) {
-        let case = Case { headers: vec![], ..cases().into_iter().find(|case| case.expect == "override").unwrap() };
+        let plain = |case: &Case| case.expect == "override" && case.credential == super::Credential::Id;
+        let case = Case { headers: vec![], ..cases().into_iter().find(plain).unwrap() };
         assert_eq!(self.ask(sidecar, &case).await.code(), "override");
     }
 }
@@ -142,8 +148,10 @@ async fn played(case: &Case) -> Option<Answer> {
         sidecar = other;
     }
     if has(State::Revoked) {
-        let enforcement = stage.site.revoke(&stage.grant).await;
-        assert_eq!(enforcement.enforced, 1, "{enforcement:?}");
+        for grant in [&stage.grant, &stage.bearer] {
+            let enforcement = stage.site.revoke(grant).await;
+            assert_eq!(enforcement.enforced, 1, "{enforcement:?}");
+        }
     }
     if has(State::Expired) {
         stage.clock.advance(Duration::from_secs(601));

@@ -44,12 +44,19 @@ pub(crate) fn grant(service: &str) -> Grant {
     }
 }
 
+fn bearer() -> Grant {
+    let scope = Scope::new(["contract/B-7".parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap();
+    Grant { id: "g-b00000000000".parse().unwrap(), scope, binding: Binding::Bearer, ..grant("payments") }
+}
+
 fn words() -> Words {
     let word = |text: &str| text.to_owned();
     Words {
         grant_id: word("g-m2c4k8w1x0za"),
         grant_token: word("aaa.bbb.ccc"),
         foreign_token: word("ddd.eee.fff"),
+        bearer_id: word("g-b00000000000"),
+        bearer_token: word("ppp.qqq.rrr"),
         holder: word("ggg.hhh.iii"),
         other: word("jjj.kkk.lll"),
         unreachable: word("mmm.nnn.ooo"),
@@ -107,6 +114,7 @@ async fn decided(case: &Case) -> String {
     let found = canonical.as_ref().map_or(RouteMatch::Unmatched, |path| table.find(&method, path));
     let (alice, bob): (Person, Person) = ("alice".parse().unwrap(), "bob".parse().unwrap());
     let (own, foreign) = (Arc::new(grant("payments")), grant("ledger"));
+    let bearer = Arc::new(bearer());
     let has = |state| case.state.contains(&state);
     let facts = Facts {
         now: NOW,
@@ -125,9 +133,13 @@ async fn decided(case: &Case) -> String {
             Credential::Token if has(State::Restarted) || case.service == "low_ceiling" => GrantFact::Genuine(&own),
             Credential::Id | Credential::Token => held(case, &own),
             Credential::ForeignService => GrantFact::Genuine(&foreign),
+            Credential::BearerToken | Credential::BearerId if has(State::NeverSynced) => GrantFact::Unknown,
+            Credential::BearerToken if has(State::Restarted) || case.service != "open" => GrantFact::Genuine(&bearer),
+            Credential::BearerToken | Credential::BearerId => held(case, &bearer),
             Credential::None
             | Credential::UnknownId
             | Credential::Forged
+            | Credential::BearerForged
             | Credential::IdentityToken
             | Credential::Malformed
             | Credential::Empty

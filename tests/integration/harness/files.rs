@@ -39,6 +39,20 @@ approvals = 0
 binding = "identity"
 staleness_max_s = 3
 review_due_s = 86400
+
+[[tier]]
+name = "pipeline"
+groups = ["payments-oncall"]
+services = ["payments"]
+role = "payments.override"
+resources = ["contract/B-7"]
+actions = ["payment.release"]
+default_s = 900
+maximum_s = 3600
+approvals = 0
+binding = "bearer"
+staleness_max_s = 3
+review_due_s = 86400
 "#;
 
 /// What can be said of one sidecar's files; the rest is the same for all.

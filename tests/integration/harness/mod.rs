@@ -59,6 +59,8 @@ pub(crate) struct Ask {
     pub(crate) actions: Vec<String>,
     pub(crate) duration_s: u64,
     pub(crate) max_uses: Option<u32>,
+    /// Where several would fit.
+    pub(crate) tier: Option<&'static str>,
 }
 
 impl Default for Ask {
@@ -70,6 +72,7 @@ impl Default for Ask {
             actions: vec!["payment.release".to_owned()],
             duration_s: 600,
             max_uses: None,
+            tier: None,
         }
     }
 }
@@ -186,6 +189,9 @@ impl Site {
         });
         if let Some(uses) = ask.max_uses {
             document["max_uses"] = uses.into();
+        }
+        if let Some(tier) = ask.tier {
+            document["tier"] = tier.into();
         }
         let (status, said) = self.api(Method::POST, "/v1/elevations", ask.person, document).await;
         assert_eq!(status, 201, "{said}");
