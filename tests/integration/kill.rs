@@ -1,60 +1,15 @@
 //! A sidecar's process is killed under load, again and again: nothing that was acknowledged is missing from its log.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use breakglass::audit::{Expectation, verify_folder};
 use serde_json::Value;
 
-use crate::harness::{Ask, Raw, SidecarFile, Site, lines, raw_request, until};
+use crate::harness::{Ask, Process, Raw, SidecarFile, Site, lines, raw_request, until};
 
 const ROUNDS: usize = 10;
 const CLIENTS: usize = 4;
-
-/// A sidecar in a process of its own, killed when dropped.
-struct Process {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Process {
-    /// Starts the program and waits until it says where it serves.
-    fn start(file: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_breakglass-sidecar"))
-            .args(["--log", "info", "--log-format", "json", "--config"])
-            .arg(file)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = said
-            .find_map(|line| {
-                let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-                (line["fields"]["message"] == "serving").then(|| line["fields"]["address"].as_str().unwrap().parse())
-            })
-            .expect("it serves")
-            .unwrap();
-        // It must never wait for someone to read what it says.
-        std::thread::spawn(move || said.for_each(drop));
-        Self { child, address }
-    }
-
-    /// SIGKILL.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_ten_times_under_load_the_log_verifies_and_nothing_acknowledged_is_missing() {
@@ -130,9 +85,8 @@ async fn asked_to_stop_it_closes_its_log_in_order() {
     let site = Site::start().await;
     let file = site.sidecar_file(&SidecarFile::default());
     let mut process = Process::start(&file);
-    let stopped = Command::new("kill").args(["-TERM", &process.child.id().to_string()]).status().unwrap();
-    assert!(stopped.success());
-    let status = until("its end", async || process.child.try_wait().unwrap()).await;
+    process.signal("TERM");
+    let status = process.ended().await;
     assert!(status.success(), "{status}");
     let audit = file.parent().unwrap().join("audit");
     let kinds: Vec<_> = lines(&audit).iter().map(|line| line["unmapped"]["break_glass"]["kind"].clone()).collect();

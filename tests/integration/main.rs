@@ -10,6 +10,7 @@
     reason = "a test that meets the unexpected ends there"
 )]
 
+mod clocks;
 mod decision_cases;
 mod decision_properties;
 mod framing_attacks;
@@ -27,3 +28,14 @@ mod p7_unforgeable;
 mod p8_quiet;
 mod p9_helpful;
 mod reload;
+
+/// A tool that tests/run provides, or one of the machine's own.
+fn tool(name: &str, provided: &str) -> std::path::PathBuf {
+    let own = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(provided);
+    if own.exists() {
+        return own;
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing: tests/run provides it at {provided}"))
+}

@@ -1,7 +1,7 @@
 //! What tools we did not write say of what we write: promtool of the metrics, the OCSF schema of the audit log.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use breakglass::http::{Cleartext, Client, Limits};
@@ -9,17 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::harness::{Ask, Site, TestSidecar, raw_request};
-
-/// A tool that tests/run provides, or one of the machine's own.
-fn tool(name: &str, provided: &str) -> PathBuf {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join(provided);
-    if own.exists() {
-        return own;
-    }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("{name} is missing: tests/run provides it at {provided}"))
-}
+use crate::tool;
 
 fn run(mut command: Command, input: &str) -> Output {
     let mut child =

@@ -3,6 +3,7 @@
 
 mod client;
 mod files;
+mod process;
 mod sidecar;
 mod small_disk;
 mod upstream;
@@ -28,6 +29,7 @@ use tokio::net::TcpListener;
 
 pub(crate) use client::{Answer, H2, Raw, h2_request, raw_request, whole};
 pub(crate) use files::{SERVICE, SidecarFile};
+pub(crate) use process::Process;
 pub(crate) use sidecar::{TestSidecar, lines};
 pub(crate) use small_disk::SmallDisk;
 pub(crate) use upstream::Recorder;
@@ -160,6 +162,11 @@ impl Site {
     /// A sidecar as `file` says; it may not have heard from the control plane yet.
     pub(crate) async fn sidecar_with(&self, file: &SidecarFile) -> TestSidecar {
         TestSidecar::start(self.sidecar_file(file), self.clock.clone()).await
+    }
+
+    /// The same by a clock of its own.
+    pub(crate) async fn sidecar_by(&self, clock: Clock) -> TestSidecar {
+        TestSidecar::start(self.sidecar_file(&SidecarFile::default()), clock).await
     }
 
     /// Writes the files of a sidecar with an instance and an audit folder of its own.
