@@ -13,6 +13,7 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::print_stderr,
     dead_code,
     unused_imports,
     reason = "a benchmark that meets the unexpected ends there, and uses a part of the tests' harness"
