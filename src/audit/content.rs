@@ -132,6 +132,11 @@ impl<'a> Content<'a> {
             body,
         }
     }
+
+    /// A loss that was accepted.
+    pub(super) fn of_a_loss(at: WallTime, body: Body<'a>) -> Self {
+        Self { severity_id: HIGH, ..Self::of_the_log(at, body) }
+    }
 }
 
 pub(super) fn log_started<'a>(start: &LogStart) -> Content<'a> {

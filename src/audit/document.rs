@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::chain::{LineHash, LogId, Position};
+use super::loss::LossFacts;
 use crate::domain::WallTime;
 
 pub(super) type Text<'a> = Cow<'a, str>;
@@ -182,6 +183,7 @@ pub(super) enum Body<'a> {
     Outcome(Box<OutcomeFacts<'a>>),
     Verdict(Box<VerdictFacts<'a>>),
     Summary(SummaryFacts),
+    Loss(Box<LossFacts>),
     End { open_intents: u64 },
 }
 

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::chain::{LineHash, Link, LogId, Position};
+use super::loss::AcceptedLoss;
 use crate::domain::{Action, GrantId, Person, Resource, WallTime};
 
 /// The version of the facts this module writes and reads.
@@ -38,6 +39,8 @@ pub struct ParsedLine {
 pub enum LineBody {
     LogStarted {
         previous: Option<Position>,
+        /// The process found the log before it damaged, and nobody had accepted that.
+        previous_damaged: bool,
     },
     Intent(Box<PastIntent>),
     /// Of the intent at this place; `forwarded` unless its end is `not_forwarded`.
@@ -55,6 +58,7 @@ pub enum LineBody {
     RefusalSummary {
         records: u64,
     },
+    LossAccepted(Box<AcceptedLoss>),
     LogEnded,
 }
 
@@ -126,6 +130,7 @@ enum Kind {
     Observed,
     RefusalSummary,
     UnknownOutcome,
+    LossAccepted,
     LogEnded,
 }
 
@@ -137,6 +142,8 @@ struct Facts {
     seq: u64,
     prev: LineHash,
     previous: Option<Position>,
+    #[serde(default)]
+    previous_damaged: bool,
     request_id: Option<String>,
     method: Option<String>,
     person: Option<Person>,
@@ -146,6 +153,7 @@ struct Facts {
     end: Option<String>,
     intent: Option<IntentRef>,
     counts: Option<Vec<Count>>,
+    loss: Option<Box<AcceptedLoss>>,
 }
 
 #[derive(Deserialize)]
@@ -168,7 +176,9 @@ struct Count {
 impl Facts {
     fn into_body(self, at: WallTime, client: Option<IpAddr>) -> Result<LineBody, LineError> {
         Ok(match self.kind {
-            Kind::LogStarted => LineBody::LogStarted { previous: self.previous },
+            Kind::LogStarted => {
+                LineBody::LogStarted { previous: self.previous, previous_damaged: self.previous_damaged }
+            }
             Kind::Intent => LineBody::Intent(Box::new(self.into_intent(at, client)?)),
             Kind::Outcome => self.into_outcome()?,
             Kind::UnknownOutcome => {
@@ -181,6 +191,7 @@ impl Facts {
                 let counts = need("refusal_summary", "counts", self.counts)?;
                 LineBody::RefusalSummary { records: counts.iter().fold(0, |sum, c| c.count.saturating_add(sum)) }
             }
+            Kind::LossAccepted => LineBody::LossAccepted(need("loss_accepted", "loss", self.loss)?),
             Kind::LogEnded => LineBody::LogEnded,
         })
     }

@@ -13,6 +13,7 @@ mod content;
 mod document;
 pub mod folder;
 pub mod line;
+pub mod loss;
 mod ocsf;
 pub mod record;
 #[cfg(test)]
@@ -23,10 +24,11 @@ pub mod verify;
 pub use chain::{Chain, LineHash, Link, LogId, Position};
 pub use folder::{FolderError, verify_folder};
 pub use line::{ParsedLine, PastIntent};
+pub use loss::AcceptedLoss;
 pub use ocsf::{LINE_BYTES_MAX, OUTCOME_BYTES_MAX, encode};
 pub use record::{
     Counted, End, Event, Holder, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, Refusal,
     RequestFacts, Summary,
 };
 pub use segment::SegmentName;
-pub use verify::{Expectation, Problem, ProblemKind, Report, Verifier};
+pub use verify::{Beginning, Expectation, Loss, Problem, ProblemKind, Report, Verifier};

@@ -17,6 +17,7 @@ use super::document::{
     Service, Text, Unmapped,
 };
 use super::line::FORMAT;
+use super::loss::loss_line;
 use super::record::{Event, LogIdentity};
 
 /// Greatest length of a line, without its newline.
@@ -46,6 +47,7 @@ pub fn encode(
         Event::Observed(observed) => observed_line(observed, &mut cuts),
         Event::RefusalSummary(summary) => summary_line(summary),
         Event::UnknownOutcome { intent, at } => unknown_outcome(intent, *at, &mut cuts),
+        Event::LossAccepted { loss, at } => loss_line(loss, *at, &mut cuts),
         Event::LogEnded(end) => log_ended(end),
     };
     let start = out.len();
@@ -155,7 +157,9 @@ mod tests {
         let refusal =
             Refusal { request: longest_request(), code: RefusalCode::HeaderMalformed, holder: Some(holder.clone()) };
         let observed = Observed { request: longest_request(), decision: "override", holder: Some(holder) };
-        for event in [Event::Intent(&intent), Event::Refusal(&refusal), Event::Observed(&observed)] {
+        let loss = sample::longest_loss();
+        let loss = Event::LossAccepted { loss: &loss, at: sample::AT };
+        for event in [Event::Intent(&intent), Event::Refusal(&refusal), Event::Observed(&observed), loss] {
             let line = encoded(&identity, &event);
             assert!(line.len() <= LINE_BYTES_MAX, "{}: {}", event.kind(), line.len());
         }
@@ -205,7 +209,10 @@ mod tests {
     /// The lines that the published schema is checked against, when a file is named for them.
     #[test]
     fn one_of_each_for_the_schema() {
-        let log = sample::one_of_each();
+        let mut log = sample::one_of_each();
+        for loss in [sample::loss(), sample::longest_loss()] {
+            log.push(&Event::LossAccepted { loss: &loss, at: sample::AT });
+        }
         assert!(log.lines.iter().all(|line| ParsedLine::parse(line).is_ok() && !line.contains(&b'\n')));
         if let Some(path) = std::env::var_os("AUDIT_LINES_OUT") {
             let mut text = log.lines.join(&b'\n');

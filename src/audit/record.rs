@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::chain::{Link, Position};
 use super::line::PastIntent;
+use super::loss::AcceptedLoss;
 use crate::decision::{Mode, Permit, RefusalCode};
 use crate::domain::{Action, Grant, GrantId, InstanceName, Person, Resource, ServiceName, WallTime};
 
@@ -244,6 +245,10 @@ pub enum Event<'a> {
         intent: &'a PastIntent,
         at: WallTime,
     },
+    LossAccepted {
+        loss: &'a AcceptedLoss,
+        at: WallTime,
+    },
     LogEnded(&'a LogEnd),
 }
 
@@ -258,6 +263,7 @@ impl Event<'_> {
             Self::Observed(_) => "observed",
             Self::RefusalSummary(_) => "refusal_summary",
             Self::UnknownOutcome { .. } => "unknown_outcome",
+            Self::LossAccepted { .. } => "loss_accepted",
             Self::LogEnded(_) => "log_ended",
         }
     }

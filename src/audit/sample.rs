@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chain::{Chain, LogId};
+use super::chain::{Chain, LineHash, LogId};
+use super::loss::AcceptedLoss;
 use super::ocsf::encode;
 use super::record::{
     Counted, End, Event, Holder, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, Refusal,
@@ -100,6 +101,25 @@ pub(crate) fn refusal(code: RefusalCode) -> Refusal {
 pub(crate) fn observed() -> Observed {
     let holder = Holder { grant: GrantId::from_random(7), person: "ada".parse().unwrap() };
     Observed { request: request("r-observed"), decision: "override", holder: Some(holder) }
+}
+
+/// A tail that was lost.
+pub(crate) fn loss() -> AcceptedLoss {
+    let place = |sequence| Position { log_id: LogId::from_bytes([9; 16]), sequence, head: LineHash::of(b"line") };
+    AcceptedLoss {
+        by: "ada".to_owned(),
+        reason: "the disk was replaced".to_owned(),
+        accepted_at: AT,
+        digest: LineHash::of(b"damage"),
+        known: Some(place(42)),
+        found: Some(place(40)),
+        findings: vec!["the end is missing".to_owned()],
+    }
+}
+
+pub(crate) fn longest_loss() -> AcceptedLoss {
+    let nasty = "\u{1}".repeat(5000);
+    AcceptedLoss { by: nasty.clone(), reason: nasty.clone(), findings: vec![nasty; 99], ..loss() }
 }
 
 pub(crate) fn log_start(previous: Option<Position>) -> LogStart {

@@ -8,24 +8,38 @@
 //! first problem is told. It never changes a file.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use super::chain::{LineHash, LogId, Position};
 use super::line::{LineBody, LineError, ParsedLine, PastIntent};
+use super::loss::AcceptedLoss;
 use super::segment::{RawLine, SegmentName};
 
 mod observer;
+mod place;
 mod report;
 pub use observer::{NoObserver, Observer};
-pub use report::{Problem, ProblemKind, Report, TornTail};
+pub use report::{Loss, Problem, ProblemKind, Report, TornTail};
+
+use place::{Excused, Place};
 
 /// What is known of the log from elsewhere.
 #[derive(Debug, Clone, Default)]
 pub struct Expectation {
     /// A line that must be there, with this hash.
     pub position: Option<Position>,
-    /// Accept a beginning in mid-chain: earlier segments were removed on purpose.
-    pub pruned: bool,
+    pub beginning: Beginning,
+}
+
+/// What the first line must be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Beginning {
+    /// The first line of the first log of all.
+    #[default]
+    Whole,
+    /// The first line of some log: what stood before it was lost, and that was accepted.
+    OfALog,
+    /// Any line: earlier segments were removed on purpose.
+    Pruned,
 }
 
 /// What stands after a segment.
@@ -58,38 +72,6 @@ pub struct Verifier<O = NoObserver> {
     /// A problem in a segment whose storage failed; settled by the resumed segment after it.
     excused: Option<Excused>,
     open: HashMap<(LogId, u64), PastIntent>,
-}
-
-#[derive(Debug)]
-struct Excused {
-    place: Place,
-    what: ProblemKind,
-    torn: Option<TornTail>,
-}
-
-#[derive(Debug, Clone)]
-struct Place {
-    segment: Arc<str>,
-    line: u64,
-    following_resumed: bool,
-    following_nothing: bool,
-    /// Still within the lines that a resumed segment repeats.
-    repeating: bool,
-    /// What is left of this segment is not looked at.
-    abandoned: bool,
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self {
-            segment: "".into(),
-            line: 0,
-            following_resumed: false,
-            following_nothing: false,
-            repeating: false,
-            abandoned: false,
-        }
-    }
 }
 
 impl Default for Verifier<NoObserver> {
@@ -235,12 +217,12 @@ impl<O: Observer> Verifier<O> {
     }
 
     fn check_first(&self, line: &ParsedLine) -> Result<(), ProblemKind> {
-        if self.expectation.pruned {
-            return Ok(());
-        }
-        match line.body {
-            LineBody::LogStarted { previous: None } if line.link.seq == 1 && line.link.prev == LineHash::NONE => Ok(()),
-            LineBody::LogStarted { previous: Some(_) } => Err(ProblemKind::BeginningMissing),
+        let is_first = line.link.seq == 1;
+        match (&line.body, self.expectation.beginning) {
+            (_, Beginning::Pruned) => Ok(()),
+            (LineBody::LogStarted { .. }, Beginning::OfALog) if is_first => Ok(()),
+            (LineBody::LogStarted { previous: None, .. }, _) if is_first && line.link.prev == LineHash::NONE => Ok(()),
+            (LineBody::LogStarted { previous: Some(_), .. }, _) => Err(ProblemKind::BeginningMissing),
             _ => Err(ProblemKind::LogBegins { found: line.link.log_id, sequence: line.link.seq }),
         }
     }
@@ -250,7 +232,7 @@ impl<O: Observer> Verifier<O> {
         if self.logs_seen.contains(&link.log_id) {
             return Err(ProblemKind::LogAgain(link.log_id));
         }
-        let LineBody::LogStarted { previous } = line.body else {
+        let LineBody::LogStarted { previous, .. } = line.body else {
             return Err(ProblemKind::LogBegins { found: link.log_id, sequence: link.seq });
         };
         match previous {
@@ -343,7 +325,7 @@ impl<O: Observer> Verifier<O> {
 
     fn count(&mut self, body: &LineBody) {
         match body {
-            LineBody::LogStarted { .. } => {}
+            LineBody::LogStarted { previous_damaged, .. } => self.report.unaccepted |= *previous_damaged,
             LineBody::Intent(intent) => {
                 self.report.intents += 1;
                 self.report.overrides += 1;
@@ -360,8 +342,17 @@ impl<O: Observer> Verifier<O> {
             LineBody::RefusalSummary { records } => {
                 self.report.summarised = self.report.summarised.saturating_add(*records);
             }
+            LineBody::LossAccepted(loss) => self.loss(loss),
             LineBody::LogEnded => self.log_closed = true,
         }
+    }
+
+    /// What was wrong up to here is accepted; the log holds, or does not, from here on.
+    fn loss(&mut self, accepted: &AcceptedLoss) {
+        let (segment, line) = (self.place.segment.to_string(), self.place.line);
+        let problem = self.report.first_problem.take();
+        self.report.unaccepted = false;
+        self.report.losses.push(Loss { segment, line, accepted: accepted.clone(), problem });
     }
 
     fn close_intent(&mut self, log_id: LogId, seq: u64, forwarded: bool) {
@@ -372,7 +363,7 @@ impl<O: Observer> Verifier<O> {
                 self.report.overrides = self.report.overrides.saturating_sub(1);
                 self.observer.not_forwarded(&intent);
             }
-            None if self.expectation.pruned => {}
+            None if self.expectation.beginning != Beginning::Whole || !self.report.losses.is_empty() => {}
             None => self.problem(ProblemKind::NoSuchIntent),
         }
     }

@@ -9,7 +9,7 @@ use super::failure::{Exit, Failure};
 use super::output::{Cell, Colour, Output};
 use crate::audit::folder::{self, read_segments};
 use crate::audit::verify::NoObserver;
-use crate::audit::{Expectation, FolderError, PastIntent, Report};
+use crate::audit::{Beginning, Expectation, FolderError, PastIntent, Report};
 use crate::error_chain::error_chain;
 
 /// What was found at one path.
@@ -86,7 +86,7 @@ fn verify(path: &Path) -> Result<Finding, FolderError> {
         let name = name.ok_or_else(|| FolderError::Empty(path.to_owned()))?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let (report, open, _) =
-            read_segments(folder, &[name], Expectation { pruned: true, position: None }, NoObserver)?;
+            read_segments(folder, &[name], Expectation { beginning: Beginning::Pruned, position: None }, NoObserver)?;
         (report, open)
     };
     Ok(finding(path, report, &open))

@@ -1,6 +1,7 @@
 //! What verification tells.
 
 use crate::audit::chain::{LogId, Position};
+use crate::audit::loss::AcceptedLoss;
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +29,12 @@ pub struct Report {
     /// Unfinished lines where the process died: not tampering, and never acknowledged. At the end of the last segment,
     /// and of the one before where the last was begun to repeat it and did not get so far.
     pub torn_tails: Vec<TornTail>,
+    /// After the last accepted loss.
     pub first_problem: Option<Problem>,
+    /// Losses that an operator accepted: the log is not whole before the last of them.
+    pub losses: Vec<Loss>,
+    /// A process found the log before it damaged, and no line after that accepts it.
+    pub unaccepted: bool,
     /// The last line.
     pub head: Option<Position>,
 }
@@ -47,6 +53,16 @@ pub struct TornTail {
     pub line: u64,
     /// Where it begins: what to keep of the file.
     pub offset_bytes: u64,
+}
+
+/// A loss, as the line that accepts it tells, and what verification itself found before that line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    pub segment: String,
+    pub line: u64,
+    pub accepted: AcceptedLoss,
+    /// `None` where the chain alone does not show it: the loss of an end.
+    pub problem: Option<Problem>,
 }
 
 /// The first line that is not what was written.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::audit::sample::{LogBuilder, one_of_each, refusal};
+use crate::audit::sample::{self, LogBuilder, one_of_each, refusal};
 use crate::audit::{End, Event};
 use crate::decision::RefusalCode;
 
@@ -41,7 +41,7 @@ fn verify(segments: &Segments, expectation: Expectation) -> Report {
 }
 
 fn at_head(log: &LogBuilder) -> Expectation {
-    Expectation { position: Some(log.chain.position()), pruned: false }
+    Expectation { position: Some(log.chain.position()), ..Expectation::default() }
 }
 
 /// (segment number, line) of the first problem.
@@ -77,7 +77,7 @@ fn a_missing_beginning_is_a_problem_unless_it_was_pruned() {
     let mut segments = cut(&log.lines, 9);
     segments.remove(0);
     assert_eq!(place(&verify(&segments, at_head(&log))), (2, 1));
-    let pruned = Expectation { pruned: true, ..at_head(&log) };
+    let pruned = Expectation { beginning: Beginning::Pruned, ..at_head(&log) };
     assert_eq!(verify(&segments, pruned).first_problem, None);
 }
 
@@ -110,7 +110,7 @@ fn a_hole_of_zeros_at_the_end_is_torn_with_all_that_follows() {
 fn without_an_expectation_a_lost_end_shows_only_as_open_intents() {
     let mut log = LogBuilder::new();
     log.intent("r-1");
-    let lost = Expectation { position: Some(log.chain.position()), pruned: false };
+    let lost = Expectation { position: Some(log.chain.position()), ..Expectation::default() };
     log.lines.pop();
     assert_eq!(verify(&cut(&log.lines, 9), Expectation::default()).first_problem, None);
     let report = verify(&cut(&log.lines, 9), lost);
@@ -252,4 +252,36 @@ impl std::fmt::Debug for LogBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.lines.iter().try_for_each(|line| writeln!(f, "{}", String::from_utf8_lossy(line)))
     }
+}
+
+#[test]
+fn an_accepted_loss_covers_what_is_before_it_and_nothing_after() {
+    let mut log = one_of_each();
+    let lost = log.lines.remove(3);
+    log.restart(3);
+    log.push(&Event::LossAccepted { loss: &sample::loss(), at: sample::AT });
+    let link = log.intent("r-after");
+    log.outcome("r-after", &link, End::Completed);
+    let report = verify(&cut(&log.lines, 5), Expectation::default());
+    assert_eq!(report.first_problem, None);
+    let [loss] = &report.losses[..] else { panic!("{:?}", report.losses) };
+    assert_eq!((loss.accepted.by.as_str(), loss.problem.as_ref().map(|p| p.line)), ("ada", Some(4)));
+    assert!(lost.len() > 100 && report.is_sound());
+    let last = log.lines.len() - 2;
+    log.lines.remove(last);
+    let report = verify(&cut(&log.lines, 5), Expectation::default());
+    assert!(!report.is_sound() && report.losses.len() == 1);
+}
+
+#[test]
+fn a_log_may_begin_anew_only_with_its_first_line() {
+    let log = one_of_each();
+    let second = log.lines.iter().rposition(|line| String::from_utf8_lossy(line).contains("\"log_started\"")).unwrap();
+    let begins = |from: usize, beginning| {
+        let expectation = Expectation { beginning, ..at_head(&log) };
+        verify(&cut(&log.lines[from..], 5), expectation).first_problem.map(|problem| problem.what)
+    };
+    assert_eq!(begins(second, Beginning::OfALog), None);
+    assert_eq!(begins(second, Beginning::Whole), Some(ProblemKind::BeginningMissing));
+    assert!(matches!(begins(second + 1, Beginning::OfALog), Some(ProblemKind::LogBegins { .. })));
 }

@@ -108,7 +108,7 @@ pub(super) fn begin(
 
 fn recover(folder: &Path, segments: &[SegmentName], now: WallTime) -> Result<Recovery, OpenError> {
     let uses = Uses { ended_before: now.minus(SPENT_KEPT_FOR), spent: HashMap::new() };
-    let expectation = Expectation { position: None, pruned: true };
+    let expectation = Expectation { position: None, beginning: crate::audit::Beginning::Pruned };
     let (report, mut orphans, uses) = read_segments(folder, segments, expectation, uses)?;
     orphans.sort_by_key(|intent| (intent.at, intent.log_id, intent.seq));
     let mut torn_bytes = 0_u64;

@@ -37,7 +37,7 @@ fn open_with(config: &AuditLogConfig, faults: &Faults) -> AuditLog {
 }
 
 fn verified(config: &AuditLogConfig, position: Option<Position>) -> Report {
-    let report = verify_folder(&config.directory, Expectation { position, pruned: false }).unwrap();
+    let report = verify_folder(&config.directory, Expectation { position, ..Expectation::default() }).unwrap();
     assert_eq!(report.first_problem, None);
     report
 }
@@ -243,7 +243,8 @@ async fn survives(fault: Fault, skip: u32, times: u32, loss: Loss) {
     assert_eq!(recovery.problem, None, "{what}");
     log.close().await.unwrap();
     let expected = Some(position).filter(|position| position.sequence > 0);
-    let report = verify_folder(&config.directory, Expectation { position: expected, pruned: false }).unwrap();
+    let report =
+        verify_folder(&config.directory, Expectation { position: expected, ..Expectation::default() }).unwrap();
     assert_eq!((report.first_problem, report.orphans), (None, 0), "{what}");
     let recorded: BTreeSet<String> = lines(&config)
         .iter()
