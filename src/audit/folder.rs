@@ -52,6 +52,24 @@ pub fn verify_folder(folder: &Path, expectation: Expectation) -> Result<Report, 
 /// # Errors
 /// When the folder cannot be read, or two segments claim one place.
 pub fn list_segments(folder: &Path) -> Result<Vec<SegmentName>, FolderError> {
+    let names = list_all_segments(folder)?;
+    match same_number(&names) {
+        Some(number) => Err(FolderError::SameNumber { path: folder.to_owned(), number }),
+        None => Ok(names),
+    }
+}
+
+/// A number that two of the segments claim; they are in order.
+pub fn same_number(names: &[SegmentName]) -> Option<u64> {
+    let mut pairs = names.iter().zip(names.iter().skip(1));
+    pairs.find(|(one, other)| one.number() == other.number()).map(|(one, _)| one.number())
+}
+
+/// [`list_segments`], where two may claim one place.
+///
+/// # Errors
+/// When the folder cannot be read, or holds too many.
+pub fn list_all_segments(folder: &Path) -> Result<Vec<SegmentName>, FolderError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(FolderError::io(folder))? {
         let name = entry.map_err(FolderError::io(folder))?.file_name();
@@ -63,23 +81,34 @@ pub fn list_segments(folder: &Path) -> Result<Vec<SegmentName>, FolderError> {
         }
     }
     names.sort();
-    let twice = names.iter().zip(names.iter().skip(1)).find(|(one, other)| one.number() == other.number());
-    match twice {
-        Some((one, _)) => Err(FolderError::SameNumber { path: folder.to_owned(), number: one.number() }),
-        None => Ok(names),
-    }
+    Ok(names)
 }
 
 /// Feeds segments to a verifier. Returns its report, the intents left open, and the observer.
 ///
 /// # Errors
-/// When a segment cannot be read.
+/// At the first segment that cannot be read.
 pub fn read_segments<O: Observer>(
     folder: &Path,
     segments: &[SegmentName],
     expectation: Expectation,
     observer: O,
 ) -> Result<(Report, Vec<PastIntent>, O), FolderError> {
+    let mut failed = None;
+    let read = read_what_can_be(folder, segments, expectation, observer, |name, source| {
+        failed.get_or_insert(FolderError::Io { path: folder.join(name.to_string()), source });
+    });
+    failed.map_or(Ok(read), Err)
+}
+
+/// [`read_segments`], past those that cannot be read: they are told to `unreadable`.
+pub fn read_what_can_be<O: Observer>(
+    folder: &Path,
+    segments: &[SegmentName],
+    expectation: Expectation,
+    observer: O,
+    mut unreadable: impl FnMut(&SegmentName, io::Error),
+) -> (Report, Vec<PastIntent>, O) {
     let mut verifier = Verifier::new(expectation, observer);
     let mut names = segments.iter().peekable();
     while let Some(name) = names.next() {
@@ -90,12 +119,18 @@ pub fn read_segments<O: Observer>(
         };
         verifier.begin_segment(name, following);
         let path = folder.join(name.to_string());
-        read_lines(&path, &mut verifier).map_err(FolderError::io(&path))?;
+        if let Err(error) = read_lines(&path, &mut verifier) {
+            unreadable(name, error);
+        }
     }
-    Ok(verifier.finish())
+    verifier.finish()
 }
 
 fn read_lines<O: Observer>(path: &Path, verifier: &mut Verifier<O>) -> io::Result<()> {
+    // Opening a pipe would wait for a writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "is no plain file"));
+    }
     let mut lines = LineReader::new(BufReader::with_capacity(256 * 1024, File::open(path)?), LINE_BYTES_MAX);
     loop {
         let offset = lines.consumed_bytes();
