@@ -163,6 +163,7 @@ impl<O: Observer> Verifier<O> {
             && !self.expectation_met
         {
             let place = Place { line: self.place.line.saturating_add(1), ..self.place.clone() };
+            self.report.lacks_position = true;
             self.problem_at(&place, ProblemKind::EndMissing(expected.sequence));
         }
         self.report.orphans = u64::try_from(self.open.len()).unwrap_or(u64::MAX);

@@ -164,6 +164,8 @@ impl Readyz {
             audit.map(|cause| match cause {
                 "full" => "audit_full",
                 "slow" => "audit_slow",
+                "opening" => "audit_opening",
+                "damaged" => "audit_damaged",
                 _ => "audit_failed",
             }),
         ];

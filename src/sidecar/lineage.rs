@@ -1,40 +1,33 @@
 //! The name of this sidecar's audit folder for its whole life. Shares of `max_uses` belong to it.
 //!
 //! INVARIANT: where the log is lost or does not verify, the name is lost with it, and with the name every share: uses
-//! that may have been spent are never allotted again.
+//! that may have been spent are never allotted again. The audit log keeps the file: it begins a new name when a loss is
+//! accepted, and only once its own first line is durable, so that a name without a log is damage.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
-use super::audit_log::Recovery;
+/// The file's name.
+pub(super) const FILE: &str = "lineage";
 
-const FILE: &str = "lineage";
-
-/// The folder's name: the one that stands there, if the log it belongs to is still there and whole; else a new one.
+/// The folder's name; `None` where there is none, or nothing that could be one.
 ///
 /// # Errors
-/// When the file can't be read or written.
-pub fn read_or_begin(folder: &Path, recovery: &Recovery) -> io::Result<String> {
-    let file = folder.join(FILE);
-    if recovery.previous.is_some() && recovery.problem.is_none() {
-        match std::fs::read_to_string(&file) {
-            Ok(text) if is_lineage(text.trim()) => return Ok(text.trim().to_owned()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
+/// When the file is there and can't be read.
+pub(super) fn read(folder: &Path) -> io::Result<Option<String>> {
+    match std::fs::read(folder.join(FILE)) {
+        Ok(bytes) => Ok(String::from_utf8(bytes).ok().map(|text| text.trim().to_owned()).filter(|text| is_name(text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
-    let lineage = super::request_id::fresh();
-    let temporary = folder.join("lineage.new");
-    let mut written = std::fs::File::create(&temporary)?;
-    writeln!(written, "{lineage}")?;
-    written.sync_all()?;
-    std::fs::rename(&temporary, &file)?;
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(lineage)
 }
 
-fn is_lineage(text: &str) -> bool {
+/// A name that no folder had before.
+pub(super) fn fresh() -> String {
+    super::request_id::fresh()
+}
+
+fn is_name(text: &str) -> bool {
     text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
@@ -43,10 +36,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lost_log_loses_its_name() {
+    fn a_name_is_read_back_and_nothing_else_is_one() {
         let folder = tempfile::tempdir().unwrap();
-        let lost = Recovery::default();
-        let first = read_or_begin(folder.path(), &lost).unwrap();
-        assert_ne!(read_or_begin(folder.path(), &lost).unwrap(), first);
+        let file = folder.path().join(FILE);
+        assert_eq!(read(folder.path()).unwrap(), None);
+        let name = fresh();
+        std::fs::write(&file, format!("{name}\n")).unwrap();
+        assert_eq!(read(folder.path()).unwrap(), Some(name));
+        for other in [&b""[..], b"short", &[0xff; 36]] {
+            std::fs::write(&file, other).unwrap();
+            assert_eq!(read(folder.path()).unwrap(), None);
+        }
     }
 }

@@ -191,6 +191,8 @@ impl SidecarMetrics {
             ("failed", refused.failed),
             ("busy", refused.busy),
             ("closed", refused.closed),
+            ("opening", refused.opening),
+            ("damaged", refused.damaged),
         ] {
             raise(&self.audit_intents_refused.with_label_values(&[cause]), count);
         }

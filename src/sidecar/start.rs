@@ -1,7 +1,6 @@
 //! Putting a sidecar together, and taking it apart in order.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 
@@ -10,9 +9,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::admin;
-use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError, Recovery};
+use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError};
 use super::counters::Counters;
-use super::grant_feed::{self, Applier, FeedClient};
+use super::grant_feed::{self, FeedClient};
 use super::grant_table::GrantTable;
 use super::listener::{self, OpenConnections};
 use super::metrics::SidecarMetrics;
@@ -20,8 +19,8 @@ use super::reload::{self, ReloadError, Reloader, Reloads};
 use super::setup::{Setup, SetupError};
 use super::shared::Shared;
 use super::standing::Standing;
+use super::watchers;
 use super::worker::{self, Equipment};
-use super::{lineage, watchers};
 use crate::audit::LogIdentity;
 use crate::clock::Clock;
 use crate::config::sidecar::{AuditConfig, SidecarConfig};
@@ -46,12 +45,6 @@ pub enum StartError {
     Setup(#[from] SetupError),
     #[error("the audit log can't be opened")]
     Audit(#[from] OpenError),
-    #[error("the audit log's lineage can't be kept in {folder}")]
-    Lineage {
-        folder: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
     #[error("the metrics can't be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("a thread can't be started")]
@@ -68,7 +61,6 @@ pub struct Running {
     address: SocketAddr,
     admin_address: SocketAddr,
     shared: Arc<Shared>,
-    recovery: Recovery,
     drain: DrainTrigger,
     workers: Vec<JoinHandle<()>>,
     background: Runtime,
@@ -85,10 +77,7 @@ impl Sidecar {
         let setup = Setup::new(&config, &clock, None)?;
         let listeners = bind(&config)?;
         let address = local_address(&listeners, config.listen.address)?;
-        let (audit, recovery) = AuditLog::open(audit_config(&config.audit), identity(&config), clock.clone())?;
-        let lineage = lineage::read_or_begin(&config.audit.directory, &recovery)
-            .map_err(|source| StartError::Lineage { folder: config.audit.directory.clone(), source })?;
-        report(&recovery);
+        let (audit, _) = AuditLog::open(audit_config(&config.audit), identity(&config), clock.clone())?;
         let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
         let shared = Arc::new(Shared {
             grants: GrantTable::default(),
@@ -103,14 +92,13 @@ impl Sidecar {
         });
         let (trigger, drain) = drain::channel();
         let counters: Vec<_> = listeners.iter().map(|_| Arc::new(Counters::default())).collect();
-        let feed = FeedClient { instance: config.instance.clone(), lineage, share_news: news };
-        let applier = Applier::new(Arc::clone(&shared), recovery.spent.clone());
+        let feed = FeedClient { instance: config.instance.clone(), share_news: news };
         let background = background_runtime()?;
         let admin_listener =
             listener::bind(config.admin).map_err(|source| StartError::Listen { address: config.admin, source })?;
         let admin_address = admin_listener.local_addr().unwrap_or(config.admin);
         let metrics = SidecarMetrics::new(Arc::clone(&shared), counters.clone())?;
-        background.spawn(grant_feed::run(Arc::clone(&shared), applier, feed, drain.clone()));
+        background.spawn(grant_feed::run(Arc::clone(&shared), feed, drain.clone()));
         background.spawn(admin::serve(admin_listener, Arc::clone(&shared), metrics, drain.clone()));
         background.spawn(watchers::watch_clocks(Arc::clone(&shared), drain.clone()));
         background.spawn(watchers::watch_freeze_file(Arc::clone(&shared), drain.clone()));
@@ -132,7 +120,7 @@ impl Sidecar {
             worker::spawn(equipment).map_err(StartError::Thread)
         });
         let workers = workers.collect::<Result<Vec<_>, _>>()?;
-        Ok(Running { address, admin_address, shared, recovery, drain: trigger, workers, background, reloads })
+        Ok(Running { address, admin_address, shared, drain: trigger, workers, background, reloads })
     }
 }
 
@@ -148,11 +136,6 @@ impl Running {
 
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-
-    /// What earlier processes left in the audit folder.
-    pub fn recovery(&self) -> &Recovery {
-        &self.recovery
     }
 
     /// Reads the files anew and goes by them from the next request on; no connection is dropped.
@@ -176,7 +159,7 @@ impl Running {
                 tracing::error!("a worker ended out of order");
             }
         }
-        let closed = self.background.block_on(self.shared.audit.clone().close());
+        let closed = self.background.block_on(self.shared.audit.close());
         self.background.shutdown_timeout(std::time::Duration::from_secs(1));
         closed.map(|_| ())
     }
@@ -225,17 +208,5 @@ fn audit_config(config: &AuditConfig) -> AuditLogConfig {
         stranger_records_per_s_max: config.stranger_records_per_s_max.into(),
         stranger_bytes_per_s_max: config.stranger_bytes_per_s_max.into(),
         ..AuditLogConfig::default()
-    }
-}
-
-fn report(recovery: &Recovery) {
-    if recovery.torn_bytes > 0 {
-        tracing::warn!(bytes = recovery.torn_bytes, "an unfinished last line was cut off the audit log");
-    }
-    for orphan in &recovery.orphans {
-        tracing::warn!(grant = %orphan.grant, request_id = %orphan.request_id, "an override's outcome is unknown");
-    }
-    if let Some(problem) = &recovery.problem {
-        tracing::error!(%problem, "the audit log that was found does not verify");
     }
 }

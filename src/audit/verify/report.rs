@@ -33,6 +33,8 @@ pub struct Report {
     pub first_problem: Option<Problem>,
     /// Losses that an operator accepted: the log is not whole before the last of them.
     pub losses: Vec<Loss>,
+    /// The expected position was not among the lines.
+    pub lacks_position: bool,
     /// A process found the log before it damaged, and no line after that accepts it.
     pub unaccepted: bool,
     /// The last line.

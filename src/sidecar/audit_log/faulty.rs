@@ -18,6 +18,12 @@ pub(super) enum Fault {
     SyncAfter,
     Create,
     ReserveFull,
+    /// A file beside the segments, before and after it is there.
+    PutBefore,
+    PutAfter,
+    TakeAwayBefore,
+    TakeAwayAfter,
+    Note,
 }
 
 /// What a power loss leaves of the bytes that were not synced.
@@ -38,6 +44,8 @@ struct Plan {
     stuck: bool,
     free_bytes: Option<u64>,
     synced: BTreeMap<PathBuf, u64>,
+    /// Files beside the segments, as they were last made durable.
+    put: BTreeMap<PathBuf, Vec<u8>>,
 }
 
 /// The handle by which a test commands its storage.
@@ -81,6 +89,19 @@ impl Faults {
                     file.set_len(*synced).unwrap();
                     file.set_len(len).unwrap();
                 }
+            }
+        }
+    }
+
+    fn set_put(&self, path: &Path, content: &[u8]) {
+        self.0.0.lock().unwrap().put.insert(path.to_owned(), content.to_owned());
+    }
+
+    /// What was only noted is lost.
+    pub(super) fn lose_notes(&self) {
+        for (path, content) in &self.0.0.lock().unwrap().put {
+            if path.exists() {
+                std::fs::write(path, content).unwrap();
             }
         }
     }
@@ -137,6 +158,24 @@ impl Storage for FaultyStorage {
     fn remove(&mut self, name: &SegmentName) -> io::Result<()> {
         self.faults.check(Fault::Create)?;
         self.inner.remove(name)
+    }
+
+    fn put(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.faults.check(Fault::PutBefore)?;
+        self.inner.put(name, content)?;
+        self.faults.set_put(&self.folder.join(name), content);
+        self.faults.check(Fault::PutAfter)
+    }
+
+    fn take_away(&mut self, name: &str) -> io::Result<()> {
+        self.faults.check(Fault::TakeAwayBefore)?;
+        self.inner.take_away(name)?;
+        self.faults.check(Fault::TakeAwayAfter)
+    }
+
+    fn note(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.faults.check(Fault::Note)?;
+        self.inner.note(name, offset, bytes)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

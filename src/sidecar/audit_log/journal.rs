@@ -4,6 +4,8 @@
 
 use std::io;
 
+use super::damage::{self, Damage};
+use super::head::{self, Head, HeadFound};
 use super::storage::{SegmentFile, Storage};
 use crate::audit::{
     Chain, Event, LINE_BYTES_MAX, Link, LogId, LogIdentity, OUTCOME_BYTES_MAX, Position, SegmentName, encode,
@@ -35,6 +37,69 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
+/// Where a new log begins.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) log_id: LogId,
+    /// The last line of the log before.
+    pub(super) previous: Option<Position>,
+    /// Of the first segment.
+    pub(super) number: u64,
+    pub(super) head: HeadFound,
+    /// The head that was found is this log's, too. Else a new one is begun.
+    pub(super) has_own_head: bool,
+    /// Damage that must be on record before anything is written.
+    pub(super) pin: Option<Damage>,
+}
+
+/// The files beside the segments, and what is still to be done to them before a segment is begun.
+#[derive(Debug)]
+struct Beside {
+    head: Head,
+    count: u64,
+    needs_head: bool,
+    pin: Option<Damage>,
+}
+
+impl Beside {
+    fn new(plan: &Plan) -> Self {
+        let (found, count) = match plan.head {
+            HeadFound::At { head, count } => (head, count),
+            HeadFound::Absent | HeadFound::Unreadable(_) => (Head::NOTHING, 0),
+        };
+        let head = if plan.has_own_head { found } else { Head::NOTHING };
+        Self { head, count, needs_head: !plan.has_own_head, pin: plan.pin.clone() }
+    }
+
+    /// INVARIANT: no segment is there without a head, and none after a damage that is not on record: so that a process
+    /// that dies between any two steps leaves nothing that looks like damage, and hides none.
+    fn prepare(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        if let Some(pin) = &self.pin {
+            storage.put(damage::FILE, &pin.file()?)?;
+            self.pin = None;
+        }
+        if self.needs_head {
+            self.put(storage)?;
+            self.needs_head = false;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, storage: &mut dyn Storage) -> io::Result<()> {
+        self.count = self.count.saturating_add(1);
+        storage.put(head::FILE, &head::file(self.head, self.count)?)
+    }
+
+    /// Everything up to `position` is durable, in the segment with this number.
+    fn advance(&mut self, storage: &mut dyn Storage, position: Position, number: u64) {
+        let first = if self.head.first == 0 { number } else { self.head.first };
+        self.head = Head { position: Some(position), first, last: number };
+        self.count = self.count.saturating_add(1);
+        // A head that lags behind is no harm: it only notices less.
+        let _lags = head::slot(self.head, self.count).and_then(|(at, bytes)| storage.note(head::FILE, at, &bytes));
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Journal {
     storage: Box<dyn Storage>,
@@ -44,6 +109,7 @@ pub(super) struct Journal {
     durable: Position,
     /// `None` after its storage failed.
     segment: Option<Open>,
+    beside: Beside,
     next_number: u64,
     batch: Vec<u8>,
     scratch: Vec<u8>,
@@ -53,6 +119,7 @@ pub(super) struct Journal {
 
 #[derive(Debug)]
 struct Open {
+    number: u64,
     file: Box<dyn SegmentFile>,
     len: u64,
     reserved: u64,
@@ -61,24 +128,19 @@ struct Open {
 }
 
 impl Journal {
-    /// A new log after `previous`, whose first segment has `number`. Nothing is written yet, and there is no segment
-    /// until [`Journal::begin`] or [`Journal::resume`] has made one.
-    pub(super) fn new(
-        storage: Box<dyn Storage>,
-        identity: LogIdentity,
-        log_id: LogId,
-        previous: Option<&Position>,
-        number: u64,
-    ) -> Self {
-        let chain = Chain::start(log_id, previous);
+    /// A new log. Nothing is written yet, and there is no segment until [`Journal::begin`] or [`Journal::resume`] has
+    /// made one.
+    pub(super) fn new(storage: Box<dyn Storage>, identity: LogIdentity, plan: Plan) -> Self {
+        let chain = Chain::start(plan.log_id, plan.previous.as_ref());
         Self {
             storage,
             identity,
-            log_id,
+            log_id: plan.log_id,
+            beside: Beside::new(&plan),
             chain,
             durable: chain.position(),
             segment: None,
-            next_number: number,
+            next_number: plan.number,
             batch: Vec::new(),
             scratch: Vec::new(),
             open_intents: 0,
@@ -185,14 +247,21 @@ impl Journal {
         segment.file.append(&self.batch)?;
         segment.file.sync()?;
         segment.len = segment.len.saturating_add(self.batch_bytes());
-        self.segment = Some(segment);
-        self.settle();
+        self.settle(segment);
         Ok(())
     }
 
-    fn settle(&mut self) {
+    /// INVARIANT: reached only when the batch is durable, in this segment.
+    fn settle(&mut self, segment: Open) {
         self.batch.clear();
         self.durable = self.chain.position();
+        self.beside.advance(&mut *self.storage, self.durable, segment.number);
+        self.segment = Some(segment);
+    }
+
+    /// The folder's own files, beside the segments.
+    pub(super) fn storage(&mut self) -> &mut dyn Storage {
+        &mut *self.storage
     }
 
     /// Goes on in a new segment that repeats the batch. On an error nothing changed, and it may be tried again.
@@ -206,8 +275,7 @@ impl Journal {
         });
         match result {
             Ok(segment) => {
-                self.segment = Some(segment);
-                self.settle();
+                self.settle(segment);
                 Ok(())
             }
             Err(error) => {
@@ -250,14 +318,19 @@ impl Journal {
         if name.number() > SegmentName::NUMBER_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
+        self.beside.prepare(&mut *self.storage)?;
         self.next_number = self.next_number.saturating_add(1);
-        let mut segment = Open { file: self.storage.create(&name)?, len: 0, reserved: 0, rotate_from: 0 };
+        let mut segment =
+            Open { number: name.number(), file: self.storage.create(&name)?, len: 0, reserved: 0, rotate_from: 0 };
         segment.ensure(self.batch_bytes().saturating_add(outcomes_bytes(self.open_intents)))?;
         Ok(segment)
     }
 
-    /// Gives back what was reserved for more.
+    /// Gives back what was reserved for more, and makes the head durable. Then the storage is free for another process.
     pub(super) fn finish(mut self) {
+        if self.segment.is_some() {
+            let _lags = self.beside.put(&mut *self.storage);
+        }
         if let Some(segment) = &mut self.segment {
             segment.file.release_after(segment.len);
         }

@@ -13,7 +13,7 @@ pub const FSYNC_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Metrics {
     /// Durable lines by kind.
-    pub records: [(&'static str, u64); 8],
+    pub records: [(&'static str, u64); 9],
     pub bytes_written: u64,
     /// Segments begun by this process.
     pub segments: u64,
@@ -27,6 +27,8 @@ pub struct Metrics {
     pub intents_refused: IntentsRefused,
     /// Refusals and observations that are only counted.
     pub summarised: u64,
+    /// Of those, the ones that came when the log was closed: no line tells of them.
+    pub after_close: u64,
     /// Accepted intents whose outcome is not written.
     pub open_intents: u64,
     /// Records waiting for the writer.
@@ -43,10 +45,21 @@ pub struct IntentsRefused {
     pub failed: u64,
     pub busy: u64,
     pub closed: u64,
+    pub opening: u64,
+    pub damaged: u64,
 }
 
-const KINDS: [&str; 8] =
-    ["log_started", "intent", "outcome", "refusal", "observed", "refusal_summary", "unknown_outcome", "log_ended"];
+const KINDS: [&str; 9] = [
+    "log_started",
+    "intent",
+    "outcome",
+    "refusal",
+    "observed",
+    "refusal_summary",
+    "unknown_outcome",
+    "loss_accepted",
+    "log_ended",
+];
 
 /// No look was taken yet.
 const FREE_UNKNOWN: u64 = u64::MAX;
@@ -54,15 +67,16 @@ const FREE_UNKNOWN: u64 = u64::MAX;
 /// The live counters.
 #[derive(Debug)]
 pub(super) struct Counters {
-    records: [AtomicU64; 8],
+    records: [AtomicU64; 9],
     bytes_written: AtomicU64,
     segments: AtomicU64,
     commits: AtomicU64,
     fsync: [AtomicU64; 13],
     fsync_ns: AtomicU64,
     storage_errors: AtomicU64,
-    refused: [AtomicU64; 5],
+    refused: [AtomicU64; 7],
     summarised: AtomicU64,
+    after_close: AtomicU64,
     pub(super) open_intents: AtomicU64,
     free_bytes: AtomicU64,
 }
@@ -79,6 +93,7 @@ impl Default for Counters {
             storage_errors: AtomicU64::default(),
             refused: Default::default(),
             summarised: AtomicU64::default(),
+            after_close: AtomicU64::default(),
             open_intents: AtomicU64::default(),
             free_bytes: AtomicU64::new(FREE_UNKNOWN),
         }
@@ -124,6 +139,10 @@ impl Counters {
         self.summarised.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn count_after_close(&self) {
+        self.after_close.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(super) fn count_intent_refused(&self, error: IntentError) {
         if let Some(counter) = self.refused.get(refused_index(error)) {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -136,7 +155,7 @@ impl Counters {
 
     pub(super) fn snapshot(&self, queue_records: u64, unavailable: Option<Cause>) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let [full, slow, failed, busy, closed] = self.refused.each_ref().map(get);
+        let [full, slow, failed, busy, closed, opening, damaged] = self.refused.each_ref().map(get);
         let mut records = KINDS.map(|kind| (kind, 0));
         for ((_, count), counter) in records.iter_mut().zip(&self.records) {
             *count = get(counter);
@@ -149,8 +168,9 @@ impl Counters {
             fsync: self.fsync.each_ref().map(get),
             fsync_sum: Duration::from_nanos(get(&self.fsync_ns)),
             storage_errors: get(&self.storage_errors),
-            intents_refused: IntentsRefused { full, slow, failed, busy, closed },
+            intents_refused: IntentsRefused { full, slow, failed, busy, closed, opening, damaged },
             summarised: get(&self.summarised),
+            after_close: get(&self.after_close),
             open_intents: get(&self.open_intents),
             queue_records,
             free_bytes: Some(get(&self.free_bytes)).filter(|bytes| *bytes != FREE_UNKNOWN),
@@ -166,5 +186,7 @@ const fn refused_index(error: IntentError) -> usize {
         IntentError::Failed => 2,
         IntentError::Busy => 3,
         IntentError::Closed => 4,
+        IntentError::Opening => 5,
+        IntentError::Damaged => 6,
     }
 }

@@ -8,10 +8,15 @@
 //! allocated and a place in the queue is held. INVARIANT: a segment whose write or sync failed is never written again
 //! (its page cache may lie); everything not known durable is repeated in a new one.
 
+mod acknowledgement;
 mod budget;
 mod config;
+mod damage;
+mod head;
+mod inspect;
 mod journal;
 mod metrics;
+mod opening;
 mod queue;
 mod receipt;
 mod recovery;
@@ -23,6 +28,7 @@ mod faulty;
 #[cfg(test)]
 mod tests;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -32,11 +38,16 @@ use tokio::sync::{oneshot, watch};
 use crate::audit::{Counted, Holder, Intent, LogIdentity, Observed, Position, Refusal};
 use crate::clock::Clock;
 
+pub use acknowledgement::{Acknowledgement, WordsError};
 pub use config::AuditLogConfig;
+pub use damage::{Damage, Finding, FindingKind};
+pub use head::{Head, HeadFound};
+pub use inspect::{Inspection, inspect};
 pub use metrics::{FSYNC_BOUNDS_MS, Metrics};
+pub use opening::Opened;
 pub use receipt::IntentReceipt;
 pub use recovery::{OpenError, Recovery};
-pub use storage::{FolderStorage, SegmentFile, Storage};
+pub use storage::{FolderStorage, SegmentFile, Storage, is_locked};
 
 use queue::{Extra, Shared};
 
@@ -56,16 +67,22 @@ pub enum Cause {
     Slow,
     /// The storage fails; a new segment is tried again and again.
     Failed,
+    /// The folder is not open yet: another process holds it, or its first lines are not durable.
+    Opening,
+    /// What was found is damaged, and no operator has accepted that.
+    Damaged,
 }
 
 impl Cause {
-    pub const ALL: [Self; 3] = [Self::Full, Self::Slow, Self::Failed];
+    pub const ALL: [Self; 5] = [Self::Full, Self::Slow, Self::Failed, Self::Opening, Self::Damaged];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::Slow => "slow",
             Self::Failed => "failed",
+            Self::Opening => "opening",
+            Self::Damaged => "damaged",
         }
     }
 }
@@ -84,6 +101,10 @@ pub enum IntentError {
     Busy,
     #[error("the audit log is closed")]
     Closed,
+    #[error("the audit log is not open yet")]
+    Opening,
+    #[error("the audit log is damaged, and nobody has accepted that yet")]
+    Damaged,
 }
 
 /// Whether a refused caller had proven the binding. Strangers have a budget of their own.
@@ -140,13 +161,42 @@ impl AuditLog {
         clock: Clock,
         storage: Box<dyn Storage>,
     ) -> Result<(Self, Recovery), OpenError> {
-        let (journal, recovery, unavailable) = recovery::begin(&config, identity, &clock, storage)?;
-        let shared = Arc::new(Shared::new(config, clock, journal.position()));
-        shared.set_fault(unavailable);
-        shared.metrics.count_start(recovery.orphans.len());
-        writer::spawn(Arc::clone(&shared), journal).map_err(OpenError::Thread)?;
+        let shared = Arc::new(Shared::new(config, clock));
+        let (writer, recovery) = opening::begin(&shared, identity, storage)?;
+        opening::spawn(move || writer.run()).map_err(OpenError::Thread)?;
+        Ok((Self::of(shared), recovery))
+    }
+
+    /// [`AuditLog::open`] for a folder that another process may still hold, such as the one that hands over to this:
+    /// returns at once, and opens the log in its own thread as soon as the folder is free. Until then readiness is
+    /// [`Cause::Opening`], intents are refused at once, and refusals and observations are counted into a summary that the
+    /// log begins with. What keeps the folder from being opened is told in the process's log and tried again.
+    ///
+    /// # Errors
+    /// Only where no thread can be started.
+    pub fn open_when_free(config: AuditLogConfig, identity: LogIdentity, clock: Clock) -> Result<Self, OpenError> {
+        let shared = Arc::new(Shared::new(config, clock));
+        let own = Arc::clone(&shared);
+        opening::spawn(move || opening::wait_and_run(&own, &identity)).map_err(OpenError::Thread)?;
+        Ok(Self::of(shared))
+    }
+
+    fn of(shared: Arc<Shared>) -> Self {
         let guard = Arc::new(CloseGuard(Arc::clone(&shared)));
-        Ok((Self { shared, _guard: guard }, recovery))
+        Self { shared, _guard: guard }
+    }
+
+    /// What earlier processes left, and the folder's lineage, as soon as overrides may be recorded: at once for a sound
+    /// folder, after an operator's word for a damaged one. It never resolves for a log that is closed before.
+    pub fn opened(&self) -> impl Future<Output = Opened> + Send + use<> {
+        let mut opened = self.shared.opened();
+        async move {
+            let found = opened.wait_for(Option::is_some).await.ok().and_then(|opened| opened.clone());
+            match found {
+                Some(opened) => opened,
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Whether an intent can be made durable now. A few atomic reads; never waits.
@@ -196,11 +246,15 @@ impl AuditLog {
     }
 
     /// Writes what is queued and the log's last line, and waits for it, at most
-    /// [`AuditLogConfig::close_deadline_ms_max`]. Intents that come later are refused.
+    /// [`AuditLogConfig::close_deadline_ms_max`]. When it returns without an error, the folder's lock is free for another
+    /// process. Requests may still run: their intents are refused as [`IntentError::Closed`], refusals and observations
+    /// are counted ([`Metrics::after_close`]). An outcome that comes after the end is not recorded, and the next start
+    /// reports it as unknown: close when [`AuditLog::open_intents`] is 0, or when no more can be waited for.
     ///
     /// # Errors
-    /// [`CloseError`]: then the next start reports what is open.
-    pub async fn close(self) -> Result<Position, CloseError> {
+    /// [`CloseError`]: then the next start reports what is open. After [`CloseError::Deadline`] the lock is held for as
+    /// long as the storage takes to answer.
+    pub async fn close(&self) -> Result<Position, CloseError> {
         let (done, finished) = oneshot::channel();
         self.shared.begin_close(Some(done));
         let deadline = Duration::from_millis(self.shared.config.close_deadline_ms_max);

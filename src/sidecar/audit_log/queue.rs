@@ -13,13 +13,19 @@ use tokio::sync::{oneshot, watch};
 use super::budget::Budget;
 use super::metrics::{Counters, Metrics};
 use super::receipt::{IntentReceipt, Slot};
-use super::{AuditLogConfig, Cause, IntentError, Readiness, Standing};
-use crate::audit::{Counted, Intent, Link, Observed, Outcome, Position, Refusal, RequestFacts, Summary};
+use super::{AuditLogConfig, Cause, IntentError, Opened, Readiness, Standing};
+use crate::audit::{
+    Counted, Intent, LineHash, Link, LogId, Observed, Outcome, Position, Refusal, RequestFacts, Summary,
+};
 use crate::clock::Clock;
 
 const FAULT_NONE: u8 = 0;
 const FAULT_FULL: u8 = 1;
 const FAULT_FAILED: u8 = 2;
+
+const STAGE_OPEN: u8 = 0;
+const STAGE_OPENING: u8 = 1;
+const STAGE_DAMAGED: u8 = 2;
 
 /// Most records of each kind in one batch.
 const INTENTS_PER_BATCH_MAX: usize = 256;
@@ -27,6 +33,9 @@ const OUTCOMES_PER_BATCH_MAX: usize = 1024;
 const EXTRAS_PER_BATCH_MAX: usize = 64;
 /// A line's length beside the client's own text.
 const FRAME_BYTES: usize = 1536;
+
+/// Where a log is that is not open.
+const UNOPENED: Position = Position { log_id: LogId::from_bytes([0; 16]), sequence: 0, head: LineHash::NONE };
 
 pub(super) type Reply = oneshot::Sender<Result<IntentReceipt, IntentError>>;
 
@@ -102,12 +111,15 @@ pub(super) struct Shared {
     queues: Mutex<Queues>,
     wake: Condvar,
     fault: AtomicU8,
+    stage: AtomicU8,
+    opened: watch::Sender<Option<Opened>>,
     /// When the write now running began, by the boot clock, plus one; 0 while none runs.
     busy_since_ms: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(config: AuditLogConfig, clock: Clock, position: Position) -> Self {
+    /// Of a log that is still to be opened.
+    pub(super) fn new(config: AuditLogConfig, clock: Clock) -> Self {
         let strangers = Budget::new(config.stranger_records_per_s_max, config.stranger_bytes_per_s_max, clock.boot());
         let queues = Queues {
             intents: VecDeque::new(),
@@ -124,10 +136,12 @@ impl Shared {
             config,
             clock,
             metrics: Counters::default(),
-            position: watch::Sender::new(position),
+            position: watch::Sender::new(UNOPENED),
             queues: Mutex::new(queues),
             wake: Condvar::new(),
             fault: AtomicU8::new(FAULT_NONE),
+            stage: AtomicU8::new(STAGE_OPENING),
+            opened: watch::Sender::new(None),
             busy_since_ms: AtomicU64::new(0),
         }
     }
@@ -144,7 +158,20 @@ impl Shared {
         }
     }
 
+    /// Damage waits for a human, so it is told before anything that passes by itself.
     pub(super) fn readiness(&self) -> Readiness {
+        let stage = self.stage.load(Ordering::Acquire);
+        if stage == STAGE_DAMAGED {
+            return Readiness::Unavailable(Cause::Damaged);
+        }
+        match self.storage_readiness() {
+            Readiness::Ready if stage == STAGE_OPENING => Readiness::Unavailable(Cause::Opening),
+            readiness => readiness,
+        }
+    }
+
+    /// Where overrides stand aside: whether lines can be written.
+    fn storage_readiness(&self) -> Readiness {
         match self.fault.load(Ordering::Acquire) {
             FAULT_NONE => {}
             FAULT_FULL => return Readiness::Unavailable(Cause::Full),
@@ -167,10 +194,25 @@ impl Shared {
         self.busy_since_ms.store(0, Ordering::Release);
     }
 
+    /// Damage was found; overrides wait until it is accepted.
+    pub(super) fn set_damaged(&self) {
+        self.stage.store(STAGE_DAMAGED, Ordering::Release);
+    }
+
+    /// From now on overrides may be recorded.
+    pub(super) fn set_open(&self, opened: Opened) {
+        self.stage.store(STAGE_OPEN, Ordering::Release);
+        self.opened.send_replace(Some(opened));
+    }
+
+    pub(super) fn opened(&self) -> watch::Receiver<Option<Opened>> {
+        self.opened.subscribe()
+    }
+
     pub(super) fn set_fault(&self, fault: Option<Cause>) {
         let value = match fault {
-            // Slowness is not stored: it shows in how long a write has been running.
-            None | Some(Cause::Slow) => FAULT_NONE,
+            // Slowness shows in how long a write has been running; the others are stages.
+            None | Some(Cause::Slow | Cause::Opening | Cause::Damaged) => FAULT_NONE,
             Some(Cause::Full) => FAULT_FULL,
             Some(Cause::Failed) => FAULT_FAILED,
         };
@@ -199,11 +241,16 @@ impl Shared {
         }
     }
 
+    /// A damaged log still takes what is no override: it goes on in a new segment.
+    fn takes_extras(&self) -> bool {
+        self.stage.load(Ordering::Acquire) != STAGE_OPENING && self.storage_readiness() == Readiness::Ready
+    }
+
     /// Queues a record, or counts it.
     pub(super) fn offer(&self, extra: Extra, counted: Counted, standing: Standing) {
         let now = self.clock.now();
         let size = extra.size_estimate();
-        let is_ready = self.readiness() == Readiness::Ready;
+        let is_ready = self.takes_extras();
         let mut queues = self.lock();
         let fits = is_ready
             && !queues.closed
@@ -227,7 +274,12 @@ impl Shared {
     pub(super) fn summarise(&self, counted: Counted) {
         self.metrics.count_summarised();
         let now = self.clock.wall();
-        let summary = &mut self.lock().summary;
+        let mut queues = self.lock();
+        if queues.closed {
+            // No line can tell it any more: the counter does.
+            self.metrics.count_after_close();
+        }
+        let summary = &mut queues.summary;
         summary.from.get_or_insert(now);
         let count = summary.counts.entry(counted).or_insert(0);
         *count = count.saturating_add(1);
@@ -276,6 +328,10 @@ impl Shared {
         let wait = self.wake.wait_timeout_while(self.lock(), tick, |queues| !queues.closing);
         let (mut queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
         queues.take_refusable()
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
     }
 
     pub(super) fn is_drained(&self) -> bool {

@@ -88,6 +88,8 @@ pub(super) async fn submit(shared: &Arc<Shared>, intent: Intent) -> Result<Inten
         Readiness::Unavailable(Cause::Full) => return Err(IntentError::Full),
         Readiness::Unavailable(Cause::Slow) => return Err(IntentError::Slow),
         Readiness::Unavailable(Cause::Failed) => return Err(IntentError::Failed),
+        Readiness::Unavailable(Cause::Opening) => return Err(IntentError::Opening),
+        Readiness::Unavailable(Cause::Damaged) => return Err(IntentError::Damaged),
     }
     let slot = Slot::take(shared).ok_or(IntentError::Busy)?;
     let (reply, mut receipt) = oneshot::channel();

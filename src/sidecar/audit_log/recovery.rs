@@ -2,24 +2,25 @@
 //!
 //! A durable intent spends a use of its grant, whatever the upstream answered. One whose outcome says `not_forwarded`
 //! does not: nothing reached the upstream, and the caller was refused.
+//!
+//! INVARIANT: a damaged folder is left as it is, to the byte. The log goes on in a new segment, so that refusals are
+//! recorded all the same, and overrides wait for an operator.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::journal::{Journal, PushError, is_full};
+use super::damage::Damage;
+use super::head::{Head, HeadFound};
+use super::inspect::{Inspection, inspect};
+use super::journal::{Journal, Plan, PushError, is_full};
 use super::storage::Storage;
 use super::{AuditLogConfig, Cause};
-use crate::audit::folder::{FolderError, list_segments, read_segments};
-use crate::audit::verify::{Expectation, Observer};
-use crate::audit::{Event, LogId, LogIdentity, LogStart, PastIntent, Position, Problem, SegmentName};
+use crate::audit::folder::FolderError;
+use crate::audit::{Event, LogId, LogIdentity, LogStart, PastIntent, Position, Problem};
 use crate::clock::Clock;
 use crate::domain::{GrantId, WallTime};
-
-/// Uses of grants that ended longer ago than this are not told: no clock is off by as much.
-const SPENT_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why a log could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +54,7 @@ impl OpenError {
 pub struct Recovery {
     /// Intents without an outcome: recorded as unknown in the new log.
     pub orphans: Vec<PastIntent>,
-    /// Uses per grant, from durable intents, less those that were not forwarded.
+    /// Uses per grant, from durable intents, less those that were not forwarded. Empty under a new lineage.
     pub spent: HashMap<GrantId, u32>,
     /// Bytes of an unfinished last line, cut off.
     pub torn_bytes: u64,
@@ -61,27 +62,19 @@ pub struct Recovery {
     pub previous: Option<Position>,
     /// Earlier lines that do not verify. They are left as they are.
     pub problem: Option<Problem>,
+    /// What is missing or is not what was written; overrides wait until an operator accepts it.
+    pub damage: Option<Damage>,
 }
 
-/// Counts uses of grants that may still live.
-struct Uses {
-    ended_before: WallTime,
-    spent: HashMap<GrantId, u32>,
-}
-
-impl Observer for Uses {
-    fn intent(&mut self, intent: &PastIntent) {
-        if intent.expires > self.ended_before {
-            let uses = self.spent.entry(intent.grant.clone()).or_insert(0);
-            *uses = uses.saturating_add(1);
-        }
-    }
-
-    fn not_forwarded(&mut self, intent: &PastIntent) {
-        if let Some(uses) = self.spent.get_mut(&intent.grant) {
-            *uses = uses.saturating_sub(1);
-        }
-    }
+/// A log that was begun.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) journal: Journal,
+    pub(super) recovery: Recovery,
+    /// The folder's name, where it has one.
+    pub(super) lineage: Option<String>,
+    /// Why the first lines are not durable yet.
+    pub(super) unavailable: Option<Cause>,
 }
 
 /// Reads the folder and begins a new log. Its first lines are durable when this returns, unless it names a cause: a
@@ -91,35 +84,57 @@ pub(super) fn begin(
     identity: LogIdentity,
     clock: &Clock,
     storage: Box<dyn Storage>,
-) -> Result<(Journal, Recovery, Option<Cause>), OpenError> {
-    let segments = list_segments(&config.directory)?;
-    let recovery = recover(&config.directory, &segments, clock.wall())?;
-    let number = segments.last().map_or(1, |name| name.number().saturating_add(1));
-    let log_id = random_log_id()?;
-    let mut journal = Journal::new(storage, identity, log_id, recovery.previous.as_ref(), number);
+) -> Result<Begun, OpenError> {
+    let found = inspect(&config.directory, clock.wall())?;
+    let torn_bytes = if found.damage.is_none() { repair(&config.directory, &found)? } else { 0 };
+    let plan = Plan {
+        log_id: random_log_id()?,
+        previous: found.report.head,
+        number: found.next_number,
+        head: begun_head(&found),
+        has_own_head: found.has_own_head && (found.damage.is_none() || found.is_pinned),
+        pin: found.damage.clone().filter(|_| !found.is_pinned),
+    };
+    let mut journal = Journal::new(storage, identity, plan);
+    let recovery = Recovery {
+        orphans: found.orphans,
+        spent: found.spent,
+        torn_bytes,
+        previous: found.report.head,
+        problem: found.report.first_problem,
+        damage: found.damage,
+    };
+    report(&recovery);
     push_beginning(&mut journal, &recovery, clock.wall()).map_err(|_| OpenError::Encode)?;
     let unavailable = match journal.begin() {
         Ok(()) => None,
         Err(error) if is_full(&error) => Some(Cause::Full),
         Err(_) => Some(Cause::Failed),
     };
-    Ok((journal, recovery, unavailable))
+    Ok(Begun { journal, recovery, lineage: found.lineage, unavailable })
 }
 
-fn recover(folder: &Path, segments: &[SegmentName], now: WallTime) -> Result<Recovery, OpenError> {
-    let uses = Uses { ended_before: now.minus(SPENT_KEPT_FOR), spent: HashMap::new() };
-    let expectation = Expectation { position: None, beginning: crate::audit::Beginning::Pruned };
-    let (report, mut orphans, uses) = read_segments(folder, segments, expectation, uses)?;
-    orphans.sort_by_key(|intent| (intent.at, intent.log_id, intent.seq));
+/// A process that died between its first line and its first note left a head that knows nothing of the log.
+fn begun_head(found: &Inspection) -> HeadFound {
+    match (&found.head, found.segments.first(), found.segments.last(), found.report.head) {
+        (HeadFound::At { head: Head { position: None, .. }, count }, Some(first), Some(last), Some(position)) => {
+            let head = Head { position: Some(position), first: first.number(), last: last.number() };
+            HeadFound::At { head, count: *count }
+        }
+        (head, ..) => head.clone(),
+    }
+}
+
+/// Cuts off what was never acknowledged; how many bytes that were.
+fn repair(folder: &Path, found: &Inspection) -> Result<u64, OpenError> {
     let mut torn_bytes = 0_u64;
-    for torn in &report.torn_tails {
+    for torn in &found.report.torn_tails {
         torn_bytes = torn_bytes.saturating_add(cut(&folder.join(&torn.segment), torn.offset_bytes)?);
     }
-    if let Some(last) = segments.last() {
+    if let Some(last) = found.segments.last() {
         make_durable(&folder.join(last.to_string()))?;
     }
-    let spent = uses.spent.into_iter().filter(|(_, count)| *count > 0).collect();
-    Ok(Recovery { orphans, spent, torn_bytes, previous: report.head, problem: report.first_problem })
+    Ok(torn_bytes)
 }
 
 /// Cuts off an unfinished last line; how many bytes that were.
@@ -148,11 +163,28 @@ fn push_beginning(journal: &mut Journal, recovery: &Recovery, at: WallTime) -> R
         previous: recovery.previous,
         torn_bytes: recovery.torn_bytes,
         orphans: u64::try_from(recovery.orphans.len()).unwrap_or(u64::MAX),
-        previous_damaged: recovery.problem.is_some(),
+        previous_damaged: recovery.damage.is_some(),
     };
     journal.push_beginning(&Event::LogStarted(&start))?;
     for intent in &recovery.orphans {
         journal.push_beginning(&Event::UnknownOutcome { intent, at })?;
     }
     Ok(())
+}
+
+fn report(recovery: &Recovery) {
+    if recovery.torn_bytes > 0 {
+        tracing::warn!(bytes = recovery.torn_bytes, "an unfinished last line was cut off the audit log");
+    }
+    for orphan in &recovery.orphans {
+        tracing::warn!(grant = %orphan.grant, request_id = %orphan.request_id, "an override's outcome is unknown");
+    }
+    let Some(damage) = &recovery.damage else { return };
+    for finding in &damage.findings {
+        tracing::error!(%finding, "the audit log is damaged");
+    }
+    tracing::error!(
+        digest = %damage.digest(),
+        "overrides are refused until the loss is accepted: breakglass-sidecar audit status, then audit accept-loss"
+    );
 }

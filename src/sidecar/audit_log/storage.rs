@@ -3,8 +3,9 @@
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
@@ -24,6 +25,24 @@ pub trait Storage: Debug + Send {
     /// # Errors
     /// Those of the file system.
     fn remove(&mut self, name: &SegmentName) -> io::Result<()>;
+
+    /// Writes a small file of the folder whole or not at all, in place of the one before. When it returns, it is durable.
+    ///
+    /// # Errors
+    /// Those of the file system; then either file may be there, whole.
+    fn put(&mut self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// Takes such a file away, if it is there. When it returns, that is durable.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    fn take_away(&mut self, name: &str) -> io::Result<()>;
+
+    /// Overwrites a part of such a file. It survives this process, and perhaps not the machine.
+    ///
+    /// # Errors
+    /// Those of the file system; then any part of the bytes may be there.
+    fn note(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Space that this process may still take, in bytes.
     ///
@@ -56,14 +75,46 @@ pub trait SegmentFile: Debug + Send {
     fn release_after(&mut self, len: u64);
 }
 
+/// A command that looks whether the folder is locked has the lock for a moment itself.
+fn lock_soon(lock: &File) -> Result<(), rustix::io::Errno> {
+    for _ in 1..LOCK_TRIES {
+        match rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            locked => return locked,
+        }
+    }
+    rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Whether a process writes the folder. Takes the lock for a moment to find out.
+///
+/// # Errors
+/// When the lock file is there and can't be opened.
+pub fn is_locked(folder: &Path) -> io::Result<bool> {
+    let lock = match File::open(folder.join("lock")) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared) {
+        Ok(()) => Ok(false),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Free space that must remain where space cannot be reserved.
 const UNRESERVED_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A folder (mode 0700) of segments (mode 0600), locked against a second writer for as long as this lives.
 #[derive(Debug)]
 pub struct FolderStorage {
     path: PathBuf,
     folder: File,
+    /// The file that [`Storage::note`] was last called for.
+    noted: Option<(String, File)>,
     _lock: File,
 }
 
@@ -83,8 +134,8 @@ impl FolderStorage {
             .mode(0o600)
             .open(&lock_path)
             .map_err(OpenError::io(&lock_path))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.to_owned(), folder, _lock: lock }),
+        match lock_soon(&lock) {
+            Ok(()) => Ok(Self { path: path.to_owned(), folder, noted: None, _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(path.to_owned())),
             Err(errno) => Err(OpenError::io(&lock_path)(errno.into())),
         }
@@ -103,6 +154,34 @@ impl Storage for FolderStorage {
     fn remove(&mut self, name: &SegmentName) -> io::Result<()> {
         std::fs::remove_file(self.path.join(name.to_string()))?;
         self.folder.sync_all()
+    }
+
+    fn put(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.noted = None;
+        let temporary = self.path.join(format!("{name}.new"));
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        std::fs::rename(temporary, self.path.join(name))?;
+        self.folder.sync_all()
+    }
+
+    fn take_away(&mut self, name: &str) -> io::Result<()> {
+        self.noted = None;
+        match std::fs::remove_file(self.path.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => self.folder.sync_all(),
+        }
+    }
+
+    fn note(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = match self.noted.take() {
+            Some((noted, file)) if noted == name => file,
+            Some(_) | None => OpenOptions::new().write(true).open(self.path.join(name))?,
+        };
+        file.write_all_at(bytes, offset)?;
+        self.noted = Some((name.to_owned(), file));
+        Ok(())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

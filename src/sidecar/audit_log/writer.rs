@@ -1,36 +1,39 @@
 //! The writer's thread: take, write, sync, acknowledge; and when the storage fails, try again until it does not.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Cause;
 use super::journal::{Journal, PushError, is_full};
+use super::opening::Unopened;
 use super::queue::{Extra, PendingIntent, PendingOutcome, Shared, Work};
 use super::receipt::IntentReceipt;
 use crate::audit::{Counted, End, Event, LogEnd};
 use crate::decision::RefusalCode;
 
 /// An intent with a line, that is not yet durable.
+#[derive(Debug)]
 struct Written {
     receipt: IntentReceipt,
     reply: super::queue::Reply,
 }
 
-struct Writer {
-    shared: Arc<Shared>,
-    journal: Journal,
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) journal: Journal,
+    /// Until overrides may be recorded.
+    pub(super) unopened: Option<Unopened>,
     written: Vec<Written>,
 }
 
-/// Starts the thread. It ends after [`Shared::begin_close`].
-pub(super) fn spawn(shared: Arc<Shared>, journal: Journal) -> io::Result<()> {
-    let writer = Writer { shared, journal, written: Vec::new() };
-    std::thread::Builder::new().name("audit-log".to_owned()).spawn(move || writer.run()).map(drop)
-}
-
 impl Writer {
-    fn run(mut self) {
+    pub(super) fn new(shared: Arc<Shared>, journal: Journal, unopened: Unopened) -> Self {
+        Self { shared, journal, unopened: Some(unopened), written: Vec::new() }
+    }
+
+    /// Writes until the log is closed, on a thread of its own.
+    pub(super) fn run(mut self) {
         self.look_at_space();
         let tick = Duration::from_millis(self.shared.config.probe_interval_ms.clamp(1, 1000));
         loop {
@@ -42,6 +45,7 @@ impl Writer {
             } else {
                 self.batch(work);
             }
+            self.try_open();
             if is_closing && (self.journal.has_failed() || self.shared.is_drained()) {
                 return self.end();
             }
@@ -140,7 +144,7 @@ impl Writer {
         }
     }
 
-    fn extra(&mut self, event: &Event<'_>) -> bool {
+    pub(super) fn extra(&mut self, event: &Event<'_>) -> bool {
         let is_written = self.journal.push_extra(event).is_ok();
         if is_written {
             self.shared.metrics.count_record(event);
@@ -155,7 +159,7 @@ impl Writer {
         free > self.shared.config.override_reserve_bytes
     }
 
-    fn commit(&mut self) {
+    pub(super) fn commit(&mut self) {
         let bytes = self.journal.batch_bytes();
         if bytes == 0 {
             return;

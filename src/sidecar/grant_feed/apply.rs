@@ -3,12 +3,13 @@
 //! INVARIANTS: a line that is not understood or not signed is not enforced and is reported back; nothing the feed says
 //! lifts the ceiling; a snapshot removes what it does not name.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decision::{GrantStanding, RefusalCode};
 use crate::domain::{BootTime, Grant, GrantId};
+use crate::sidecar::audit_log::Opened;
 use crate::sidecar::grant_table::token_digest;
 use crate::sidecar::shared::Shared;
 use crate::sidecar::standing::Beat;
@@ -37,8 +38,8 @@ pub enum Applied {
 #[derive(Debug)]
 pub struct Applier {
     shared: Arc<Shared>,
-    /// Uses per grant as the log knew them at the start.
-    recovered: HashMap<GrantId, u32>,
+    /// Uses per grant as the log knew them at the start, and the name they were spent under.
+    opened: Opened,
     epoch: Option<String>,
     snapshot: Option<Snapshot>,
     pings: BTreeMap<u64, BootTime>,
@@ -54,8 +55,13 @@ struct Snapshot {
 }
 
 impl Applier {
-    pub fn new(shared: Arc<Shared>, recovered: HashMap<GrantId, u32>) -> Self {
-        Self { shared, recovered, epoch: None, snapshot: None, pings: BTreeMap::new() }
+    pub fn new(shared: Arc<Shared>, opened: Opened) -> Self {
+        Self { shared, opened, epoch: None, snapshot: None, pings: BTreeMap::new() }
+    }
+
+    /// The name under which shares of uses are held.
+    pub fn lineage(&self) -> &str {
+        &self.opened.lineage
     }
 
     /// Epoch and revision to continue from, where there was a whole snapshot.
@@ -88,7 +94,7 @@ impl Applier {
     pub fn spent(&self) -> BTreeMap<GrantId, u32> {
         let live = self.shared.grants.all();
         let spent = live.iter().map(|live| (live.grant().id.clone(), live.spent())).filter(|(_, spent)| *spent > 0);
-        let recovered = self.recovered.iter().map(|(grant, spent)| (grant.clone(), *spent));
+        let recovered = self.opened.recovery.spent.iter().map(|(grant, spent)| (grant.clone(), *spent));
         recovered.chain(spent).collect()
     }
 
@@ -180,7 +186,7 @@ impl Applier {
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.named.insert(grant.id.clone());
         }
-        let spent = self.recovered.get(&grant.id).copied().unwrap_or(0);
+        let spent = self.opened.recovery.spent.get(&grant.id).copied().unwrap_or(0);
         let id = grant.id.clone();
         self.shared.grants.put(grant, token_digest(token), &kid, spent);
         if let Some(live) = self.shared.grants.by_id(&id) {

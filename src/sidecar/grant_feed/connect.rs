@@ -37,7 +37,6 @@ const WRITE_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct FeedClient {
     pub instance: InstanceName,
-    pub lineage: String,
     pub share_news: mpsc::Receiver<ShareNews>,
 }
 
@@ -64,8 +63,14 @@ enum StreamError {
     Build(#[from] http::Error),
 }
 
-/// Runs until the drain begins.
-pub async fn run(shared: std::sync::Arc<Shared>, mut applier: Applier, mut client: FeedClient, drain: Drain) {
+/// Runs until the drain begins. It subscribes only once the audit log takes overrides: uses are allotted to the log's
+/// lineage, and what was spent under it must be known first.
+pub async fn run(shared: std::sync::Arc<Shared>, mut client: FeedClient, drain: Drain) {
+    let opened = tokio::select! {
+        opened = shared.audit.opened() => opened,
+        () = drain.begun() => return,
+    };
+    let mut applier = Applier::new(std::sync::Arc::clone(&shared), opened);
     let mut pause = BACKOFF_FIRST;
     loop {
         let as_of = shared.standing.as_of();
@@ -145,7 +150,7 @@ fn subscription(shared: &Shared, setup: &Setup, applier: &Applier, client: &Feed
         service_digest: setup.service.digest.clone(),
         epoch: resume.as_ref().map(|(epoch, _)| epoch.clone()),
         last_revision: resume.map(|(_, revision)| revision),
-        lineage: client.lineage.clone(),
+        lineage: applier.lineage().to_owned(),
         spent: applier.spent(),
         audit: audit_position(shared.audit.position()),
     }
