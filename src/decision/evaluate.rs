@@ -44,7 +44,11 @@ fn with_credential(policy: &Policy, facts: &Facts<'_>, named_by: NamedBy) -> Res
     let (resource, action) = overridable_request(facts)?;
     let claimant = claimant(policy, facts, named_by)?;
     if facts.feed == Feed::NeverSynced {
-        return Err(RefusalCode::FeedNotSynced);
+        return Err(match facts.audit {
+            Audit::Ready => RefusalCode::FeedNotSynced,
+            // The feed is not even asked for before the log is open: what is told is the cause.
+            Audit::Unavailable => RefusalCode::AuditUnavailable,
+        });
     }
     let held = own_grant(policy, &claimant, &facts.grant)?;
     in_force(held, facts)?;

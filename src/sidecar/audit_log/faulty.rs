@@ -26,6 +26,23 @@ pub(super) enum Fault {
     Note,
 }
 
+impl Fault {
+    pub(super) const ALL: [Self; 12] = [
+        Self::AppendBefore,
+        Self::AppendHalf,
+        Self::AppendAfter,
+        Self::SyncBefore,
+        Self::SyncAfter,
+        Self::Create,
+        Self::ReserveFull,
+        Self::PutBefore,
+        Self::PutAfter,
+        Self::TakeAwayBefore,
+        Self::TakeAwayAfter,
+        Self::Note,
+    ];
+}
+
 /// What a power loss leaves of the bytes that were not synced.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Loss {

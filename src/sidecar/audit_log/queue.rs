@@ -86,6 +86,8 @@ struct Queues {
     closing: bool,
     /// The writer is gone.
     closed: bool,
+    /// And ended in order.
+    ended_well: bool,
     /// Told when the writer is gone, and whether it ended in order.
     done: Vec<oneshot::Sender<bool>>,
     /// The writer waits to be woken.
@@ -129,6 +131,7 @@ impl Shared {
             strangers,
             closing: false,
             closed: false,
+            ended_well: false,
             done: Vec::new(),
             idle: false,
         };
@@ -341,8 +344,10 @@ impl Shared {
     pub(super) fn begin_close(&self, done: Option<oneshot::Sender<bool>>) {
         let mut queues = self.lock();
         queues.closing = true;
-        if !queues.closed {
-            queues.done.extend(done);
+        let ended_well = queues.closed.then_some(queues.ended_well);
+        match (done, ended_well) {
+            (Some(done), Some(ended_well)) => drop(done.send(ended_well)),
+            (done, _) => queues.done.extend(done),
         }
         drop(queues);
         self.wake.notify_one();
@@ -353,6 +358,7 @@ impl Shared {
         let (done, left) = {
             let mut queues = self.lock();
             queues.closed = true;
+            queues.ended_well = in_order;
             queues.closing = true;
             let left = (std::mem::take(&mut queues.intents), std::mem::take(&mut queues.outcomes));
             (std::mem::take(&mut queues.done), left)
