@@ -260,15 +260,15 @@ async fn striking_off_the_record_of_a_damage_is_damage() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 16)]
 async fn whatever_fails_an_unaccepted_damage_stays_and_an_accepted_one_goes() {
     let losses = [Loss::Nothing, Loss::All, Loss::Half];
-    let mut cases = tokio::task::JoinSet::new();
+    let mut cases = Vec::new();
     for fault in Fault::ALL {
         for skip in 0..6 {
             for accepted in [false, true] {
-                cases.spawn(stays_or_goes(fault, skip, accepted, losses[skip as usize % 3]));
+                cases.push(stays_or_goes(fault, skip, accepted, losses[skip as usize % 3]));
             }
         }
     }
-    cases.join_all().await;
+    all(cases).await;
 }
 
 /// The damaged start, or the acceptance, breaks off at the fault and the machine dies.
@@ -308,15 +308,15 @@ async fn stays_or_goes(fault: Fault, skip: u32, accepted: bool, loss: Loss) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 16)]
 async fn a_first_start_that_dies_anywhere_leaves_nothing_that_looks_like_damage() {
-    let mut cases = tokio::task::JoinSet::new();
+    let mut cases = Vec::new();
     for fault in Fault::ALL {
         for skip in 0..6 {
             for loss in [Loss::Nothing, Loss::All, Loss::Half, Loss::Zeros] {
-                cases.spawn(first_start(fault, skip, loss));
+                cases.push(first_start(fault, skip, loss));
             }
         }
     }
-    cases.join_all().await;
+    all(cases).await;
 }
 
 async fn first_start(fault: Fault, skip: u32, loss: Loss) {
