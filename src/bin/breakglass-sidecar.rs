@@ -1,6 +1,10 @@
-//! The sidecar's program: serve, check the configuration, explain a request, ask a running one how it is.
+//! The sidecar's program: serve, check the configuration, explain a request, ask a running one how it is, look after its
+//! audit log.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. stdout is data, stderr is talk.
+
+#[path = "breakglass-sidecar/audit.rs"]
+mod audit;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -62,6 +66,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         service: Option<PathBuf>,
     },
+    /// Look after the audit log
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Ask an admin port's /readyz or /livez; exits 0 when it answers 2xx
     Health {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9901/readyz")]
@@ -89,6 +98,8 @@ enum Failure {
     Health(#[from] HealthError),
     #[error("the audit log was not closed in order")]
     Close(#[from] breakglass::sidecar::audit_log::CloseError),
+    #[error(transparent)]
+    Audit(#[from] audit::AuditFailure),
     #[error("the answer could not be written")]
     Json(#[from] serde_json::Error),
 }
@@ -97,6 +108,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Log(_) => ExitCode::from(2),
+            Self::Audit(failure) => failure.exit_code(),
             Self::Start(_) | Self::Io(_) | Self::Health(_) | Self::Close(_) | Self::Json(_) => ExitCode::FAILURE,
         }
     }
@@ -104,7 +116,7 @@ impl Failure {
 
 fn main() -> ExitCode {
     match run(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             // When stderr is gone there is nobody left to tell.
             let _ = writeln!(std::io::stderr(), "breakglass-sidecar: {}", error_chain(&failure));
@@ -113,9 +125,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(args: Args) -> Result<ExitCode, Failure> {
     init_log(&args.log, args.log_format)?;
     match args.command.unwrap_or(Command::Serve) {
+        Command::Audit { command } => return Ok(audit::run(&args.config, command)?),
         Command::Serve => serve(&args.config),
         Command::Config { command: ConfigCommand::Check } => check(&args.config),
         Command::Explain { method, url, service } => {
@@ -129,7 +142,8 @@ fn run(args: Args) -> Result<(), Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             say(runtime.block_on(health(&url))?.trim_end())
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn say(text: &str) -> Result<(), Failure> {

@@ -10,6 +10,7 @@
     reason = "a test that meets the unexpected ends there"
 )]
 
+mod audit_damage;
 mod clocks;
 mod decision_cases;
 mod decision_properties;

@@ -93,6 +93,11 @@ pub struct Damage {
     pub from: u64,
 }
 
+/// Whether damage is on record in this folder, and not accepted.
+pub fn is_on_record(folder: &Path) -> bool {
+    folder.join(FILE).exists()
+}
+
 /// What stands in the folder.
 #[derive(Debug, Clone)]
 pub(super) enum PinFound {

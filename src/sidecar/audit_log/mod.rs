@@ -40,7 +40,7 @@ use crate::clock::Clock;
 
 pub use acknowledgement::{Acknowledgement, WordsError};
 pub use config::AuditLogConfig;
-pub use damage::{Damage, Finding, FindingKind};
+pub use damage::{Damage, Finding, FindingKind, is_on_record};
 pub use head::{Head, HeadFound};
 pub use inspect::{Inspection, inspect};
 pub use metrics::{FSYNC_BOUNDS_MS, Metrics};

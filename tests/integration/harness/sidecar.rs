@@ -41,9 +41,11 @@ impl TestSidecar {
         Self { running: Some(running), shared, clock, ca, file, audit, address, admin }
     }
 
-    /// Ends it in order and starts it again on the same files.
+    /// Ends it in order, unless it has ended, and starts it again on the same files.
     pub(crate) async fn restart(mut self) -> Self {
-        self.stop().await;
+        if self.running.is_some() {
+            self.stop().await;
+        }
         Self::start(self.file.clone(), self.clock.clone()).await
     }
 
