@@ -212,6 +212,9 @@ pub enum AuditVerb {
         /// Folders of a sidecar's audit log, or single segments
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
+        /// Ask only for what stands after the last loss that an operator accepted
+        #[arg(long)]
+        since_accepted: bool,
     },
 }
 

@@ -9,13 +9,14 @@ use super::failure::{Exit, Failure};
 use super::output::{Cell, Colour, Output};
 use crate::audit::folder::{self, read_segments};
 use crate::audit::verify::NoObserver;
-use crate::audit::{Beginning, Expectation, FolderError, PastIntent, Report};
+use crate::audit::{AcceptedLoss, Beginning, Expectation, FolderError, Loss, PastIntent, Report};
 use crate::error_chain::error_chain;
 
 /// What was found at one path.
 #[derive(Debug, Serialize)]
 struct Finding {
     path: String,
+    /// From the beginning, or from the last accepted loss where that was asked.
     sound: bool,
     segments: u64,
     records: u64,
@@ -27,6 +28,12 @@ struct Finding {
     unknown_outcomes: u64,
     open: Vec<Open>,
     torn_tails: Vec<String>,
+    /// Losses that an operator accepted: what stands before the last of them is not whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    accepted_losses: Vec<LossFinding>,
+    /// A sidecar found the log damaged, and nobody has accepted that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unaccepted: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +48,17 @@ struct Open {
     request_id: String,
 }
 
+/// An accepted loss, and what verification itself finds before it.
+#[derive(Debug, Serialize)]
+struct LossFinding {
+    segment: String,
+    line: u64,
+    #[serde(flatten)]
+    accepted: AcceptedLoss,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct Head {
     log_id: String,
@@ -51,14 +69,15 @@ struct Head {
 /// # Errors
 /// When a log cannot be read, or does not hold.
 pub(super) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), Failure> {
-    let AuditVerb::Verify { paths } = &args.what;
-    let findings = paths.iter().map(|path| verify(path)).collect::<Result<Vec<_>, _>>().map_err(|error| {
-        Failure::new(
-            Exit::Failed,
-            error_chain(&error),
-            "name the folder that holds audit-*.jsonl, or one of its segments",
-        )
-    })?;
+    let AuditVerb::Verify { paths, since_accepted } = &args.what;
+    let findings =
+        paths.iter().map(|path| verify(path, *since_accepted)).collect::<Result<Vec<_>, _>>().map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                error_chain(&error),
+                "name the folder that holds audit-*.jsonl, or one of its segments",
+            )
+        })?;
     match out.format {
         Format::Json => out.json(&findings)?,
         Format::Table => findings.iter().try_for_each(|finding| print(finding, out))?,
@@ -68,12 +87,17 @@ pub(super) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), Failure> {
     if broken.is_empty() {
         return Ok(());
     }
+    let is_accepted = |finding: &Finding| finding.sound || (finding.problem.is_none() && !finding.unaccepted);
+    if findings.iter().all(is_accepted) {
+        let hint = "a loss was accepted: --since-accepted asks only for what stands after it";
+        return Err(Failure::new(Exit::Unverified, format!("{} is not whole", broken.join(", ")), hint));
+    }
     let hint = "keep the files as they are: what stands before the first problem is still chained; compare with the copy that was shipped";
     Err(Failure::new(Exit::Unverified, format!("{} does not hold", broken.join(", ")), hint))
 }
 
 /// A folder is a whole log; a single segment is a part of one, whose beginning may lie in another file.
-fn verify(path: &Path) -> Result<Finding, FolderError> {
+fn verify(path: &Path, since_accepted: bool) -> Result<Finding, FolderError> {
     let (report, open) = if path.is_dir() {
         let segments = folder::list_segments(path)?;
         if segments.is_empty() {
@@ -89,13 +113,13 @@ fn verify(path: &Path) -> Result<Finding, FolderError> {
             read_segments(folder, &[name], Expectation { beginning: Beginning::Pruned, position: None }, NoObserver)?;
         (report, open)
     };
-    Ok(finding(path, report, &open))
+    Ok(finding(path, since_accepted, report, &open))
 }
 
-fn finding(path: &Path, report: Report, open: &[PastIntent]) -> Finding {
+fn finding(path: &Path, since_accepted: bool, report: Report, open: &[PastIntent]) -> Finding {
     Finding {
         path: path.display().to_string(),
-        sound: report.is_sound(),
+        sound: report.is_sound() && !report.unaccepted && (since_accepted || report.losses.is_empty()),
         segments: report.segments,
         records: report.records,
         overrides: report.overrides,
@@ -109,6 +133,8 @@ fn finding(path: &Path, report: Report, open: &[PastIntent]) -> Finding {
             .iter()
             .map(|torn| format!("{}, line {}: unfinished", torn.segment, torn.line))
             .collect(),
+        unaccepted: report.unaccepted,
+        accepted_losses: report.losses.into_iter().map(of_loss).collect(),
         problem: report.first_problem.map(|problem| problem.to_string()),
         head: report.head.map(|head| Head {
             log_id: head.log_id.to_string(),
@@ -118,14 +144,26 @@ fn finding(path: &Path, report: Report, open: &[PastIntent]) -> Finding {
     }
 }
 
+fn of_loss(loss: Loss) -> LossFinding {
+    let problem = loss.problem.map(|problem| problem.to_string());
+    LossFinding { segment: loss.segment, line: loss.line, accepted: loss.accepted, problem }
+}
+
 fn of_intent(intent: &PastIntent) -> Open {
     Open { log_id: intent.log_id.to_string(), sequence: intent.seq, request_id: intent.request_id.clone() }
 }
 
 fn print(finding: &Finding, out: &mut Output) -> Result<(), Failure> {
-    let verdict = match &finding.problem {
-        None => Cell::coloured("whole and unchanged", Colour::Green),
-        Some(problem) => Cell::coloured(problem, Colour::Red),
+    let verdict = match (&finding.problem, finding.accepted_losses.last()) {
+        (Some(problem), _) => Cell::coloured(problem, Colour::Red),
+        (None, _) if finding.unaccepted => {
+            Cell::coloured("a sidecar found it damaged, and nobody has accepted that", Colour::Red)
+        }
+        (None, Some(loss)) => {
+            let since = format!("whole and unchanged since {}, line {}", loss.segment, loss.line);
+            Cell::coloured(since, Colour::Yellow)
+        }
+        (None, None) => Cell::coloured("whole and unchanged", Colour::Green),
     };
     let number = |count: u64| Cell::new(count.to_string());
     let mut facts = vec![
@@ -139,6 +177,9 @@ fn print(finding: &Finding, out: &mut Output) -> Result<(), Failure> {
     facts.extend((finding.observed > 0).then(|| ("observed", number(finding.observed))));
     facts.extend((finding.summarised > 0).then(|| ("summarised", number(finding.summarised))));
     facts.extend((finding.unknown_outcomes > 0).then(|| ("unknown outcomes", number(finding.unknown_outcomes))));
+    for loss in &finding.accepted_losses {
+        facts.push(("accepted loss", Cell::coloured(told(loss), Colour::Yellow)));
+    }
     for open in &finding.open {
         let what = format!(
             "request {}, line {} of log {}: in flight, or never told",
@@ -151,6 +192,16 @@ fn print(finding: &Finding, out: &mut Output) -> Result<(), Failure> {
         facts.push(("head", format!("{} {} {}", head.log_id, head.sequence, head.hash).into()));
     }
     out.facts(&facts)
+}
+
+/// Who accepted what, in one line.
+fn told(loss: &LossFinding) -> String {
+    let AcceptedLoss { by, reason, known, found, findings, .. } = &loss.accepted;
+    let at = |position: &Option<crate::audit::Position>| {
+        position.map_or_else(|| "nothing".to_owned(), |at| format!("sequence {} of log {}", at.sequence, at.log_id))
+    };
+    let what = findings.join("; ");
+    format!("by {by} ({reason}): {what}; known up to {}, found up to {}", at(known), at(found))
 }
 
 #[cfg(test)]

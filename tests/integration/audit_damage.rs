@@ -12,6 +12,9 @@ use crate::harness::{Ask, SidecarFile, Site, TestSidecar, raw_request};
 
 const ECHO: &str = "/v1/contracts/C-1042/echo";
 
+/// What is done, the kind of finding it must give, and how it is done.
+type Damage<'a> = (&'a str, &'a str, &'a dyn Fn(&Path));
+
 type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 /// Everything in a folder but its lock.
@@ -164,7 +167,7 @@ async fn each_damage_is_named_shuts_overrides_only_and_is_accepted_by_the_comman
     let foreign = std::fs::read(&segments(&other.audit)[0]).unwrap();
     drop(other);
     let replace = move |folder: &Path| std::fs::write(&segments(folder)[1], &foreign).unwrap();
-    let damages: [(&str, &str, &dyn Fn(&Path)); 8] = [
+    let damages: [Damage<'_>; 8] = [
         ("the tail is cut", "end_missing", &cut_tail),
         ("the last segment is deleted", "last_missing", &|folder: &Path| remove(folder, 3)),
         ("the first segment is deleted", "first_missing", &|folder: &Path| remove(folder, 0)),

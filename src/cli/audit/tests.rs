@@ -4,13 +4,17 @@ use std::fs;
 use std::path::Path;
 
 use super::*;
-use crate::audit::SegmentName;
-use crate::audit::sample::{LogBuilder, one_of_each};
+use crate::audit::sample::{AT, LogBuilder, loss, one_of_each};
+use crate::audit::{Event, SegmentName};
 use crate::cli::output::capture;
 
 fn verified(path: &Path) -> (Result<(), Failure>, String) {
+    verified_since(path, false)
+}
+
+fn verified_since(path: &Path, since_accepted: bool) -> (Result<(), Failure>, String) {
     let (mut out, data, _) = capture::output(Format::Table);
-    let args = AuditArgs { what: AuditVerb::Verify { paths: vec![path.to_owned()] } };
+    let args = AuditArgs { what: AuditVerb::Verify { paths: vec![path.to_owned()], since_accepted } };
     (run(&args, &mut out), data.text())
 }
 
@@ -55,4 +59,26 @@ fn an_altered_log_does_not_hold() {
     let (result, said) = verified(folder.path());
     assert_eq!(result.unwrap_err().exit, Exit::Unverified);
     assert!(said.contains("altered"), "{said}");
+}
+
+#[test]
+fn an_accepted_loss_is_told_and_fails_unless_only_what_follows_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = LogBuilder::new();
+    log.intent("r-lost");
+    log.lines.pop();
+    log.restart(2);
+    log.push(&Event::LossAccepted { loss: &loss(), at: AT });
+    let link = log.intent("r-after");
+    write(folder.path(), &log);
+    let (result, said) = verified(folder.path());
+    assert_eq!(result.unwrap_err().exit, Exit::Unverified);
+    assert!(said.contains("by ada (the disk was replaced)") && said.contains("known up to sequence 42"), "{said}");
+    let (result, said) = verified_since(folder.path(), true);
+    assert_eq!(result, Ok(()), "{said}");
+    assert!(said.contains("whole and unchanged since") && said.contains("line 3"), "{said}");
+    log.outcome("r-after", &link, crate::audit::End::Completed);
+    log.lines.remove(4 - 1);
+    write(folder.path(), &log);
+    assert_eq!(verified_since(folder.path(), true).0.unwrap_err().exit, Exit::Unverified);
 }

@@ -21,6 +21,7 @@ mod queue;
 mod receipt;
 mod recovery;
 mod storage;
+mod work;
 mod writer;
 
 #[cfg(test)]
@@ -49,7 +50,8 @@ pub use receipt::IntentReceipt;
 pub use recovery::{OpenError, Recovery};
 pub use storage::{FolderStorage, SegmentFile, Storage, is_locked};
 
-use queue::{Extra, Shared};
+use queue::Shared;
+use work::Extra;
 
 /// Whether an intent can be made durable now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,18 +5,16 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
 use super::budget::Budget;
 use super::metrics::{Counters, Metrics};
-use super::receipt::{IntentReceipt, Slot};
+use super::work::{Extra, PendingIntent, PendingOutcome, Work};
 use super::{AuditLogConfig, Cause, IntentError, Opened, Readiness, Standing};
-use crate::audit::{
-    Counted, Intent, LineHash, Link, LogId, Observed, Outcome, Position, Refusal, RequestFacts, Summary,
-};
+use crate::audit::{Counted, LineHash, LogId, Position, Summary};
 use crate::clock::Clock;
 
 const FAULT_NONE: u8 = 0;
@@ -31,49 +29,9 @@ const STAGE_DAMAGED: u8 = 2;
 const INTENTS_PER_BATCH_MAX: usize = 256;
 const OUTCOMES_PER_BATCH_MAX: usize = 1024;
 const EXTRAS_PER_BATCH_MAX: usize = 64;
-/// A line's length beside the client's own text.
-const FRAME_BYTES: usize = 1536;
 
 /// Where a log is that is not open.
 const UNOPENED: Position = Position { log_id: LogId::from_bytes([0; 16]), sequence: 0, head: LineHash::NONE };
-
-pub(super) type Reply = oneshot::Sender<Result<IntentReceipt, IntentError>>;
-
-#[derive(Debug)]
-pub(super) struct PendingIntent {
-    pub(super) intent: Arc<Intent>,
-    pub(super) slot: Slot,
-    pub(super) reply: Reply,
-}
-
-#[derive(Debug)]
-pub(super) struct PendingOutcome {
-    pub(super) intent: Arc<Intent>,
-    pub(super) link: Link,
-    pub(super) outcome: Outcome,
-    /// Freed when the outcome has been given its line.
-    pub(super) slot: Slot,
-}
-
-/// A record that may be left out and counted.
-#[derive(Debug)]
-pub(super) enum Extra {
-    Refusal(Box<Refusal>),
-    Observed(Box<Observed>),
-}
-
-impl Extra {
-    /// About how long its line will be.
-    fn size_estimate(&self) -> u64 {
-        let request: &RequestFacts = match self {
-            Self::Refusal(refusal) => &refusal.request,
-            Self::Observed(observed) => &observed.request,
-        };
-        let names: usize = request.query_names.iter().map(String::len).sum();
-        let own = request.path.len() + names + request.host.as_ref().map_or(0, String::len);
-        u64::try_from(own.min(crate::audit::LINE_BYTES_MAX) + FRAME_BYTES).unwrap_or(u64::MAX)
-    }
-}
 
 #[derive(Debug)]
 struct Queues {
@@ -92,16 +50,6 @@ struct Queues {
     done: Vec<oneshot::Sender<bool>>,
     /// The writer waits to be woken.
     idle: bool,
-}
-
-/// What the writer takes at once.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) intents: Vec<PendingIntent>,
-    pub(super) outcomes: Vec<PendingOutcome>,
-    pub(super) extras: Vec<(Extra, Counted)>,
-    /// No further intents come.
-    pub(super) closing: bool,
 }
 
 #[derive(Debug)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::queue::{PendingIntent, PendingOutcome, Shared};
+use super::queue::Shared;
+use super::work::{PendingIntent, PendingOutcome};
 use super::{Cause, IntentError, Readiness};
 use crate::audit::{End, Intent, Link, Outcome};
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::Cause;
 use super::journal::{Journal, PushError, is_full};
 use super::opening::Unopened;
-use super::queue::{Extra, PendingIntent, PendingOutcome, Shared, Work};
+use super::queue::Shared;
 use super::receipt::IntentReceipt;
+use super::work::{Extra, PendingIntent, PendingOutcome, Work};
 use crate::audit::{Counted, End, Event, LogEnd};
 use crate::decision::RefusalCode;
 
@@ -15,7 +16,7 @@ use crate::decision::RefusalCode;
 #[derive(Debug)]
 struct Written {
     receipt: IntentReceipt,
-    reply: super::queue::Reply,
+    reply: super::work::Reply,
 }
 
 #[derive(Debug)]
