@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::admin;
-use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError};
+use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError, WhenLocked};
 use super::counters::Counters;
 use super::grant_feed::{self, FeedClient};
 use super::grant_table::GrantTable;
@@ -77,7 +77,8 @@ impl Sidecar {
         let setup = Setup::new(&config, &clock, None)?;
         let listeners = bind(&config)?;
         let address = local_address(&listeners, config.listen.address)?;
-        let (audit, _) = AuditLog::open(audit_config(&config.audit), identity(&config), clock.clone())?;
+        let (audit_config, identity) = (audit_config(&config.audit), identity(&config));
+        let audit = AuditLog::start(audit_config, identity, clock.clone(), WhenLocked::Fail)?;
         let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
         let shared = Arc::new(Shared {
             grants: GrantTable::default(),

@@ -109,6 +109,15 @@ pub enum IntentError {
     Damaged,
 }
 
+/// What to do about a folder that another process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhenLocked {
+    /// It is an error.
+    Fail,
+    /// It will be free later.
+    Wait,
+}
+
 /// Whether a refused caller had proven the binding. Strangers have a budget of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -169,17 +178,27 @@ impl AuditLog {
         Ok((Self::of(shared), recovery))
     }
 
-    /// [`AuditLog::open`] for a folder that another process may still hold, such as the one that hands over to this:
-    /// returns at once, and opens the log in its own thread as soon as the folder is free. Until then readiness is
-    /// [`Cause::Opening`], intents are refused at once, and refusals and observations are counted into a summary that the
-    /// log begins with. What keeps the folder from being opened is told in the process's log and tried again.
+    /// [`AuditLog::open`] behind the caller's back: reading a long log takes its time (seconds for each GiB), and with
+    /// [`WhenLocked::Wait`] the folder need not even be free, such as while the process that hands over to this one still
+    /// writes it. Until the log is open its readiness is [`Cause::Opening`], intents are refused at once, and refusals and
+    /// observations are counted into a summary that the log begins with. What keeps the folder from being opened later is
+    /// told in the process's log and tried again.
     ///
     /// # Errors
-    /// Only where no thread can be started.
-    pub fn open_when_free(config: AuditLogConfig, identity: LogIdentity, clock: Clock) -> Result<Self, OpenError> {
+    /// Where no thread can be started, and with [`WhenLocked::Fail`] where the folder can't be made or locked now.
+    pub fn start(
+        config: AuditLogConfig,
+        identity: LogIdentity,
+        clock: Clock,
+        when_locked: WhenLocked,
+    ) -> Result<Self, OpenError> {
+        let storage = match when_locked {
+            WhenLocked::Fail => Some(FolderStorage::open(&config.directory)?),
+            WhenLocked::Wait => None,
+        };
         let shared = Arc::new(Shared::new(config, clock));
         let own = Arc::clone(&shared);
-        opening::spawn(move || opening::wait_and_run(&own, &identity)).map_err(OpenError::Thread)?;
+        opening::spawn(move || opening::wait_and_run(&own, &identity, storage)).map_err(OpenError::Thread)?;
         Ok(Self::of(shared))
     }
 

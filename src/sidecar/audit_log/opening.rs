@@ -77,12 +77,12 @@ pub(super) fn begin(
     Ok((writer, recovery))
 }
 
-/// Waits until the folder is free, then writes it until the log is closed.
-pub(super) fn wait_and_run(shared: &Arc<Shared>, identity: &LogIdentity) {
+/// Opens the folder, once it is free where it is not locked yet, then writes it until the log is closed.
+pub(super) fn wait_and_run(shared: &Arc<Shared>, identity: &LogIdentity, mut locked: Option<FolderStorage>) {
     let mut has_told = false;
-    while !shared.is_closing() {
-        let opened = FolderStorage::open(&shared.config.directory)
-            .and_then(|storage| begin(shared, identity.clone(), Box::new(storage)));
+    while locked.is_some() || !shared.is_closing() {
+        let storage = locked.take().map_or_else(|| FolderStorage::open(&shared.config.directory), Ok);
+        let opened = storage.and_then(|storage| begin(shared, identity.clone(), Box::new(storage)));
         let pause = match opened {
             Ok((writer, _)) => return writer.run(),
             Err(OpenError::Locked(_)) => LOCK_LOOK,

@@ -9,7 +9,7 @@ async fn a_log_opens_as_soon_as_its_folder_is_free_and_tells_what_came_before() 
     let (before, _) = open(&config);
     let lineage = before.opened().await.lineage;
     let _open = before.intent(intent("r-before")).await.unwrap();
-    let log = AuditLog::open_when_free(config.clone(), identity(), Clock::System).unwrap();
+    let log = AuditLog::start(config.clone(), identity(), Clock::System, WhenLocked::Wait).unwrap();
     assert_eq!(log.readiness(), Readiness::Unavailable(Cause::Opening));
     assert_eq!(log.intent(intent("r-early")).await.unwrap_err(), IntentError::Opening);
     for _ in 0..1000 {
@@ -31,7 +31,7 @@ async fn a_log_that_never_opened_closes_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
     let (before, _) = open(&config);
-    let log = AuditLog::open_when_free(config.clone(), identity(), Clock::System).unwrap();
+    let log = AuditLog::start(config.clone(), identity(), Clock::System, WhenLocked::Wait).unwrap();
     assert_eq!(log.close().await, Err(CloseError::Failed));
     before.close().await.unwrap();
 }
@@ -41,7 +41,7 @@ async fn a_folder_that_cannot_be_opened_is_tried_until_it_can() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
     std::fs::write(&config.directory, "a file in its place").unwrap();
-    let log = AuditLog::open_when_free(config.clone(), identity(), Clock::System).unwrap();
+    let log = AuditLog::start(config.clone(), identity(), Clock::System, WhenLocked::Wait).unwrap();
     assert_eq!(log.readiness(), Readiness::Unavailable(Cause::Opening));
     std::fs::remove_file(&config.directory).unwrap();
     tokio::time::timeout(Duration::from_secs(10), log.opened()).await.unwrap();
@@ -63,4 +63,15 @@ async fn a_log_is_closed_while_requests_go_on_and_frees_its_folder_at_once() {
     assert_eq!(log.metrics().after_close, 1);
     assert_eq!(log.close().await, Ok(last), "closing twice is closing once");
     next.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_started_behind_takes_the_lock_at_once_and_ends_in_order_however_early() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let start = || AuditLog::start(config.clone(), identity(), Clock::System, WhenLocked::Fail);
+    let log = start().unwrap();
+    assert!(matches!(start(), Err(OpenError::Locked(_))));
+    let last = log.close().await.unwrap();
+    assert_eq!(verified(&config, Some(last)).records, 2);
 }
