@@ -178,9 +178,10 @@ impl AuditLog {
         Ok((Self::of(shared), recovery))
     }
 
-    /// [`AuditLog::open`] behind the caller's back: reading a long log takes its time (seconds for each GiB), and with
-    /// [`WhenLocked::Wait`] the folder need not even be free, such as while the process that hands over to this one still
-    /// writes it. Until the log is open its readiness is [`Cause::Opening`], intents are refused at once, and refusals and
+    /// [`AuditLog::open`] on the log's own thread. With [`WhenLocked::Fail`] it returns once the log is begun, or after
+    /// [`AuditLogConfig::open_wait_ms_max`]: reading a long log takes seconds for each GiB, and ordinary traffic must not
+    /// wait for that. With [`WhenLocked::Wait`] it returns at once, and the folder need not be free yet, such as while the
+    /// process that hands over to this one still writes it. Until the log is open its readiness is [`Cause::Opening`], intents are refused at once, and refusals and
     /// observations are counted into a summary that the log begins with. What keeps the folder from being opened later is
     /// told in the process's log and tried again.
     ///
@@ -198,7 +199,12 @@ impl AuditLog {
         };
         let shared = Arc::new(Shared::new(config, clock));
         let own = Arc::clone(&shared);
-        opening::spawn(move || opening::wait_and_run(&own, &identity, storage)).map_err(OpenError::Thread)?;
+        let (begun, wait) = std::sync::mpsc::sync_channel(1);
+        let patience = Duration::from_millis(shared.config.open_wait_ms_max);
+        opening::spawn(move || opening::wait_and_run(&own, &identity, storage, &begun)).map_err(OpenError::Thread)?;
+        if when_locked == WhenLocked::Fail {
+            let _begun_or_not_yet = wait.recv_timeout(patience);
+        }
         Ok(Self::of(shared))
     }
 

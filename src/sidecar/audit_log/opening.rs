@@ -7,6 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use super::acknowledgement::{self, Acknowledgement};
@@ -78,11 +79,17 @@ pub(super) fn begin(
 }
 
 /// Opens the folder, once it is free where it is not locked yet, then writes it until the log is closed.
-pub(super) fn wait_and_run(shared: &Arc<Shared>, identity: &LogIdentity, mut locked: Option<FolderStorage>) {
+pub(super) fn wait_and_run(
+    shared: &Arc<Shared>,
+    identity: &LogIdentity,
+    mut locked: Option<FolderStorage>,
+    begun: &SyncSender<()>,
+) {
     let mut has_told = false;
     while locked.is_some() || !shared.is_closing() {
         let storage = locked.take().map_or_else(|| FolderStorage::open(&shared.config.directory), Ok);
         let opened = storage.and_then(|storage| begin(shared, identity.clone(), Box::new(storage)));
+        let _nobody_waits = begun.try_send(());
         let pause = match opened {
             Ok((writer, _)) => return writer.run(),
             Err(OpenError::Locked(_)) => LOCK_LOOK,
