@@ -268,7 +268,7 @@ pub(super) fn outcome_line<'a>(intent: &'a Intent, link: &Link, outcome: &Outcom
 fn outcome_status(outcome: &Outcome) -> u32 {
     match (outcome.end, outcome.status) {
         (End::Unknown | End::Aborted, _) => UNKNOWN,
-        (End::Completed, Some(status)) if status < 400 => SUCCESS,
+        (End::Completed | End::ClientClosed | End::UpstreamClosed | End::Idle, Some(status)) if status < 400 => SUCCESS,
         _ => FAILURE,
     }
 }

@@ -96,6 +96,12 @@ pub enum End {
     /// The upstream could not be reached or broke off.
     UpstreamFailed,
     UpstreamTimeout,
+    /// Another protocol was spoken, and the client ended it in order.
+    ClientClosed,
+    /// Another protocol was spoken, and the upstream ended it in order.
+    UpstreamClosed,
+    /// Another protocol was spoken, and neither side said anything for too long.
+    Idle,
     /// The grant ended, or its promises could no longer be kept, while bytes were in flight.
     Cut(RefusalCode),
     /// Refused after the intent was durable: nothing reached the upstream.
@@ -113,6 +119,9 @@ impl End {
             Self::ClientAborted => "client_aborted",
             Self::UpstreamFailed => "upstream_failed",
             Self::UpstreamTimeout => "upstream_timeout",
+            Self::ClientClosed => "client_closed",
+            Self::UpstreamClosed => "upstream_closed",
+            Self::Idle => "idle",
             Self::Cut(_) => "cut",
             Self::NotForwarded(_) => Self::NOT_FORWARDED,
             Self::Unknown => "unknown",
@@ -129,6 +138,9 @@ impl End {
             | Self::ClientAborted
             | Self::UpstreamFailed
             | Self::UpstreamTimeout
+            | Self::ClientClosed
+            | Self::UpstreamClosed
+            | Self::Idle
             | Self::Unknown
             | Self::Aborted => None,
         }

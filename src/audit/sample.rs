@@ -232,7 +232,16 @@ pub(crate) fn one_of_each() -> LogBuilder {
         log.outcome("r-2", &link, End::NotForwarded(*code));
         log.push(&Event::Refusal(&refusal(*code)));
     }
-    for end in [End::ClientAborted, End::UpstreamFailed, End::UpstreamTimeout, End::Unknown, End::Aborted] {
+    for end in [
+        End::ClientAborted,
+        End::UpstreamFailed,
+        End::UpstreamTimeout,
+        End::ClientClosed,
+        End::UpstreamClosed,
+        End::Idle,
+        End::Unknown,
+        End::Aborted,
+    ] {
         let link = log.intent("r-3");
         log.outcome("r-3", &link, end);
     }

@@ -16,6 +16,8 @@ pub mod route_path;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(feature = "sidecar")]
+pub mod upgrade_protocol;
 
 pub use mistakes::{ConfigError, Mistake};
 pub use service::{RouteConfig, RouteSubject, ServiceConfig};

@@ -8,6 +8,7 @@ use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::upgrade_protocol::UpgradeProtocol;
 use crate::domain::{Audience, InstanceName};
 use crate::identity::IssuerConfig;
 use crate::token::PublicKey;
@@ -72,6 +73,12 @@ pub struct UpstreamConfig {
     pub idle_timeout: Duration,
     /// How long an answer is awaited, only to be recorded, after an override was cut.
     pub outcome_wait: Duration,
+    /// How long a client that waits to be asked for its body (`Expect: 100-continue`) waits for the upstream's word.
+    pub continue_wait: Duration,
+    /// The protocols a connection may be switched to (RFC 9110 §7.8), in lower case.
+    pub upgrade_protocols: Vec<UpgradeProtocol>,
+    /// How long a connection that speaks another protocol may be silent in both directions.
+    pub tunnel_idle_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -266,6 +273,9 @@ fn read_upstream(section: &Section<'_>) -> Option<UpstreamConfig> {
     let idle_connections_max = size(section, "idle_connections_max", 0..=10_000, 256);
     let idle_timeout = millis(section, "idle_timeout_ms_max", 100..=600_000, 30_000);
     let outcome_wait = millis(section, "outcome_wait_ms_max", 0..=60_000, 5_000);
+    let continue_wait = millis(section, "continue_wait_ms_max", 10..=60_000, 1_000);
+    let upgrade_protocols = read_upgrade_protocols(section);
+    let tunnel_idle_timeout = millis(section, "tunnel_idle_timeout_ms_max", 100..=86_400_000, 3_600_000);
     let address = match address? {
         UpstreamAddress::Unix(path) if path.is_relative() => {
             section.mistake("url", "a Unix socket is named by an absolute path", None);
@@ -280,7 +290,16 @@ fn read_upstream(section: &Section<'_>) -> Option<UpstreamConfig> {
         idle_connections_max,
         idle_timeout,
         outcome_wait,
+        continue_wait,
+        upgrade_protocols,
+        tunnel_idle_timeout,
     })
+}
+
+/// WebSocket unless told otherwise; an empty list lets none through.
+fn read_upgrade_protocols(section: &Section<'_>) -> Vec<UpgradeProtocol> {
+    const KEY: &str = "upgrade_protocols";
+    if section.has(KEY) { section.list(KEY) } else { vec![UpgradeProtocol::websocket()] }
 }
 
 /// What is neither `http://host:port` nor `unix:/path`.

@@ -23,7 +23,8 @@ pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
     verdict.map_or_else(Decision::Refuse, Decision::Override)
 }
 
-/// Without the header only a seal refuses.
+/// Without the header only a seal refuses. Where there is one, what can't be inspected needs the operator's word: after
+/// a switch of protocols nothing is matched to a route any more.
 fn without_credential(policy: &Policy, facts: &Facts<'_>) -> Decision {
     if !policy.any_seal {
         return Decision::Pass;
@@ -32,8 +33,14 @@ fn without_credential(policy: &Policy, facts: &Facts<'_>) -> Decision {
         return Decision::Refuse(RefusalCode::TargetAmbiguous);
     }
     match facts.route {
-        Route::Overridable { sealed: false, .. } | Route::Fixed { sealed: false } => Decision::Pass,
-        Route::Overridable { sealed: true, .. } | Route::Fixed { sealed: true } | Route::PathSealed => {
+        Route::Overridable { sealed: false, upgrade, .. } | Route::Fixed { sealed: false, upgrade } => {
+            if facts.traits.upgrade && !upgrade {
+                Decision::Refuse(RefusalCode::UpgradeNotAllowed)
+            } else {
+                Decision::Pass
+            }
+        }
+        Route::Overridable { sealed: true, .. } | Route::Fixed { sealed: true, .. } | Route::PathSealed => {
             Decision::Refuse(RefusalCode::GrantRequired)
         }
         Route::Unmatched => Decision::Refuse(RefusalCode::RouteUnknown),

@@ -44,11 +44,13 @@ pub enum Route<'a> {
         resource: &'a Resource,
         action: &'a Action,
         sealed: bool,
+        /// The route lets another protocol through (RFC 9110 §7.8), of which nothing can be inspected.
         upgrade: bool,
     },
     /// A route matched that can't be overridden.
     Fixed {
         sealed: bool,
+        upgrade: bool,
     },
     /// The path is sealed under another method: a seal covers every method on its path.
     PathSealed,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::cut::AnswerWatch;
 use super::exchange::{Direction, Exchange};
+use super::expectation::Awaited;
 use super::intake;
 use super::upstream::Lease;
 use crate::audit::End;
@@ -35,14 +36,22 @@ pub type LastMove = Rc<Cell<Instant>>;
 /// A request's body on its way to the upstream.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Incoming,
+    source: Source,
     last_move: Option<LastMove>,
     exchange: Option<Rc<Exchange>>,
 }
 
+/// Where a request's body comes from.
+#[derive(Debug)]
+pub enum Source {
+    Flowing(Incoming),
+    /// Its client waits to be asked for it.
+    Awaited(Awaited),
+}
+
 impl RequestBody {
-    pub fn new(incoming: Incoming, last_move: Option<LastMove>, exchange: Option<Rc<Exchange>>) -> Self {
-        let body = Self { incoming, last_move, exchange };
+    pub fn new(source: Source, last_move: Option<LastMove>, exchange: Option<Rc<Exchange>>) -> Self {
+        let body = Self { source, last_move, exchange };
         if body.is_end_stream() {
             body.note_complete();
         }
@@ -62,7 +71,13 @@ impl HttpBody for RequestBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.incoming).poll_frame(cx));
+        if let Source::Awaited(awaited) = &mut this.source {
+            this.source = Source::Flowing(ready!(awaited.poll(cx)));
+        }
+        let Source::Flowing(incoming) = &mut this.source else { return Poll::Pending };
+        let frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        let last = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+        let ended = last || incoming.is_end_stream();
         if let Some(last_move) = &this.last_move {
             last_move.set(Instant::now());
         }
@@ -75,18 +90,24 @@ impl HttpBody for RequestBody {
                 None => {}
             }
         }
-        if frame.is_none() || this.incoming.is_end_stream() {
+        if ended {
             this.note_complete();
         }
         Poll::Ready(frame.map(|frame| frame.map(without_our_trailers)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.source {
+            Source::Flowing(incoming) => incoming.is_end_stream(),
+            Source::Awaited(_) => false,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.source {
+            Source::Flowing(incoming) => incoming.size_hint(),
+            Source::Awaited(awaited) => awaited.size_hint(),
+        }
     }
 }
 
@@ -95,6 +116,8 @@ impl HttpBody for RequestBody {
 pub enum ResponseBody {
     /// A document of ours; `None` once taken.
     Whole(Option<Bytes>),
+    /// None, though the head tells a length: the answer to a condition (RFC 9110 §15.4.5).
+    Described(u64),
     Upstream(UpstreamBody),
 }
 
@@ -146,7 +169,8 @@ impl UpstreamBody {
                 if let (Some(watched), Some(data)) = (&self.watched, frame.data_ref()) {
                     watched.exchange.count(Direction::Response, data);
                 }
-                if self.incoming.is_end_stream() {
+                // Whoever asked for the body does not ask again after its trailers.
+                if frame.is_trailers() || self.incoming.is_end_stream() {
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(without_our_trailers(frame))))
@@ -172,6 +196,7 @@ impl HttpBody for ResponseBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Described(_) => Poll::Ready(None),
             Self::Upstream(body) => body.poll_frame(cx),
         }
     }
@@ -179,6 +204,8 @@ impl HttpBody for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
+            // hyper leaves the length out of an HTTP/1.1 head unless a body seems to follow; of a 304 it writes none.
+            Self::Described(_) => false,
             Self::Upstream(body) => body.incoming.is_end_stream(),
         }
     }
@@ -188,6 +215,7 @@ impl HttpBody for ResponseBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| u64::try_from(bytes.len()).unwrap_or(0)))
             }
+            Self::Described(length) => SizeHint::with_exact(*length),
             Self::Upstream(body) => body.incoming.size_hint(),
         }
     }

@@ -4,20 +4,45 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::framing::FramingGuard;
-use super::journey::{self, Peer, Worker};
+use super::framing::{FramingGuard, HeadNotes};
+use super::journey::{self, Worker};
+use super::upgrade::Afterwards;
 use crate::config::sidecar::ListenConfig;
 use crate::drain::Drain;
+
+/// The connection a request came on.
+#[derive(Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// Of HTTP/1 connections.
+    pub notes: Option<HeadNotes>,
+    pub afterwards: Afterwards,
+}
+
+impl Peer {
+    /// Notes that hyper will hand the connection over, where it will.
+    pub(super) fn note_hand_over(&self, request: &mut Request<Incoming>) {
+        if self.notes.is_some()
+            && let Some(handed_over) = request.extensions_mut().remove::<OnUpgrade>()
+        {
+            self.afterwards.expect_close(handed_over);
+        }
+    }
+}
 
 /// Runs futures on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +83,8 @@ async fn serve_http1(
     drain: Drain,
 ) -> Result<(), hyper::Error> {
     let (guard, notes) = FramingGuard::new(stream, limits.head_bytes_max);
-    let peer = Rc::new(Peer { address, notes: Some(notes) });
+    let peer = Rc::new(Peer { address, notes: Some(notes), afterwards: Afterwards::default() });
+    let (serving, counters) = (Rc::clone(&peer), Arc::clone(&worker.counters));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -69,11 +95,15 @@ async fn serve_http1(
         .serve_connection(
             TokioIo::new(guard),
             service_fn(move |request| {
-                let (worker, peer) = (Rc::clone(&worker), Rc::clone(&peer));
+                let (worker, peer) = (Rc::clone(&worker), Rc::clone(&serving));
                 async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
             }),
         );
-    until_drained(connection, drain).await
+    let connection = connection.with_upgrades();
+    until_drained(connection, |connection| connection.graceful_shutdown(), drain).await?;
+    let _counted = peer.afterwards.is_tunnel().then(|| counters.count_tunnel());
+    peer.afterwards.carry_out::<TlsStream<TcpStream>>().await;
+    Ok(())
 }
 
 async fn serve_http2(
@@ -83,7 +113,7 @@ async fn serve_http2(
     limits: &ListenConfig,
     drain: Drain,
 ) -> Result<(), hyper::Error> {
-    let peer = Rc::new(Peer { address, notes: None });
+    let peer = Rc::new(Peer { address, notes: None, afterwards: Afterwards::default() });
     let asked = Rc::new(Cell::new(false));
     let asking = Rc::clone(&asked);
     let connection = http2::Builder::new(LocalExecutor)
@@ -101,7 +131,7 @@ async fn serve_http2(
             }),
         );
     tokio::select! {
-        result = until_drained(connection, drain) => result,
+        result = until_drained(connection, |connection| connection.graceful_shutdown(), drain) => result,
         () = silence(&asked, limits.head_timeout) => Ok(()),
     }
 }
@@ -116,14 +146,14 @@ async fn silence(asked: &Cell<bool>, limit: Duration) {
 }
 
 /// Serves until the connection ends; once the drain has begun, no further request is taken on it.
-async fn until_drained<C>(connection: C, drain: Drain) -> Result<(), hyper::Error>
+async fn until_drained<C>(connection: C, begin: impl FnOnce(Pin<&mut C>), drain: Drain) -> Result<(), hyper::Error>
 where
-    C: GracefulConnection<Error = hyper::Error>,
+    C: Future<Output = Result<(), hyper::Error>>,
 {
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         result = connection.as_mut() => return result,
-        () = drain.begun() => connection.as_mut().graceful_shutdown(),
+        () = drain.begun() => begin(connection.as_mut()),
     }
     connection.await
 }

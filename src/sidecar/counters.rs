@@ -44,6 +44,7 @@ pub struct Counters {
     open: AtomicU64,
     handshakes_failed: AtomicU64,
     turned_away: AtomicU64,
+    tunnels: AtomicU64,
 }
 
 impl Default for Counters {
@@ -58,6 +59,7 @@ impl Default for Counters {
             open: AtomicU64::default(),
             handshakes_failed: AtomicU64::default(),
             turned_away: AtomicU64::default(),
+            tunnels: AtomicU64::default(),
         }
     }
 }
@@ -72,7 +74,28 @@ fn value(cells: &[AtomicU64], index: usize) -> u64 {
     cells.get(index).map_or(0, |cell| cell.load(Ordering::Relaxed))
 }
 
+/// A connection that speaks another protocol, while it does.
+#[derive(Debug)]
+pub struct OpenTunnel<'c>(&'c Counters);
+
+impl Drop for OpenTunnel<'_> {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Counters {
+    /// Counts a tunnel until the value is dropped.
+    pub fn count_tunnel(&self) -> OpenTunnel<'_> {
+        self.tunnels.fetch_add(1, Ordering::Relaxed);
+        OpenTunnel(self)
+    }
+
+    /// Connections that speak another protocol now. They are among the open ones.
+    pub fn tunnels_open(&self) -> u64 {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
     pub fn count_outcome(&self, outcome: RequestOutcome) {
         count(&self.outcomes, outcome as usize);
     }

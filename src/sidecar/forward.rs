@@ -10,21 +10,24 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, HOST, LINK};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, LINK};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
 use super::audit_log::IntentReceipt;
-use super::body::{LastMove, RequestBody, ResponseBody, UpstreamBody, Watched};
+use super::body::{LastMove, RequestBody, ResponseBody, Source, UpstreamBody, Watched};
 use super::cut::{AnswerWatch, CutWatch};
 use super::exchange::Exchange;
+use super::expectation::{self, Expectation};
 use super::grant_table::LiveGrant;
 use super::shared::Shared;
+use super::upgrade::{self, Afterwards, Asked};
 use super::upstream::{Lease, Pool, UpstreamError};
-use super::{forward_headers, intake};
+use super::{forward_headers, intake, tunnel};
 use crate::audit::End;
+use crate::config::sidecar::UpstreamConfig;
 use crate::decision::{Permit, RefusalCode};
 
 /// A permit whose intent is durable: the only key to [`as_override`].
@@ -35,10 +38,12 @@ pub struct Recorded {
     pub(super) live: Arc<LiveGrant>,
 }
 
-/// Who asked, for the headers a proxy adds.
+/// Who asked: for the headers a proxy adds, and for another protocol on the connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Client {
+pub struct Client<'p> {
     pub address: SocketAddr,
+    /// What becomes of the connection the request came on.
+    pub afterwards: &'p Afterwards,
 }
 
 /// Why no answer of the upstream can be passed on.
@@ -61,19 +66,27 @@ pub async fn ordinary(
     pool: &Rc<Pool>,
     request: Request<Incoming>,
     path: Option<&str>,
-    client: Client,
+    client: Client<'_>,
 ) -> Result<Response<ResponseBody>, ForwardError> {
     let timeout = pool.config().response_timeout;
     let last_move = (!request.body().is_end_stream()).then(|| Rc::new(Cell::new(Instant::now())));
-    let (mut parts, incoming) = request.into_parts();
-    prepare(&mut parts, path, client);
-    let body = RequestBody::new(incoming, last_move.clone(), None);
-    let sending = pool.send(Request::from_parts(parts, body));
-    let (response, lease) = match last_move {
+    let (parts, incoming) = request.into_parts();
+    let version = parts.version;
+    let Prepared { parts, source, asked, expected } = prepare(parts, incoming, path, client, &pool.config());
+    let body = RequestBody::new(source, last_move.clone(), None);
+    let mut request = Request::from_parts(parts, body);
+    expected.iter().for_each(|expected| expected.listen(&mut request));
+    let sending = pool.send(request);
+    let (response, mut lease) = match last_move {
         None => tokio::time::timeout(timeout, sending).await.map_err(|_| ForwardError::Timeout(timeout))??,
         Some(last_move) => within(timeout, &last_move, sending).await.ok_or(ForwardError::Timeout(timeout))??,
     };
-    Ok(pass_back(response, lease, None))
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let limits = tunnel_limits(&pool.config());
+        return Ok(upgrade::switch(response, asked.as_ref(), client.afterwards, None, limits)?);
+    }
+    let unasked = withhold(expected.as_ref(), &mut lease);
+    Ok(closing(pass_back(response, lease, None, version), unasked))
 }
 
 /// Forwards an override, and watches it until its last byte.
@@ -86,19 +99,23 @@ pub async fn as_override(
     recorded: Recorded,
     request: Request<Incoming>,
     path: &str,
-    client: Client,
+    client: Client<'_>,
     request_id: &str,
 ) -> Result<Response<ResponseBody>, ForwardError> {
     let Recorded { permit, receipt, live } = recorded;
     let timeout = pool.config().response_timeout;
     let exchange = Rc::new(Exchange::new(receipt, shared.clock.clone()));
     let last_move = Rc::new(Cell::new(Instant::now()));
-    let (mut parts, incoming) = request.into_parts();
-    prepare(&mut parts, Some(path), client);
+    let (parts, incoming) = request.into_parts();
+    let version = parts.version;
+    let prepared = prepare(parts, incoming, Some(path), client, &pool.config());
+    let Prepared { mut parts, source, asked, expected } = prepared;
     forward_headers::add_permit_headers(&mut parts.headers, &permit, request_id);
-    let body = RequestBody::new(incoming, Some(Rc::clone(&last_move)), Some(Rc::clone(&exchange)));
+    let body = RequestBody::new(source, Some(Rc::clone(&last_move)), Some(Rc::clone(&exchange)));
+    let mut request = Request::from_parts(parts, body);
+    expected.iter().for_each(|expected| expected.listen(&mut request));
     let owned_pool = Rc::clone(pool);
-    let mut sending = Box::pin(async move { owned_pool.send(Request::from_parts(parts, body)).await });
+    let mut sending = Box::pin(async move { owned_pool.send(request).await });
     let mut watch = CutWatch::new(Arc::clone(shared), live);
     let answer = tokio::select! {
         biased;
@@ -118,12 +135,23 @@ pub async fn as_override(
             exchange.settle(End::UpstreamFailed);
             Err(error.into())
         }
-        Some(Ok((response, lease))) => {
+        Some(Ok((response, _))) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             exchange.note_status(response.status().as_u16());
+            let watched = Watched { watch: AnswerWatch::new(watch, &exchange, None), exchange: Rc::clone(&exchange) };
+            let limits = tunnel_limits(&pool.config());
+            let switched = upgrade::switch(response, asked.as_ref(), client.afterwards, Some(watched), limits);
+            switched.map_err(|error| {
+                exchange.settle(End::UpstreamFailed);
+                error.into()
+            })
+        }
+        Some(Ok((response, mut lease))) => {
+            exchange.note_status(response.status().as_u16());
+            let unasked = withhold(expected.as_ref(), &mut lease);
             let watch = AnswerWatch::new(watch, &exchange, lease.closer());
-            let mut response = pass_back(response, lease, Some(Watched { exchange, watch }));
+            let mut response = pass_back(response, lease, Some(Watched { exchange, watch }), version);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-            Ok(response)
+            Ok(closing(response, unasked))
         }
     }
 }
@@ -158,14 +186,65 @@ async fn within<T>(timeout: Duration, last_move: &LastMove, answer: impl Future<
     }
 }
 
-/// Makes the head that the upstream sees.
-fn prepare(parts: &mut http::request::Parts, path: Option<&str>, client: Client) {
-    set_host(parts);
+/// A request as the upstream sees it, and what the client waits for besides its answer.
+struct Prepared {
+    parts: http::request::Parts,
+    source: Source,
+    asked: Option<Asked>,
+    expected: Option<Expectation>,
+}
+
+fn prepare(
+    mut parts: http::request::Parts,
+    incoming: Incoming,
+    path: Option<&str>,
+    client: Client<'_>,
+    config: &UpstreamConfig,
+) -> Prepared {
+    let asked = upgrade::asked(&parts, incoming.is_end_stream(), &config.upgrade_protocols);
+    let waits = expectation::waits(&parts.headers, parts.version, &incoming);
+    set_host(&mut parts);
     parts.uri = origin_form(&parts.uri, path);
     forward_headers::strip_hop_by_hop(&mut parts.headers);
     forward_headers::add_proxy_headers(&mut parts.headers, client.address, parts.version);
+    if let Some(asked) = &asked {
+        asked.add_to(&mut parts.headers);
+    }
+    if parts.version == Version::HTTP_10 {
+        // HTTP/1.0 knows no expectations (RFC 9110 §10.1.1), and we speak 1.1 to the upstream.
+        parts.headers.remove(EXPECT);
+    }
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
+    let (source, expected) = if waits {
+        let (expected, awaited) = expectation::park(incoming, config.continue_wait);
+        (Source::Awaited(awaited), Some(expected))
+    } else {
+        (Source::Flowing(incoming), None)
+    };
+    Prepared { parts, source, asked, expected }
+}
+
+/// True when the final answer came before the client was asked for its body. It will not be asked any more, so neither
+/// connection can be used again.
+fn withhold(expected: Option<&Expectation>, lease: &mut Lease) -> bool {
+    let unasked = expected.is_some_and(Expectation::withhold);
+    if unasked {
+        lease.spoil();
+    }
+    unasked
+}
+
+/// Tells the client that nothing more is read on its connection.
+fn closing(mut response: Response<ResponseBody>, closing: bool) -> Response<ResponseBody> {
+    if closing {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn tunnel_limits(config: &UpstreamConfig) -> tunnel::Limits {
+    tunnel::Limits { idle: config.tunnel_idle_timeout }
 }
 
 /// One Host: the authority's where the target has one (RFC 9112 §3.2.2, RFC 9113 §8.3.1), or else the first. HTTP/2 lets
@@ -190,13 +269,26 @@ fn origin_form(uri: &Uri, path: Option<&str>) -> Uri {
     target.map_or_else(Uri::default, Uri::from)
 }
 
-fn pass_back(response: Response<Incoming>, lease: Lease, watched: Option<Watched>) -> Response<ResponseBody> {
+/// The answer as the client sees it, which asked in HTTP `version`.
+fn pass_back(
+    response: Response<Incoming>,
+    lease: Lease,
+    watched: Option<Watched>,
+    version: Version,
+) -> Response<ResponseBody> {
     let (mut parts, incoming) = response.into_parts();
     forward_headers::strip_hop_by_hop(&mut parts.headers);
     intake::strip(&mut parts.headers);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
-    Response::from_parts(parts, ResponseBody::Upstream(UpstreamBody::new(incoming, lease, watched)))
+    let body = UpstreamBody::new(incoming, lease, watched);
+    if parts.status == StatusCode::NOT_MODIFIED && version != Version::HTTP_2 {
+        let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if let Some(length) = length {
+            return Response::from_parts(parts, ResponseBody::Described(length));
+        }
+    }
+    Response::from_parts(parts, ResponseBody::Upstream(body))
 }
 
 /// True for an answer by which the API's own rules lock the way.

@@ -15,8 +15,13 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const PROXY_AUTHENTICATE: HeaderName = HeaderName::from_static("proxy-authenticate");
 const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authorization");
 
+/// Of an upgrade to h2c, which is never passed on; alone it means nothing.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
 /// Removes what is meant for one hop only.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Before Connection is read: who sends TE names it there.
+    let trailers_wanted = headers.contains_key(TE) && wants_trailers(headers);
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -32,16 +37,28 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         }
         headers.remove(CONNECTION);
     }
-    let trailers_wanted =
-        headers.get(TE).is_some_and(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"trailers"));
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE]
-    {
+    for name in [
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+        HTTP2_SETTINGS,
+        TE,
+        TRANSFER_ENCODING,
+        UPGRADE,
+    ] {
         headers.remove(name);
     }
     if trailers_wanted {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
+}
+
+/// `trailers` among the codings of TE (RFC 9110 §10.1.4); the others are between us and the client.
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(TE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
 }
 
 /// Says who asked and by which way: one `Forwarded` element (RFC 7239 §4) and one `Via` (RFC 9110 §7.6.3).
@@ -58,7 +75,11 @@ pub fn add_proxy_headers(headers: &mut HeaderMap, client: SocketAddr, version: V
     if let Ok(value) = HeaderValue::try_from(element) {
         headers.append(FORWARDED, value);
     }
-    let via = if version == Version::HTTP_2 { "2 breakglass" } else { "1.1 breakglass" };
+    let via = match version {
+        Version::HTTP_2 => "2 breakglass",
+        Version::HTTP_10 => "1.0 breakglass",
+        _ => "1.1 breakglass",
+    };
     headers.append(VIA, HeaderValue::from_static(via));
 }
 
@@ -100,10 +121,10 @@ mod tests {
     fn one_hop_ends_here() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
-            ("connection", "close, X-Mine"),
+            ("connection", "close, TE, X-Mine"),
             ("x-mine", "1"),
             ("keep-alive", "timeout=5"),
-            ("te", "trailers"),
+            ("te", "deflate, Trailers"),
             ("transfer-encoding", "chunked"),
             ("upgrade", "websocket"),
             ("x-kept", "1"),
@@ -115,6 +136,7 @@ mod tests {
         left.sort_unstable();
         assert_eq!(left, ["connection", "te", "x-kept"]);
         assert_eq!(headers.get(CONNECTION).unwrap(), "te");
+        assert_eq!(headers.get(TE).unwrap(), "trailers");
     }
 
     #[test]

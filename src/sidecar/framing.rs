@@ -12,10 +12,11 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing_chunked::ChunkScanner;
+use super::framing_goodbye::Goodbye;
 use super::framing_head::{self, BodyLength, HeadFault};
 
 /// Stands in for a head that was not sound. The path is never looked at: the note says what to answer.
@@ -69,6 +70,9 @@ enum Position {
     /// In a body with this many bytes to come.
     Sized(u64),
     Chunked(ChunkScanner),
+    /// After a head that asks for another protocol. What follows is judged once the parser asks for it: then the answer
+    /// was an ordinary one. After a switch of protocols it is handed over as it is, by [`FramingGuard::into_inner`].
+    Held,
     /// After a fault nothing more is read.
     Closed,
 }
@@ -86,6 +90,7 @@ pub struct FramingGuard<I> {
     released: BytesMut,
     /// Why the body after what is released can't be read.
     broken: Option<&'static str>,
+    goodbye: Goodbye,
 }
 
 impl<I> FramingGuard<I> {
@@ -99,8 +104,16 @@ impl<I> FramingGuard<I> {
             pending: BytesMut::new(),
             released: BytesMut::new(),
             broken: None,
+            goodbye: Goodbye::default(),
         };
         (guard, notes)
+    }
+
+    /// The stream itself and what was read of it and not yet handed on, for another protocol.
+    pub fn into_inner(self) -> (I, Bytes) {
+        let mut unread = self.released;
+        unread.unsplit(self.pending);
+        (self.io, unread.freeze())
     }
 
     /// Moves what can be judged from `pending` to `released`.
@@ -118,6 +131,7 @@ impl<I> FramingGuard<I> {
                     true
                 }
                 Position::Chunked(_) => self.judge_chunks(),
+                Position::Held => false,
                 Position::Closed => {
                     self.pending.clear();
                     false
@@ -165,6 +179,7 @@ impl<I> FramingGuard<I> {
         match judged {
             Some(Ok(head)) => {
                 self.position = match head.body {
+                    BodyLength::None if head.upgrade => Position::Held,
                     BodyLength::None => Position::Head { scanned: 0 },
                     BodyLength::Sized(length) => Position::Sized(length),
                     BodyLength::Chunked => Position::Chunked(ChunkScanner::default()),
@@ -248,6 +263,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for FramingGuard<I> {
             match this.position {
                 Position::Closed => return Poll::Ready(Ok(())),
                 Position::Sized(left) if this.pending.is_empty() => return this.poll_sized(cx, out, left),
+                Position::Held => {
+                    this.position = Position::Head { scanned: 0 };
+                    this.judge();
+                    continue;
+                }
                 Position::Sized(_) | Position::Head { .. } | Position::Chunked(_) => {}
             }
             if ready!(this.poll_fill(cx))? == 0 {
@@ -258,7 +278,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for FramingGuard<I> {
     }
 }
 
-impl<I: AsyncWrite + Unpin> AsyncWrite for FramingGuard<I> {
+impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, data)
     }
@@ -279,8 +299,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for FramingGuard<I> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let between = matches!(this.position, Position::Head { .. }) && this.pending.is_empty();
+        this.goodbye.poll(&mut this.io, !between, cx)
     }
 }
 
@@ -336,6 +358,33 @@ mod tests {
             let text = String::from_utf8(out).unwrap();
             assert!(text.starts_with("GET /ok") && text.ends_with("connection: close\r\n\r\n"), "{text}");
             assert!(!text.contains("smuggled") && !text.contains("chunked"));
+            assert_eq!(faults, [HeadFault::LengthWithTransferEncoding]);
+        }
+    }
+
+    const SWITCHING: &[u8] = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+    #[test]
+    fn behind_an_upgrade_bytes_are_handed_over_as_they_came() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (mut client, server) = tokio::io::duplex(4096);
+            let (mut guard, _notes) = FramingGuard::new(server, 4096);
+            let opaque = b"GET /\nContent-Length: x\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut client, &[SWITCHING, opaque].concat()).await.unwrap();
+            let mut head = vec![0; SWITCHING.len()];
+            guard.read_exact(&mut head).await.unwrap();
+            assert_eq!(head, SWITCHING);
+            assert_eq!(guard.into_inner().1, &opaque[..]);
+        });
+    }
+
+    #[test]
+    fn behind_an_upgrade_that_did_not_come_requests_are_judged() {
+        let unsound = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for step in [1, 5, 4096] {
+            let (out, faults, _) = seen(&[SWITCHING, SWITCHING, unsound].concat(), step);
+            assert_eq!(out, [SWITCHING, SWITCHING, STAND_IN].concat(), "in steps of {step}");
             assert_eq!(faults, [HeadFault::LengthWithTransferEncoding]);
         }
     }

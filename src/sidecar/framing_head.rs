@@ -40,6 +40,8 @@ pub(super) enum BodyLength {
 pub(super) struct SoundHead {
     pub(super) body: BodyLength,
     pub(super) fragment: bool,
+    /// What follows may be another protocol: an Upgrade field stands there, and no body comes first.
+    pub(super) upgrade: bool,
 }
 
 /// The position after the empty line that ends the head in `bytes`, looking from `from` on; `None` while it has not
@@ -82,7 +84,9 @@ pub(super) fn judge(head: &[u8]) -> Result<SoundHead, HeadFault> {
     if http_11 && fields.hosts != 1 {
         return Err(HeadFault::Host);
     }
-    Ok(SoundHead { body: fields.body(http_11)?, fragment: target.contains(&b'#') })
+    let body = fields.body(http_11)?;
+    let upgrade = fields.upgrade && http_11 && body == BodyLength::None;
+    Ok(SoundHead { body, fragment: target.contains(&b'#'), upgrade })
 }
 
 /// Lines that end with CRLF; a CR or LF elsewhere is a fault.
@@ -126,12 +130,13 @@ fn judge_request_line(line: &[u8]) -> Result<(&[u8], bool), HeadFault> {
     }
 }
 
-/// The fields that decide a message's length.
+/// The fields that decide what follows the head.
 #[derive(Default)]
 struct Fields {
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
+    upgrade: bool,
 }
 
 impl Fields {
@@ -148,10 +153,10 @@ impl Fields {
         if value.iter().any(|b| (*b < b' ' && *b != b'\t') || *b == 0x7f) {
             return Err(HeadFault::HeaderValue);
         }
-        self.note_length(name, value.trim_ascii())
+        self.note_framing(name, value.trim_ascii())
     }
 
-    fn note_length(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadFault> {
+    fn note_framing(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadFault> {
         if name.eq_ignore_ascii_case(b"host") {
             self.hosts += 1;
         } else if name.eq_ignore_ascii_case(b"content-length") {
@@ -162,6 +167,8 @@ impl Fields {
                 return Err(HeadFault::TransferEncoding);
             }
             self.chunked = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.upgrade = true;
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 //!
 //! A request without the header on a service without seals takes the short way: strip, forward, nothing else.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::audit_log::{IntentError, Standing as Budget};
 use super::body::ResponseBody;
+use super::connection::Peer;
 use super::counters::{Counters, RequestOutcome};
 use super::enforce::{Examined, Presented};
 use super::forward::{self, Client, ForwardError, Recorded};
@@ -37,19 +37,12 @@ pub struct Worker {
     pub limit: SignatureLimit,
 }
 
-/// The connection a request came on.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    pub address: SocketAddr,
-    /// Of HTTP/1 connections.
-    pub notes: Option<HeadNotes>,
-}
-
 /// Answers one request.
 pub async fn serve(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let note = peer.notes.as_ref().map(HeadNotes::next).unwrap_or_default();
     let taken = intake::take(request.headers_mut());
-    let client = Client { address: peer.address };
+    let client = Client { address: peer.address, afterwards: &peer.afterwards };
+    peer.note_hand_over(&mut request);
     let (any_seal, offers) = {
         let setup = worker.shared.glance();
         worker.pool.follow(&setup.upstream);
@@ -90,7 +83,7 @@ fn offered_link(setup: &Setup, found: &RouteMatch<'_>) -> Option<String> {
 async fn considered(
     worker: &Rc<Worker>,
     peer: &Peer,
-    client: Client,
+    client: Client<'_>,
     request: Request<Incoming>,
     taken: &Taken,
     note: &HeadNote,
@@ -161,7 +154,7 @@ struct Case<'c> {
     shared: &'c Arc<Shared>,
     setup: &'c Setup,
     examined: &'c Examined<'c>,
-    client: Client,
+    client: Client<'c>,
     id: &'c str,
     note: &'c HeadNote,
 }
@@ -355,7 +348,7 @@ fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseB
             "upstream_timeout",
             "The contract API did not answer in time",
         ),
-        ForwardError::Upstream(UpstreamError::Broken(_)) | ForwardError::Cut { .. } => {
+        ForwardError::Upstream(UpstreamError::Broken(_) | UpstreamError::Switched) | ForwardError::Cut { .. } => {
             (RequestOutcome::UpstreamFailed, StatusCode::BAD_GATEWAY, "upstream_failed", "The contract API broke off")
         }
     };

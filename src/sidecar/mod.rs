@@ -11,6 +11,9 @@
 //! 7. [`forward`] goes to the [`upstream`] and back, while [`cut`] watches the grant.
 //! 8. [`exchange`] records the outcome.
 //!
+//! Two turns a journey can take: [`expectation`], where the client waits to be asked for its body, and [`upgrade`], after
+//! which a [`tunnel`] passes bytes of another protocol.
+//!
 //! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
 //! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
 
@@ -23,11 +26,13 @@ pub mod counters;
 pub mod cut;
 pub mod enforce;
 pub mod exchange;
+pub mod expectation;
 pub mod explain;
 pub mod forward;
 pub mod forward_headers;
 pub mod framing;
 mod framing_chunked;
+mod framing_goodbye;
 mod framing_head;
 pub mod grant_feed;
 pub mod grant_table;
@@ -50,6 +55,8 @@ pub mod standing;
 pub mod start;
 pub mod target;
 pub mod tls;
+pub mod tunnel;
+pub mod upgrade;
 pub mod upstream;
 pub mod watchers;
 pub mod worker;

@@ -54,7 +54,7 @@ pub(super) const fn table(code: RefusalCode) -> Row {
             "Leave the parameter out, or have the route list it.",
         ),
         RefusalCode::UpgradeNotAllowed => {
-            row(NO, "This route allows no other protocol under a grant", "Send the request without Upgrade.")
+            row(NO, "This route allows no other protocol", "Send the request without Upgrade.")
         }
         RefusalCode::IdentityMissing => {
             row(WHO, "Your identity is missing", "Add your access token for this service as Break-Glass-Identity.")

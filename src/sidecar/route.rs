@@ -71,7 +71,9 @@ impl RouteMatch<'_> {
             Self::Route { route, subject: Some((resource, action)) } => {
                 decision::Route::Overridable { resource, action, sealed: route.sealed, upgrade: route.upgrade }
             }
-            Self::Route { route, subject: None } => decision::Route::Fixed { sealed: route.sealed },
+            Self::Route { route, subject: None } => {
+                decision::Route::Fixed { sealed: route.sealed, upgrade: route.upgrade }
+            }
             Self::PathSealed => decision::Route::PathSealed,
             Self::Unmatched => decision::Route::Unmatched,
         }

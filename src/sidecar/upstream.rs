@@ -29,6 +29,8 @@ pub enum UpstreamError {
     ConnectTimeout(Duration),
     #[error("the upstream broke off")]
     Broken(#[source] hyper::Error),
+    #[error("the upstream switched to a protocol that nobody asked for")]
+    Switched,
 }
 
 /// See the module.
@@ -58,14 +60,22 @@ struct Open {
 pub struct Lease {
     pool: Rc<Pool>,
     open: Option<Open>,
+    spoiled: bool,
 }
 
 impl Lease {
     /// The answer has been read whole.
     pub fn give_back(&mut self) {
-        if let Some(open) = self.open.take() {
-            self.pool.keep(open);
+        match self.open.take() {
+            Some(open) if self.spoiled => open.driver.abort(),
+            Some(open) => self.pool.keep(open),
+            None => {}
         }
+    }
+
+    /// The request will never be whole: once its answer has been read the connection is closed.
+    pub fn spoil(&mut self) {
+        self.spoiled = true;
     }
 
     /// What closes the connection at once. Of use only while the answer is being read.
@@ -126,7 +136,9 @@ impl Pool {
                 None => (self.connect().await?, false),
             };
             match open.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, Lease { pool: Rc::clone(self), open: Some(open) })),
+                Ok(response) => {
+                    return Ok((response, Lease { pool: Rc::clone(self), open: Some(open), spoiled: false }));
+                }
                 Err(mut error) => match error.take_message() {
                     Some(unwritten) if kept => request = unwritten,
                     Some(_) | None => return Err(UpstreamError::Broken(error.into_error())),
@@ -156,11 +168,11 @@ impl Pool {
 
 async fn handshake<I>(stream: I, config: &Arc<UpstreamConfig>) -> Result<Open, UpstreamError>
 where
-    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + 'static,
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
     let driving = tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an upstream connection ended");
         }
     });

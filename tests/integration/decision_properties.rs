@@ -48,7 +48,7 @@ enum Knows {
 #[derive(Debug, Clone)]
 enum Way {
     Overridable(Resource, Action, bool, bool),
-    Fixed(bool),
+    Fixed(bool, bool),
     PathSealed,
     Unmatched,
 }
@@ -65,7 +65,7 @@ impl World {
                 Way::Overridable(resource, action, sealed, upgrade) => {
                     Route::Overridable { resource, action, sealed: *sealed, upgrade: *upgrade }
                 }
-                Way::Fixed(sealed) => Route::Fixed { sealed: *sealed },
+                Way::Fixed(sealed, upgrade) => Route::Fixed { sealed: *sealed, upgrade: *upgrade },
                 Way::PathSealed => Route::PathSealed,
                 Way::Unmatched => Route::Unmatched,
             },
@@ -178,7 +178,7 @@ fn ways() -> impl Strategy<Value = Way> {
         .prop_map(|(resource, action, sealed, upgrade)| Way::Overridable(resource, action, sealed, upgrade));
     prop_oneof![
         9 => overridable,
-        1 => prop_oneof![any::<bool>().prop_map(Way::Fixed), Just(Way::PathSealed), Just(Way::Unmatched)],
+        1 => prop_oneof![any::<(bool, bool)>().prop_map(|(sealed, upgrade)| Way::Fixed(sealed, upgrade)), Just(Way::PathSealed), Just(Way::Unmatched)],
     ]
 }
 
