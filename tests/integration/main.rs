@@ -12,8 +12,10 @@
 
 mod audit_damage;
 mod clocks;
+mod cutting;
 mod decision_cases;
 mod decision_properties;
+mod expectations;
 mod framing_attacks;
 mod harness;
 mod kill;
@@ -28,7 +30,9 @@ mod p5_revocation;
 mod p7_unforgeable;
 mod p8_quiet;
 mod p9_helpful;
+mod proxying;
 mod reload;
+mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.
 fn tool(name: &str, provided: &str) -> std::path::PathBuf {

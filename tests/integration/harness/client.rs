@@ -178,6 +178,18 @@ impl Raw {
         std::mem::take(&mut self.read)
     }
 
+    /// Whether the peer's end was said in order (TLS close_notify), after all that still came.
+    pub(crate) async fn ends_in_order(&mut self) -> bool {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match timeout(PATIENCE, self.stream.read(&mut buffer)).await.expect("the peer closes") {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Reads on and keeps only the last bytes of all.
     pub(crate) async fn tail(&mut self) -> Vec<u8> {
         while self.some().await {
@@ -214,7 +226,7 @@ impl Raw {
         }
     }
 
-    async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+    pub(crate) async fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.read.len() < count {
             if !self.fill().await {
                 return None;
@@ -258,6 +270,15 @@ impl H2 {
     pub(crate) async fn begin(&mut self, request: Request<Sent>) -> Result<Response<Incoming>, hyper::Error> {
         self.sender.ready().await?;
         timeout(PATIENCE, self.sender.send_request(request)).await.expect("an answer in time")
+    }
+
+    /// The answer's head, to be awaited beside others.
+    pub(crate) fn start(
+        &self,
+        request: Request<Sent>,
+    ) -> impl Future<Output = Result<Response<Incoming>, hyper::Error>> + use<> {
+        let mut sender = self.sender.clone();
+        async move { timeout(PATIENCE, sender.send_request(request)).await.expect("an answer in time") }
     }
 
     /// One request without a body, or with one in one piece.

@@ -1,6 +1,7 @@
 //! A site: a demo issuer, a control plane, an upstream and as many sidecars as a test wants, each on a free port and in
 //! a folder of its own. What is started ends when it is dropped.
 
+mod by_hand;
 mod client;
 mod files;
 mod process;
@@ -27,7 +28,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-pub(crate) use client::{Answer, H2, Raw, h2_request, raw_request, whole};
+pub(crate) use by_hand::{ByHand, Line};
+pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
 pub(crate) use files::{SERVICE, SidecarFile};
 pub(crate) use process::Process;
 pub(crate) use sidecar::{TestSidecar, lines};
