@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -100,7 +100,11 @@ async fn serve_http1(
             }),
         );
     let connection = connection.with_upgrades();
-    until_drained(connection, |connection| connection.graceful_shutdown(), drain).await?;
+    tokio::select! {
+        biased;
+        result = until_drained(connection, |connection| connection.graceful_shutdown(), drain) => result?,
+        () = poll_fn(|cx| peer.afterwards.poll_over(cx)) => return Ok(()),
+    }
     let _counted = peer.afterwards.is_tunnel().then(|| counters.count_tunnel());
     peer.afterwards.carry_out::<TlsStream<TcpStream>>().await;
     Ok(())

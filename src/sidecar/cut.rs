@@ -15,6 +15,7 @@ use tokio::task::{AbortHandle, JoinHandle};
 use super::exchange::Exchange;
 use super::grant_table::LiveGrant;
 use super::shared::Shared;
+use super::upgrade::Afterwards;
 use crate::audit::End;
 use crate::decision::{Feed, Freeze, GrantStanding, RefusalCode};
 
@@ -52,13 +53,18 @@ impl CutWatch {
 }
 
 /// A watch that acts by itself while an answer is passed on, until it is dropped: on the cause it settles the exchange
-/// and closes the upstream's connection. A body alone would not do: as long as the client takes nothing, hyper asks it
+/// and closes the upstream's connection, and the client's where it speaks HTTP/1. A body alone would not do: as long as the client takes nothing, hyper asks it
 /// for nothing, and a stalled client could hold its override open past the grant's end.
 #[derive(Debug)]
 pub struct AnswerWatch(JoinHandle<RefusalCode>);
 
 impl AnswerWatch {
-    pub fn new(mut watch: CutWatch, exchange: &Rc<Exchange>, upstream: Option<AbortHandle>) -> Self {
+    pub fn new(
+        mut watch: CutWatch,
+        exchange: &Rc<Exchange>,
+        upstream: Option<AbortHandle>,
+        client: Afterwards,
+    ) -> Self {
         let exchange = Rc::downgrade(exchange);
         Self(tokio::task::spawn_local(async move {
             let code = watch.cut().await;
@@ -66,6 +72,7 @@ impl AnswerWatch {
             if let Some(exchange) = exchange.upgrade() {
                 exchange.settle(End::Cut(code));
             }
+            client.end_now();
             code
         }))
     }

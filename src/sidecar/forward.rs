@@ -137,7 +137,10 @@ pub async fn as_override(
         }
         Some(Ok((response, _))) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             exchange.note_status(response.status().as_u16());
-            let watched = Watched { watch: AnswerWatch::new(watch, &exchange, None), exchange: Rc::clone(&exchange) };
+            let watched = Watched {
+                watch: AnswerWatch::new(watch, &exchange, None, client.afterwards.clone()),
+                exchange: Rc::clone(&exchange),
+            };
             let limits = tunnel_limits(&pool.config());
             let switched = upgrade::switch(response, asked.as_ref(), client.afterwards, Some(watched), limits);
             switched.map_err(|error| {
@@ -148,7 +151,7 @@ pub async fn as_override(
         Some(Ok((response, mut lease))) => {
             exchange.note_status(response.status().as_u16());
             let unasked = withhold(expected.as_ref(), &mut lease);
-            let watch = AnswerWatch::new(watch, &exchange, lease.closer());
+            let watch = AnswerWatch::new(watch, &exchange, lease.closer(), client.afterwards.clone());
             let mut response = pass_back(response, lease, Some(Watched { exchange, watch }), version);
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             Ok(closing(response, unasked))

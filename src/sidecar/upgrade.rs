@@ -5,7 +5,9 @@
 //! pass by intake and route table); a switch that nobody asked for is an upstream failure; after any other answer the
 //! connection is HTTP as before, and what the client sent behind its request is judged as a request.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::request::Parts;
@@ -63,9 +65,16 @@ impl Asked {
     }
 }
 
-/// What becomes of a client's connection once no HTTP is spoken on it any more.
+/// What becomes of a client's connection once no HTTP is spoken on it any more, which may be at once.
+#[derive(Debug, Default, Clone)]
+pub struct Afterwards(Rc<State>);
+
 #[derive(Debug, Default)]
-pub struct Afterwards(RefCell<Option<After>>);
+struct State {
+    after: RefCell<Option<After>>,
+    over: Cell<bool>,
+    watcher: RefCell<Option<Waker>>,
+}
 
 #[derive(Debug)]
 enum After {
@@ -77,12 +86,12 @@ enum After {
 impl Afterwards {
     /// Notes that hyper would hand the connection over.
     pub fn expect_close(&self, connection: OnUpgrade) {
-        *self.0.borrow_mut() = Some(After::Close(connection));
+        *self.0.after.borrow_mut() = Some(After::Close(connection));
     }
 
     /// The connection becomes a tunnel once the answer now under way is written. False where there is none to be had.
     fn expect_tunnel(&self, tunnel: Tunnel) -> bool {
-        let mut after = self.0.borrow_mut();
+        let mut after = self.0.after.borrow_mut();
         match after.take() {
             Some(After::Close(connection)) => {
                 *after = Some(After::Tunnel(connection, Box::new(tunnel)));
@@ -92,9 +101,31 @@ impl Afterwards {
         }
     }
 
+    /// Ends an HTTP/1 connection now, whatever still waits to be written: a client that takes nothing could otherwise hold
+    /// it, and read later what its grant no longer covers.
+    pub fn end_now(&self) {
+        self.0.over.set(true);
+        drop(self.0.after.borrow_mut().take());
+        if let Some(watcher) = self.0.watcher.borrow_mut().take() {
+            watcher.wake();
+        }
+    }
+
+    /// Ready once the connection is to end.
+    pub fn poll_over(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.over.get() {
+            return Poll::Ready(());
+        }
+        let mut watcher = self.0.watcher.borrow_mut();
+        if !watcher.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *watcher = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
     /// True when another protocol is to be spoken.
     pub fn is_tunnel(&self) -> bool {
-        matches!(*self.0.borrow(), Some(After::Tunnel(..)))
+        matches!(*self.0.after.borrow(), Some(After::Tunnel(..)))
     }
 
     /// Does what was noted. To be called when HTTP on the connection has ended in order.
@@ -102,7 +133,7 @@ impl Afterwards {
     where
         I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
-        let after = self.0.borrow_mut().take();
+        let after = self.0.after.borrow_mut().take();
         match after {
             None => {}
             Some(After::Close(connection)) => {

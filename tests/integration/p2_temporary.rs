@@ -134,6 +134,7 @@ async fn a_download_is_cut_while_its_client_takes_nothing() {
     let mut h2: H2 = sidecar.h2().await;
     let response = h2.begin(h2_request("GET", ENDLESS, &headers(1), "")).await.unwrap();
     assert_eq!(response.status(), 200);
+    assert_eq!(sidecar.metric("breakglass_sidecar_connections_open").await, 2.0);
     for grant in &grants {
         site.revoke(grant).await;
     }
@@ -141,6 +142,11 @@ async fn a_download_is_cut_while_its_client_takes_nothing() {
         let told = (outcome["end"].as_str(), outcome["cause"].as_str());
         assert_eq!(told, (Some("cut"), Some("grant_revoked")), "{outcome}");
     }
+    // The client still takes nothing, and its HTTP/1 connection is gone nevertheless; over HTTP/2 it may have others.
+    until("one connection is left", async || {
+        (sidecar.metric("breakglass_sidecar_connections_open").await == 1.0).then_some(())
+    })
+    .await;
     drop((raw, response));
 }
 
