@@ -88,6 +88,7 @@ async fn a_chunked_upload_is_cut_between_two_chunks() {
     let (mut line, _) = scene.upstream.request().await;
     assert_eq!(line.until(b"before\r\n").await, b"6\r\nbefore\r\n");
     scene.site.revoke(&grant).await;
+    scene.outcome(1).await;
     raw.write(b"5\r\nafter\r\n0\r\n\r\n").await;
     let answer = raw.answer().await;
     assert_eq!((answer.status, answer.code().as_str()), (403, "grant_revoked"));
@@ -111,6 +112,7 @@ async fn an_upload_is_cut_while_its_answer_is_already_on_its_way() {
     assert_eq!(raw.head().await.unwrap().0, 200);
     assert_eq!(raw.take(9).await.unwrap(), b"4\r\npart\r\n");
     scene.site.revoke(&grant).await;
+    scene.outcome(1).await;
     raw.write(b"5\r\nafter\r\n0\r\n\r\n").await;
     assert!(line.rest().await.is_empty() && raw.rest().await.is_empty());
     scene.is_cut(1, "grant_revoked", Some(200), 6, Some(4)).await;
@@ -142,6 +144,7 @@ async fn over_http_2_an_upload_is_cut_and_the_stream_beside_it_goes_on() {
     let (mut other, _) = scene.upstream.request().await;
     other.until(b"one\r\n").await;
     scene.site.revoke(&grant).await;
+    scene.outcome(1).await;
     let _ = under_grant.send_data(Bytes::from_static(b"after")).await;
     let answer = whole(cut.await.unwrap().unwrap()).await;
     assert_eq!((answer.status, answer.code().as_str()), (403, "grant_revoked"));
