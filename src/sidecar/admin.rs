@@ -203,7 +203,7 @@ fn grants(shared: &Shared) -> Vec<GrantLine> {
         let standing = match live.standing() {
             GrantStanding::Revoked => "revoked",
             GrantStanding::UsedUp => "used_up",
-            GrantStanding::Live if live.deadline(&shared.standing).has_passed(now) => "expired",
+            GrantStanding::Live if live.deadline_at(&shared.standing, now).has_passed(now) => "expired",
             GrantStanding::Live => "live",
         };
         GrantLine {

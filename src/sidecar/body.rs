@@ -82,6 +82,10 @@ impl HttpBody for RequestBody {
             last_move.set(Instant::now());
         }
         if let Some(exchange) = &this.exchange {
+            if exchange.cause().is_some() {
+                // The watch ends the exchange; this piece is not sent, and neither is an end that would make it whole.
+                return Poll::Pending;
+            }
             match &frame {
                 Some(Ok(frame)) => {
                     frame.data_ref().into_iter().for_each(|data| exchange.count(Direction::Request, data))
@@ -154,7 +158,13 @@ impl UpstreamBody {
 
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<RefusalCode> {
         let Some(watched) = &mut self.watched else { return Poll::Pending };
-        let code = ready!(watched.watch.poll(cx));
+        let code = match watched.watch.poll(cx) {
+            Poll::Ready(code) => code,
+            Poll::Pending => match watched.exchange.cause() {
+                Some(code) => code,
+                None => return Poll::Pending,
+            },
+        };
         watched.exchange.settle(End::Cut(code));
         self.watched = None;
         Poll::Ready(code)

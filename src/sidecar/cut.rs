@@ -22,6 +22,21 @@ use crate::decision::{Feed, Freeze, GrantStanding, RefusalCode};
 /// How often a running override is looked at.
 pub const RECHECK: Duration = Duration::from_millis(50);
 
+/// A grant that something runs under.
+#[derive(Debug, Clone)]
+pub struct Under {
+    pub shared: Arc<Shared>,
+    pub live: Arc<LiveGrant>,
+}
+
+impl Under {
+    /// Why what runs may not go on, if so. Asked before each piece is passed on too: between an end and the watch that
+    /// it wakes, nothing more may slip through.
+    pub fn cause(&self) -> Option<RefusalCode> {
+        cause(&self.shared, &self.live)
+    }
+}
+
 /// Resolves with the cause once an override may not go on.
 pub struct CutWatch(Pin<Box<dyn Future<Output = RefusalCode>>>);
 
@@ -32,14 +47,14 @@ impl std::fmt::Debug for CutWatch {
 }
 
 impl CutWatch {
-    pub fn new(shared: Arc<Shared>, live: Arc<LiveGrant>) -> Self {
+    pub fn new(under: Under) -> Self {
         Self(Box::pin(async move {
             loop {
-                if let Some(code) = cause(&shared, &live) {
+                if let Some(code) = under.cause() {
                     return code;
                 }
                 tokio::select! {
-                    () = live.wait_for_end() => {}
+                    () = under.live.wait_for_end() => {}
                     () = tokio::time::sleep(RECHECK) => {}
                 }
             }
@@ -53,8 +68,9 @@ impl CutWatch {
 }
 
 /// A watch that acts by itself while an answer is passed on, until it is dropped: on the cause it settles the exchange
-/// and closes the upstream's connection, and the client's where it speaks HTTP/1. A body alone would not do: as long as the client takes nothing, hyper asks it
-/// for nothing, and a stalled client could hold its override open past the grant's end.
+/// and closes the upstream's connection, and the client's where it speaks HTTP/1. A body alone would not do: as long as
+/// the client takes nothing, hyper asks it for nothing, and a stalled client could hold its override open past the
+/// grant's end.
 #[derive(Debug)]
 pub struct AnswerWatch(JoinHandle<RefusalCode>);
 
@@ -101,13 +117,14 @@ fn cause(shared: &Shared, live: &LiveGrant) -> Option<RefusalCode> {
     if live.standing() == GrantStanding::Revoked {
         return Some(RefusalCode::GrantRevoked);
     }
-    if live.deadline(&shared.standing).has_passed(now) {
+    let held = live.fact(&shared.standing, now);
+    if held.deadline.has_passed(now) {
         return Some(RefusalCode::GrantExpired);
     }
     if shared.standing.freeze() != Freeze::None {
         return Some(RefusalCode::Frozen);
     }
-    let limit = live.fact(&shared.standing).staleness_limit(ceiling.staleness_max);
+    let limit = held.staleness_limit(ceiling.staleness_max);
     match shared.standing.feed() {
         Feed::AsOf(as_of) if now.boot.since(as_of) <= limit => None,
         Feed::AsOf(_) | Feed::NeverSynced => Some(RefusalCode::FeedStale),

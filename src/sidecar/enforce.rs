@@ -20,7 +20,7 @@ use crate::decision::{
     Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, NamedBy, Route, Target,
     Traits, Unproven, Uses, decide,
 };
-use crate::domain::{Binding, Grant};
+use crate::domain::{Binding, Grant, Moment};
 use crate::token::verify_grant;
 
 /// What the request line and the headers said, before anything is looked up.
@@ -108,15 +108,16 @@ impl<'r> Examined<'r> {
 
     /// The verdict now, by the policy of now. `uses` overrides what the table says, for the second look after a use was spent.
     pub fn decide(&self, shared: &Shared, uses: Option<Uses>) -> Decision {
+        let now = shared.clock.now();
         let facts = Facts {
-            now: shared.clock.now(),
+            now,
             framing: self.framing,
             target: if self.target.is_ok() { Target::Canonical } else { Target::Ambiguous },
             route: self.found.fact(),
             traits: self.traits,
             credential: self.credential,
             caller: self.caller.fact(),
-            grant: self.grant_fact(shared, uses.is_some()),
+            grant: self.grant_fact(shared, now, uses.is_some()),
             freeze: shared.standing.freeze(),
             feed: shared.standing.feed(),
             uses: uses.or_else(|| self.live.as_ref().map(|live| live.uses())).unwrap_or(Uses::Elsewhere),
@@ -125,10 +126,10 @@ impl<'r> Examined<'r> {
         decide(&shared.glance().policy, &facts)
     }
 
-    fn grant_fact(&self, shared: &Shared, use_is_spent: bool) -> GrantFact<'_> {
+    fn grant_fact(&self, shared: &Shared, now: Moment, use_is_spent: bool) -> GrantFact<'_> {
         match (&self.live, &self.genuine) {
             (Some(live), _) => {
-                let mut fact = live.fact(&shared.standing);
+                let mut fact = live.fact(&shared.standing, now);
                 // The use that this very request has spent does not count against it.
                 if use_is_spent && fact.standing == GrantStanding::UsedUp {
                     fact.standing = GrantStanding::Live;

@@ -8,14 +8,15 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::audit_log::IntentReceipt;
+use super::cut::Under;
 use crate::audit::{End, Outcome};
-use crate::clock::Clock;
+use crate::decision::RefusalCode;
 use crate::domain::BootTime;
 
 /// See the module.
 pub struct Exchange {
     receipt: RefCell<Option<IntentReceipt>>,
-    clock: Clock,
+    under: Under,
     began: BootTime,
     status: Cell<Option<u16>>,
     request_complete: Cell<bool>,
@@ -53,16 +54,21 @@ impl std::fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    pub fn new(receipt: IntentReceipt, clock: Clock) -> Self {
+    pub fn new(receipt: IntentReceipt, under: Under) -> Self {
         Self {
             receipt: RefCell::new(Some(receipt)),
-            began: clock.boot(),
-            clock,
+            began: under.shared.clock.boot(),
+            under,
             status: Cell::new(None),
             request_complete: Cell::new(false),
             request: RefCell::new(Tally::new()),
             response: RefCell::new(Tally::new()),
         }
+    }
+
+    /// Why nothing more may be passed on, if so.
+    pub fn cause(&self) -> Option<RefusalCode> {
+        self.under.cause()
     }
 
     pub fn count(&self, direction: Direction, data: &[u8]) {
@@ -89,7 +95,7 @@ impl Exchange {
     }
 
     pub fn elapsed(&self) -> Duration {
-        self.clock.boot().since(self.began)
+        self.under.shared.clock.boot().since(self.began)
     }
 
     /// Records how it ended; later calls do nothing.
@@ -97,7 +103,7 @@ impl Exchange {
         let Some(receipt) = self.receipt.borrow_mut().take() else { return };
         let (request, response) = (self.request.borrow(), self.response.borrow());
         receipt.outcome(Outcome {
-            at: self.clock.wall(),
+            at: self.under.shared.clock.wall(),
             status: self.status.get(),
             request_bytes: request.bytes,
             response_bytes: response.bytes,

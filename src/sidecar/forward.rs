@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::audit_log::IntentReceipt;
 use super::body::{LastMove, RequestBody, ResponseBody, Source, UpstreamBody, Watched};
-use super::cut::{AnswerWatch, CutWatch};
+use super::cut::{AnswerWatch, CutWatch, Under};
 use super::exchange::Exchange;
 use super::expectation::{self, Expectation};
 use super::grant_table::LiveGrant;
@@ -104,7 +104,8 @@ pub async fn as_override(
 ) -> Result<Response<ResponseBody>, ForwardError> {
     let Recorded { permit, receipt, live } = recorded;
     let timeout = pool.config().response_timeout;
-    let exchange = Rc::new(Exchange::new(receipt, shared.clock.clone()));
+    let under = Under { shared: Arc::clone(shared), live };
+    let exchange = Rc::new(Exchange::new(receipt, under.clone()));
     let last_move = Rc::new(Cell::new(Instant::now()));
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
@@ -116,7 +117,7 @@ pub async fn as_override(
     expected.iter().for_each(|expected| expected.listen(&mut request));
     let owned_pool = Rc::clone(pool);
     let mut sending = Box::pin(async move { owned_pool.send(request).await });
-    let mut watch = CutWatch::new(Arc::clone(shared), live);
+    let mut watch = CutWatch::new(under);
     let answer = tokio::select! {
         biased;
         code = watch.cut() => {

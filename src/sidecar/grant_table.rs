@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::share::Share;
 use super::standing::Standing;
 use crate::decision::{GrantStanding, HeldGrant, Uses};
-use crate::domain::{BootTime, Deadline, Grant, GrantId};
+use crate::domain::{BootTime, Deadline, Grant, GrantId, Moment};
 
 /// SHA-256 of a grant token.
 pub type TokenDigest = [u8; 32];
@@ -82,6 +82,16 @@ impl LiveGrant {
         Deadline { boot, wall: self.grant.expires }
     }
 
+    /// The deadline at `now`. Where the wall clock has passed it once, boot time is held to that: a clock that is set
+    /// forward and back again must not bring a grant back.
+    pub fn deadline_at(&self, feed: &Standing, now: Moment) -> Deadline {
+        let deadline = self.deadline(feed);
+        if now.wall < deadline.wall {
+            return deadline;
+        }
+        Deadline { boot: self.lowest_deadline(now.boot), ..deadline }
+    }
+
     fn lowest_deadline(&self, boot: BootTime) -> BootTime {
         let ms = u64::try_from(boot.as_duration().as_millis()).unwrap_or(u64::MAX);
         let lowest = self.boot_deadline_ms.fetch_min(ms, Ordering::AcqRel).min(ms);
@@ -89,8 +99,8 @@ impl LiveGrant {
     }
 
     /// The grant as a fact for the decision.
-    pub fn fact(&self, feed: &Standing) -> HeldGrant<'_> {
-        HeldGrant { grant: &self.grant, deadline: self.deadline(feed), standing: self.standing() }
+    pub fn fact(&self, feed: &Standing, now: Moment) -> HeldGrant<'_> {
+        HeldGrant { grant: &self.grant, deadline: self.deadline_at(feed, now), standing: self.standing() }
     }
 
     /// Whether a use could be spent here.
@@ -240,6 +250,23 @@ mod tests {
         assert_eq!(live.deadline(&standing).boot, boot(70), "a server's clock set back extends nothing");
         standing.note(beat(30, 1050));
         assert_eq!(live.deadline(&standing).boot, boot(40));
+    }
+
+    #[test]
+    fn a_wall_clock_set_forward_and_back_ends_a_grant_for_good() {
+        let (table, standing) = (GrantTable::default(), Standing::default());
+        table.put(grant(1060), [0; 32], "k", 0);
+        let live = table.by_token(&[0; 32]).unwrap();
+        let at = |boot_s: u64, wall_s: i64| Moment { boot: boot(boot_s), wall: WallTime::from_unix_s(wall_s) };
+        standing.note(Beat {
+            ping_sent: boot(10),
+            server_time: WallTime::from_unix_s(1000),
+            as_of: WallTime::from_unix_s(1000),
+            local_wall: WallTime::from_unix_s(1000),
+        });
+        assert!(!live.deadline_at(&standing, at(20, 1010)).has_passed(at(20, 1010)));
+        assert!(live.deadline_at(&standing, at(21, 4611)).has_passed(at(21, 4611)));
+        assert!(live.deadline_at(&standing, at(22, 1012)).has_passed(at(22, 1012)), "set right again, it stays over");
     }
 
     #[test]

@@ -185,6 +185,10 @@ where
         if count == 0 {
             return to.shutdown().await.map_err(|_| Broken::Writer);
         }
+        if progress.exchange.as_ref().is_some_and(|exchange| exchange.cause().is_some()) {
+            // What came after the end goes nowhere; the watch is about to end the tunnel.
+            std::future::pending::<()>().await;
+        }
         let bytes = buffer.get(..count).unwrap_or_default();
         send(progress, direction, bytes, to).await.map_err(|_| Broken::Writer)?;
     }

@@ -2,6 +2,7 @@
 //! accepted. Both work beside a running sidecar: they read, and the second leaves one file for the sidecar to find.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -36,13 +37,13 @@ pub(crate) enum AuditCommand {
     AcceptLoss {
         #[command(flatten)]
         place: Place,
-        /// Who accepts it
+        /// Who accepts it; default: whoever runs this, by the system's name
         #[arg(long, value_name = "WHO")]
-        by: String,
+        by: Option<String>,
         /// Why, for whoever reads the log later
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", default_value = "no reason given")]
         reason: String,
-        /// Do not ask; needed where standard input is no terminal
+        /// Do not ask; without a terminal nothing is asked anyway
         #[arg(long)]
         yes: bool,
     },
@@ -73,8 +74,6 @@ pub(crate) enum AuditFailure {
     Sound,
     #[error("a sidecar writes this folder and has not found this damage; it will at its next start: accept it then")]
     NotFoundYet,
-    #[error("standard input is no terminal: say --yes to accept what is shown")]
-    NotAsked,
     #[error("not accepted")]
     Declined,
 }
@@ -82,7 +81,7 @@ pub(crate) enum AuditFailure {
 impl AuditFailure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Words(_) | Self::NotAsked => ExitCode::from(2),
+            Self::Config(_) | Self::Words(_) => ExitCode::from(2),
             Self::Folder(_)
             | Self::NoFolder(_)
             | Self::Io(_)
@@ -103,6 +102,7 @@ pub(crate) fn run(config: &Path, command: AuditCommand) -> Result<ExitCode, Audi
             Ok(if status.sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         AuditCommand::AcceptLoss { place, by, reason, yes } => {
+            let by = by.map_or_else(caller, Ok)?;
             accept_loss(&place.folder(config)?, &by, &reason, yes).map(|()| ExitCode::SUCCESS)
         }
     }
@@ -276,7 +276,7 @@ fn accept_loss(folder: &Path, by: &str, reason: &str, yes: bool) -> Result<(), A
         tell(&format!("  {name:<14}{value}"))?;
     }
     tell(&format!("  {:<14}{}", "digest", given.digest))?;
-    if !yes {
+    if !yes && io::stdin().is_terminal() {
         confirm()?;
     }
     given.leave(folder)?;
@@ -293,10 +293,16 @@ fn accept_loss(folder: &Path, by: &str, reason: &str, yes: bool) -> Result<(), A
     say("accepted; the sidecar has taken it up")
 }
 
-fn confirm() -> Result<(), AuditFailure> {
-    if !io::stdin().is_terminal() {
-        return Err(AuditFailure::NotAsked);
+/// The person behind this process as far as the system tells: who ran sudo, or else the user.
+fn caller() -> Result<String, AuditFailure> {
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+    match named.into_iter().find(|name| !name.is_empty()) {
+        Some(name) => Ok(name),
+        None => Ok(format!("uid {}", std::fs::metadata("/proc/self")?.uid())),
     }
+}
+
+fn confirm() -> Result<(), AuditFailure> {
     tell("The files stay as they are. Uses of grants that this sidecar held are forfeited. Accept? [y/N]")?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
