@@ -173,7 +173,7 @@ fn serve(file: &Path) -> Result<(), Failure> {
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
     };
     let running = Sidecar::start(config, Clock::System)?;
-    tracing::info!(address = %running.address(), admin = %running.admin_address(), "serving");
+    tracing::info!(address = %running.address(), admin = %running.admin_address(), assertion = %running.assertion_address(), "serving");
     runtime.block_on(async {
         loop {
             tokio::select! {

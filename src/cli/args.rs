@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::assertion::UpstreamFacing;
 use crate::domain::{Action, Audience, GrantId, Issuer, ReasonCode, Resource, ServiceName, Ticket};
 
 const AFTER_HELP: &str = "\
@@ -310,12 +311,21 @@ pub struct DemoIssuerArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct DemoApiArgs {
-    /// Where to listen; a loopback address, since it believes the headers of an override from whoever can connect
+    /// Where to listen; a loopback address, since only the sidecar is to reach it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Listen on this Unix socket instead
     #[arg(long, value_name = "FILE", conflicts_with = "listen")]
     pub socket: Option<PathBuf>,
+    /// The service it is, which overrides must be for
+    #[arg(long, value_name = "NAME", default_value = "payments-demo")]
+    pub service: ServiceName,
+    /// Where a sidecar serves the keys of its assertions (ADDRESS:PORT or unix:/PATH); may be repeated
+    #[arg(long = "keys", value_name = "PLACE", default_value = "127.0.0.1:9903")]
+    pub keys: Vec<UpstreamFacing>,
+    /// The control plane's public root keys, one a line; those keys must be certified by one of them
+    #[arg(long, value_name = "FILE")]
+    pub roots: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

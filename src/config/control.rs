@@ -18,6 +18,8 @@ use crate::identity::IssuerConfig;
 const ADMIN_PORT: u16 = 9902;
 /// Shortest and longest validity of a grant key.
 const KEY_VALIDITY_S: std::ops::RangeInclusive<u64> = 7 * 86_400..=366 * 86_400;
+/// Shortest and longest validity of a sidecar's assertion key.
+const ASSERTION_KEY_VALIDITY_S: std::ops::RangeInclusive<u64> = 600..=30 * 86_400;
 
 /// The control plane's configuration, checked.
 #[derive(Debug, Clone)]
@@ -29,6 +31,8 @@ pub struct ControlConfig {
     pub keys: PathBuf,
     /// How long a grant key may sign. A new one is made when a third of it is left.
     pub key_validity: Duration,
+    /// How long a sidecar's assertion key is certified for. It asks for another when a third of it is left.
+    pub assertion_key_validity: Duration,
     pub api: TlsListener,
     pub feed: FeedListener,
     pub admin: SocketAddr,
@@ -102,6 +106,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     }
     let (database, keys) = (root.required_path("database"), root.required_path("keys"));
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
+    let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
     let api = root.required_section("api").and_then(|section| read_listener(&section));
     let feed = root.required_section("feed").and_then(|section| {
         let (tls, client_ca) = (read_listener(&section), section.required_path("client_ca"));
@@ -119,6 +124,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         database: database?,
         keys: keys?,
         key_validity: Duration::from_secs(validity_s),
+        assertion_key_validity: Duration::from_secs(assertion_validity_s),
         api: api?,
         feed: feed?,
         admin,

@@ -2,6 +2,7 @@
 //!
 //! A checked value can be used without asking again. Nothing here opens a socket or starts a task.
 
+pub mod assertion;
 #[cfg(feature = "control")]
 pub mod control;
 #[cfg(any(feature = "sidecar", feature = "control"))]

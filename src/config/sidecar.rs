@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::assertion::{UpstreamFacing, read_assertion};
 use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
@@ -28,6 +29,8 @@ pub struct SidecarConfig {
     pub issuers: Vec<IssuerConfig>,
     pub audit: AuditConfig,
     pub admin: SocketAddr,
+    /// Where the upstream finds the keys of assertions.
+    pub assertion: UpstreamFacing,
     /// While this file exists, no override is allowed.
     pub freeze_file: Option<PathBuf>,
     /// Where a person asks for elevation.
@@ -140,22 +143,35 @@ impl SidecarConfig {
 
     /// What is allowed and yet deserves a second look.
     pub fn warnings(&self, file: &Path) -> Vec<Mistake> {
-        let UpstreamAddress::Tcp { authority } = &self.upstream.address else { return Vec::new() };
-        let host = authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host);
-        let loopback = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
-        if loopback {
-            return Vec::new();
-        }
-        vec![Mistake {
-            hint: Some("use a Unix socket, or loopback in the same network namespace".to_owned()),
-            ..Mistake::of_file(
-                file,
+        let warning =
+            |what: String, hint: &str| Mistake { hint: Some(hint.to_owned()), ..Mistake::of_file(file, what) };
+        let mut warnings = Vec::new();
+        if let UpstreamAddress::Tcp { authority } = &self.upstream.address
+            && !is_loopback(authority)
+        {
+            warnings.push(warning(
                 format!(
                     "upstream.url: {authority} may be reached around the sidecar, and then anyone can set its headers"
                 ),
-            )
-        }]
+                "use a Unix socket, or loopback in the same network namespace, or have the API verify Break-Glass-Assertion",
+            ));
+        }
+        if !self.assertion.is_local() {
+            warnings.push(warning(
+                format!(
+                    "assertion.listen: keys fetched from {} in the clear can be swapped on the way",
+                    self.assertion
+                ),
+                "have the API pin the root key and hold each key to its bg_certificate",
+            ));
+        }
+        warnings
     }
+}
+
+fn is_loopback(authority: &str) -> bool {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    matches!(host, "localhost" | "[::1]") || host.starts_with("127.")
 }
 
 /// Everything but the service.
@@ -169,6 +185,7 @@ struct WithoutService {
     issuers: Vec<IssuerConfig>,
     audit: AuditConfig,
     admin: SocketAddr,
+    assertion: UpstreamFacing,
     freeze_file: Option<PathBuf>,
     request_url: Option<String>,
 }
@@ -193,6 +210,7 @@ impl WithoutService {
             issuers: self.issuers,
             audit: self.audit,
             admin: self.admin,
+            assertion: self.assertion,
             freeze_file: self.freeze_file,
             request_url: self.request_url,
         }
@@ -226,6 +244,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
         issuers,
         audit: audit?,
         admin: admin?,
+        assertion: read_assertion(root),
         freeze_file,
         request_url,
     })

@@ -13,6 +13,7 @@ use std::time::Duration;
 use crate::domain::{Grant, WallTime};
 use crate::secret::Secret;
 use crate::store::NewKey;
+use crate::token::assertion::certificate::{CertifiedAssertionKey, certify_assertion_key};
 use crate::token::mint::MintError;
 use crate::token::{CertifiedKey, KeyError, SigningKey, TokenError, certify_key, mint_grant, verify_key_certificate};
 
@@ -135,6 +136,14 @@ impl Keys {
     /// When no key is in force or signing fails.
     pub fn mint(&self, grant: &Grant, issuer: &str) -> Result<Secret<String>, KeysError> {
         Ok(mint_grant(grant, issuer, &self.signing(grant.issued)?.key)?)
+    }
+
+    /// Lets the root vouch for a sidecar's assertion key; the certificate and the root's key id.
+    ///
+    /// # Errors
+    /// When the root cannot sign.
+    pub fn certify_assertion(&self, subject: &CertifiedAssertionKey) -> Result<(String, String), MintError> {
+        Ok((certify_assertion_key(subject, &self.root)?, self.root.public().kid().to_owned()))
     }
 
     fn signing(&self, now: WallTime) -> Result<Arc<GrantKey>, KeysError> {

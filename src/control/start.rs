@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::api::ApiState;
-use super::feed::{self, FeedLimits, Hub, KeysProvider};
+use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::metrics::ControlMetrics;
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
@@ -207,6 +207,7 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
     let workflow = Workflow {
         store,
         keys,
+        assertion_key_validity: config.assertion_key_validity,
         rules,
         groups: config.groups.clone(),
         issuer: config.issuer.clone(),
@@ -238,7 +239,7 @@ fn spawn_all(
     let stop = stopped(stopping.clone());
     tasks.spawn(async move { verifier.run(stop).await });
     let (hub, store) = (Arc::clone(&state.hub), Arc::new(state.workflow.store.clone()));
-    let (keys, stop) = (keys_provider(state), stopped(stopping.clone()));
+    let (keys, stop) = (feed_keys(state), stopped(stopping.clone()));
     tasks.spawn(async move {
         if let Err(error) = feed::serve(bound.feed, feed_tls, hub, store, keys, stop).await {
             tracing::error!(error = %error_chain(&error), "the feed ended");
@@ -252,9 +253,15 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-fn keys_provider(state: &ApiState) -> KeysProvider {
-    let workflow = Arc::clone(&state.workflow);
-    Arc::new(move || Arc::new(workflow.keys.certificates(workflow.clock.wall())))
+fn feed_keys(state: &ApiState) -> FeedKeys {
+    let (workflow, signing) = (Arc::clone(&state.workflow), Arc::clone(&state.workflow));
+    FeedKeys {
+        grants: Arc::new(move || Arc::new(workflow.keys.certificates(workflow.clock.wall()))),
+        assertions: AssertionKeys {
+            validity: signing.assertion_key_validity,
+            certifier: Arc::new(move |subject| signing.keys.certify_assertion(subject)),
+        },
+    }
 }
 
 /// So that the first caller is not told to come back. An issuer that is down stops nothing.

@@ -2,8 +2,8 @@
 //! caller is proven, and nothing is told of a grant that is not the caller's.
 
 use super::facts::{
-    Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding, HeldGrant,
-    NamedBy, Route, Target, Unproven, Uses,
+    Assertion, Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding,
+    HeldGrant, NamedBy, Route, Target, Unproven, Uses,
 };
 use super::outcome::{Decision, Permit, RefusalCode};
 use super::policy::{Ceiling, Policy};
@@ -208,7 +208,11 @@ fn can_be_kept(policy: &Policy, held: &HeldGrant<'_>, facts: &Facts<'_>) -> Resu
         Uses::Elsewhere => return Err(RefusalCode::UsesElsewhere),
     }
     match facts.audit {
-        Audit::Ready => Ok(()),
-        Audit::Unavailable => Err(RefusalCode::AuditUnavailable),
+        Audit::Ready => {}
+        Audit::Unavailable => return Err(RefusalCode::AuditUnavailable),
+    }
+    match facts.assertion {
+        Assertion::Ready => Ok(()),
+        Assertion::Unavailable => Err(RefusalCode::AssertionUnavailable),
     }
 }

@@ -20,6 +20,7 @@ pub struct Facts<'a> {
     pub feed: Feed,
     pub uses: Uses,
     pub audit: Audit,
+    pub assertion: Assertion,
 }
 
 /// Whether the message has one length (RFC 9112 §6.3).
@@ -174,6 +175,15 @@ pub enum Uses {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Audit {
     Ready,
+    Unavailable,
+}
+
+/// Whether the upstream can be told of an override in a way it can check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Assertion {
+    /// A certified key signs.
+    Ready,
+    /// No key is certified, or none any more.
     Unavailable,
 }
 

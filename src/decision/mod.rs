@@ -10,8 +10,8 @@ pub mod policy;
 
 pub use evaluate::decide;
 pub use facts::{
-    Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding, HeldGrant,
-    NamedBy, Route, Target, Traits, Unproven, Uses,
+    Assertion, Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding,
+    HeldGrant, NamedBy, Route, Target, Traits, Unproven, Uses,
 };
 pub use outcome::{Decision, Disposition, Mode, Permit, RefusalCode};
 pub use policy::{Ceiling, Policy};

@@ -175,4 +175,6 @@ refusal_codes! {
     UsesElsewhere = "uses_elsewhere",
     /// The intent cannot be made durable.
     AuditUnavailable = "audit_unavailable",
+    /// No certified key is there to tell the upstream of the override.
+    AssertionUnavailable = "assertion_unavailable",
 }

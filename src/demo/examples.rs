@@ -53,6 +53,11 @@ impl Folder {
         self.certs().join(name)
     }
 
+    /// Where the sidecar serves the keys of its assertions.
+    pub(super) fn assertion_socket(&self) -> PathBuf {
+        self.path().join("assertion-keys.sock")
+    }
+
     pub(super) fn api_socket(&self) -> PathBuf {
         self.path().join("contract-api.sock")
     }

@@ -8,9 +8,10 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::contract_api::keys::Trust;
 use super::contract_api::serve_contracts;
 use super::contract_api::world::World;
-use super::examples::Folder;
+use super::examples::{Folder, SERVICE};
 use super::issuer::DemoIssuer;
 use super::ports::Ports;
 use super::serve::{Listener, Transport, tls_transport};
@@ -18,12 +19,14 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::{self, args::Format};
 use crate::clock::Clock;
+use crate::config::assertion::UpstreamFacing;
 use crate::config::control::ControlConfig;
 use crate::config::sidecar::{SidecarConfig, UpstreamAddress};
 use crate::control::{self, Control};
 use crate::domain::{Audience, Issuer};
 use crate::error_chain::error_chain;
 use crate::sidecar::{self, Sidecar};
+use crate::token::PublicKey;
 
 /// Times a start is tried again because a port was taken at the last moment.
 const ATTEMPTS_MAX: u32 = 3;
@@ -53,10 +56,13 @@ impl Parts {
         let sidecar_address = ports.free(SIDECAR).map_err(|error| failed("no port is free", &error))?;
         let mut control_config = control_config(&folder)?;
         let issuer_url = issuer(&folder, &ports, &stopping, &mut tasks).await?;
-        contracts(&folder, &stopping, &mut tasks)?;
         control_config.issuers.iter_mut().for_each(|known| known.issuer = issuer_url.clone());
         let control = start_control(control_config, &mut ports).await?;
-        let started = start_sidecar(&folder, &control, sidecar_address, &ports, &issuer_url).await;
+        let started = async {
+            contracts(&folder, &control, &stopping, &mut tasks)?;
+            start_sidecar(&folder, &control, sidecar_address, &ports, &issuer_url).await
+        };
+        let started = started.await;
         match started {
             Ok(sidecar) => Ok(Self { folder, issuer_url: issuer_url.to_string(), control, sidecar, stop, tasks }),
             Err(failure) => {
@@ -132,7 +138,7 @@ fn serve_issuer(
     tasks: &mut JoinSet<()>,
 ) -> Result<Issuer, Failure> {
     let url: Issuer = url.parse().map_err(|error| failed("the issuer's address cannot be used", &error))?;
-    let audiences = ["breakglass-control", super::examples::SERVICE];
+    let audiences = ["breakglass-control", SERVICE];
     let audiences = audiences.into_iter().map(str::parse).collect::<Result<Vec<Audience>, _>>();
     let audiences = audiences.map_err(|error| failed("the audiences cannot be used", &error))?;
     let issuer = DemoIssuer::new(url.clone(), audiences, Clock::System)
@@ -141,10 +147,21 @@ fn serve_issuer(
     Ok(url)
 }
 
-fn contracts(folder: &Folder, stopping: &watch::Receiver<bool>, tasks: &mut JoinSet<()>) -> Result<(), Failure> {
+/// The API believes no more than what the control plane's root certified for sidecars of its service.
+fn contracts(
+    folder: &Folder,
+    control: &control::Running,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), Failure> {
+    let service = SERVICE.parse().map_err(|error| failed("the service's name cannot be used", &error))?;
+    let roots = control.grant_roots().iter().map(|root| root.parse()).collect::<Result<Vec<PublicKey>, _>>();
+    let roots = roots.map_err(|error| failed("the control plane's root keys cannot be used", &error))?;
+    let keys = vec![UpstreamFacing::Unix(folder.assertion_socket())];
+    let trust = Trust::new(service, keys, roots, Clock::System);
     let listener = UnixListener::bind(folder.api_socket())
         .map_err(|error| failed("the contract API cannot listen on its socket", &error))?;
-    tasks.spawn(serve_contracts(listener, World::demo(), stopped(stopping.clone())));
+    tasks.spawn(serve_contracts(listener, World::demo(), trust, stopped(stopping.clone())));
     Ok(())
 }
 
@@ -187,6 +204,7 @@ async fn start_sidecar(
     config.feed.address = format!("localhost:{}", control.feed_addr.port());
     config.request_url = Some(format!("https://localhost:{}/request", control.api_addr.port()));
     config.upstream.address = UpstreamAddress::Unix(folder.api_socket());
+    config.assertion = UpstreamFacing::Unix(folder.assertion_socket());
     config.issuers.iter_mut().for_each(|known| known.issuer = issuer.clone());
     let started = blocking(move || Sidecar::start(config, Clock::System)).await?;
     started.map_err(|error| failed("the sidecar does not start", &error))

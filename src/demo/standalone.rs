@@ -1,12 +1,11 @@
 //! The stand-ins alone, each as a server of its own: what a composition of containers runs.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use tokio::net::{TcpListener, UnixListener};
 
+use super::contract_api::keys::Trust;
 use super::contract_api::world::World;
 use super::contract_api::{bind_local, serve_contracts};
 use super::issuer::{DemoIssuer, WARNING};
@@ -18,6 +17,8 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::domain::Issuer;
+use crate::sidecar::unix_socket;
+use crate::token::PublicKey;
 
 /// Serves the issuer until it is told to end.
 ///
@@ -61,42 +62,26 @@ pub(super) async fn api(args: DemoApiArgs, out: &mut Output) -> Result<(), Failu
     };
     let listener = listener.map_err(|error| failed(&format!("cannot listen on {place}"), &error))?;
     out.note(&format!("the contract API listens on {place}"));
-    serve_contracts(listener, World::demo(), interrupted()).await;
+    serve_contracts(listener, World::demo(), trust(args)?, interrupted()).await;
     Ok(())
 }
 
-/// A socket that nobody answers on any more is what an earlier run left behind.
 fn bind_socket(path: &Path) -> io::Result<UnixListener> {
-    match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
-            std::fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        bound => bound,
-    }
+    UnixListener::from_std(unix_socket::bind(path)?)
 }
 
-/// Connecting to a plain file is refused just as connecting to a dead socket is, and a plain file is someone's.
-fn is_abandoned(path: &Path) -> bool {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+/// The sidecars it believes.
+fn trust(args: DemoApiArgs) -> Result<Trust, Failure> {
+    let roots = match &args.roots {
+        Some(file) => read_roots(file).map_err(|error| failed(&format!("cannot use {}", file.display()), &error))?,
+        None => Vec::new(),
+    };
+    Ok(Trust::new(args.service, args.keys, roots, Clock::System))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_socket_is_taken_over_from_the_dead_only() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("api.sock");
-        let alive = bind_socket(&path).unwrap();
-        assert_eq!(bind_socket(&path).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(alive);
-        assert!(path.exists(), "a socket outlives its process");
-        assert!(bind_socket(&path).is_ok());
-        let file = folder.path().join("precious");
-        std::fs::write(&file, "x").unwrap();
-        assert!(bind_socket(&file).is_err() && file.exists(), "what is no socket stays");
-    }
+fn read_roots(file: &Path) -> io::Result<Vec<PublicKey>> {
+    let text = std::fs::read_to_string(file)?;
+    let roots = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let roots = roots.map(|root| root.parse().map_err(io::Error::other)).collect::<io::Result<Vec<_>>>()?;
+    if roots.is_empty() { Err(io::Error::other("it holds no root key")) } else { Ok(roots) }
 }

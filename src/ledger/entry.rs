@@ -26,6 +26,7 @@ pub const SALT_BYTES: usize = 32;
 pub enum EntryKind {
     ControlStarted,
     KeyCreated,
+    AssertionKeyCertified,
     PolicyApplied,
     ServiceApplied,
     ElevationRequested,
@@ -42,6 +43,7 @@ impl EntryKind {
         match self {
             Self::ControlStarted => "control_started",
             Self::KeyCreated => "key_created",
+            Self::AssertionKeyCertified => "assertion_key_certified",
             Self::PolicyApplied => "policy_applied",
             Self::ServiceApplied => "service_applied",
             Self::ElevationRequested => "elevation_requested",

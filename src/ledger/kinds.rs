@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::entry::{Draft, EntryKind, PersonalField};
-use crate::domain::{Elevation, ElevationId, Grant, GrantId, Person, ServiceName};
+use crate::domain::{Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ServiceName};
 
 impl Draft {
     /// A process began to serve this ledger.
@@ -14,6 +14,22 @@ impl Draft {
     /// A grant key that a root certified. `certificate` is a `bg-key+jwt`, which is public.
     pub fn key_created(kid: &str, root_kid: &str, certificate: &str) -> Self {
         Self::new(EntryKind::KeyCreated).fact("kid", kid).fact("root_kid", root_kid).fact("certificate", certificate)
+    }
+
+    /// A sidecar's own key that a root certified for assertions. `certificate` is a `bg-key+jwt`, which is public.
+    pub fn assertion_key_certified(
+        service: &ServiceName,
+        instance: &InstanceName,
+        kid: &str,
+        root_kid: &str,
+        certificate: &str,
+    ) -> Self {
+        Self::new(EntryKind::AssertionKeyCertified)
+            .fact("service", service.as_str())
+            .fact("instance", instance.as_str())
+            .fact("kid", kid)
+            .fact("root_kid", root_kid)
+            .fact("certificate", certificate)
     }
 
     pub fn policy_applied(policy_revision: u64, digest: &str) -> Self {

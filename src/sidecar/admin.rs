@@ -20,7 +20,7 @@ use super::audit_log::Readiness;
 use super::grant_table::LiveGrant;
 use super::metrics::{self, SidecarMetrics};
 use super::shared::Shared;
-use crate::decision::{Feed, Freeze, GrantStanding};
+use crate::decision::{Assertion, Feed, Freeze, GrantStanding};
 use crate::domain::{Action, GrantId, Person, Resource, Role, WallTime};
 use crate::drain::Drain;
 
@@ -161,6 +161,7 @@ impl Readyz {
             stale.then_some("feed_stale"),
             no_keys.then_some("identity_keys"),
             (shared.standing.freeze() != Freeze::None).then_some("frozen"),
+            (shared.assertions.fact() == Assertion::Unavailable).then_some("assertion_key"),
             audit.map(|cause| match cause {
                 "full" => "audit_full",
                 "slow" => "audit_slow",

@@ -17,8 +17,8 @@ use super::signature_limit::SignatureLimit;
 use super::target::{self, Ambiguity};
 use crate::audit::Holder;
 use crate::decision::{
-    Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, NamedBy, Route, Target,
-    Traits, Unproven, Uses, decide,
+    Assertion, Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, NamedBy, Route,
+    Target, Traits, Unproven, Uses, decide,
 };
 use crate::domain::{Binding, Grant, Moment};
 use crate::token::verify_grant;
@@ -122,6 +122,8 @@ impl<'r> Examined<'r> {
             feed: shared.standing.feed(),
             uses: uses.or_else(|| self.live.as_ref().map(|live| live.uses())).unwrap_or(Uses::Elsewhere),
             audit: if shared.audit_is_ready() { Audit::Ready } else { Audit::Unavailable },
+            // Asked of an override only: ordinary traffic waits for no lock of ours.
+            assertion: self.live.as_ref().map_or(Assertion::Unavailable, |_| shared.assertions.fact()),
         };
         decide(&shared.glance().policy, &facts)
     }

@@ -53,9 +53,21 @@ pub enum ForwardError {
     Upstream(#[from] UpstreamError),
     #[error("the upstream did not answer within {0:?}")]
     Timeout(Duration),
+    /// The upstream could not be told of the override in a way it can check. Nothing was sent.
+    #[error("no assertion could be signed")]
+    Unsigned,
     /// The grant ended first. `sent`: the upstream may have the whole request.
     #[error("the grant ended while the upstream was asked")]
     Cut { code: RefusalCode, sent: bool },
+}
+
+/// What a client is told of a cut.
+pub const fn cut_detail(sent: bool) -> &'static str {
+    if sent {
+        "The grant ended while the upstream was at work. The request may have taken effect: check before repeating."
+    } else {
+        "The grant ended while the request was being sent."
+    }
 }
 
 /// Forwards ordinary traffic. With `path`, that is the path in canonical form; without, the target stays as it is.
@@ -111,7 +123,11 @@ pub async fn as_override(
     let version = parts.version;
     let prepared = prepare(parts, incoming, Some(path), client, &pool.config());
     let Prepared { mut parts, source, asked, expected } = prepared;
-    forward_headers::add_permit_headers(&mut parts.headers, &permit, request_id);
+    let Some(assertion) = shared.assertions.header(&permit, request_id, &parts.method, &parts.uri) else {
+        exchange.settle(End::NotForwarded(RefusalCode::AssertionUnavailable));
+        return Err(ForwardError::Unsigned);
+    };
+    forward_headers::add_permit_headers(&mut parts.headers, &permit, request_id, assertion);
     let body = RequestBody::new(source, Some(Rc::clone(&last_move)), Some(Rc::clone(&exchange)));
     let mut request = Request::from_parts(parts, body);
     expected.iter().for_each(|expected| expected.listen(&mut request));

@@ -17,6 +17,7 @@ const PROXY_AUTHORIZATION: HeaderName = HeaderName::from_static("proxy-authoriza
 
 /// Of an upgrade to h2c, which is never passed on; alone it means nothing.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const ASSERTION: HeaderName = HeaderName::from_static("break-glass-assertion");
 
 /// Removes what is meant for one hop only.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
@@ -90,7 +91,8 @@ fn is_plain_host(host: &str) -> bool {
 }
 
 /// Tells the upstream under which grant it is asked. Everything is visible ASCII by its type.
-pub fn add_permit_headers(headers: &mut HeaderMap, permit: &Permit, request_id: &str) {
+/// `assertion` says the same, signed.
+pub fn add_permit_headers(headers: &mut HeaderMap, permit: &Permit, request_id: &str, assertion: HeaderValue) {
     let grant = permit.grant();
     let mut add = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
@@ -106,6 +108,7 @@ pub fn add_permit_headers(headers: &mut HeaderMap, permit: &Permit, request_id: 
     add("break-glass-ticket", grant.justification.ticket.as_str());
     add("break-glass-expires", &expires(grant.expires));
     add("break-glass-request-id", request_id);
+    headers.insert(ASSERTION, assertion);
 }
 
 /// RFC 3339, UTC.

@@ -270,12 +270,10 @@ impl Case<'_> {
     ) -> Response<ResponseBody> {
         if let Err(ForwardError::Cut { code, sent }) = answer {
             self.worker.counters.count_refusal(code);
-            let detail = if sent {
-                "The grant ended while the upstream was at work. The request may have taken effect: check before repeating."
-            } else {
-                "The grant ended while the request was being sent."
-            };
-            return refusal::respond(code, &self.about(Some(detail.to_owned())));
+            return refusal::respond(code, &self.about(Some(forward::cut_detail(sent).to_owned())));
+        }
+        if let Err(ForwardError::Unsigned) = answer {
+            return self.refuse(RefusalCode::AssertionUnavailable);
         }
         let mut response = finish(self.worker, self.peer, answer, outcome);
         self.point_to_request_form(&mut response);
@@ -348,7 +346,9 @@ fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseB
             "upstream_timeout",
             "The contract API did not answer in time",
         ),
-        ForwardError::Upstream(UpstreamError::Broken(_) | UpstreamError::Switched) | ForwardError::Cut { .. } => {
+        ForwardError::Upstream(UpstreamError::Broken(_) | UpstreamError::Switched)
+        | ForwardError::Unsigned
+        | ForwardError::Cut { .. } => {
             (RequestOutcome::UpstreamFailed, StatusCode::BAD_GATEWAY, "upstream_failed", "The contract API broke off")
         }
     };

@@ -8,7 +8,7 @@
 //! 4. [`authenticate`] finds out who is calling, before anything about the grant is looked at.
 //! 5. [`enforce`] gathers the facts and asks the pure `decision`.
 //! 6. [`record`] says what may be written; [`audit_log`] makes the intent durable.
-//! 7. [`forward`] goes to the [`upstream`] and back, while [`cut`] watches the grant.
+//! 7. [`forward`] goes to the [`upstream`] and back, with an [`assertion`], while [`cut`] watches the grant.
 //! 8. [`exchange`] records the outcome.
 //!
 //! Two turns a journey can take: [`expectation`], where the client waits to be asked for its body, and [`upgrade`], after
@@ -18,6 +18,7 @@
 //! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
 
 pub mod admin;
+pub mod assertion;
 pub mod audit_log;
 pub mod authenticate;
 pub mod body;
@@ -56,6 +57,7 @@ pub mod start;
 pub mod target;
 pub mod tls;
 pub mod tunnel;
+pub mod unix_socket;
 pub mod upgrade;
 pub mod upstream;
 pub mod watchers;

@@ -139,6 +139,11 @@ pub(super) const fn table(code: RefusalCode) -> Row {
             "The override can't be recorded",
             "Nothing was forwarded. Operators: see the sidecar's audit metrics.",
         ),
+        RefusalCode::AssertionUnavailable => row(
+            WAIT,
+            "The contract API can't be told of the override",
+            "Nothing was forwarded. This sidecar's key awaits its certificate from the control plane; try again shortly.",
+        ),
     }
 }
 

@@ -186,6 +186,7 @@ fn fixed_differences(started: &SidecarConfig, now: &SidecarConfig) -> Vec<&'stat
         (started.listen.workers != now.listen.workers, "listen.workers"),
         (started.audit != now.audit, "[audit]"),
         (started.admin != now.admin, "admin.address"),
+        (started.assertion != now.assertion, "assertion.listen"),
     ];
     differences.into_iter().filter_map(|(differs, what)| differs.then_some(what)).collect()
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc};
 
+use super::assertion::Assertions;
 use super::audit_log::{AuditLog, Readiness};
 use super::grant_table::GrantTable;
 use super::reload::Reloads;
@@ -20,6 +21,7 @@ pub struct Shared {
     pub grants: GrantTable,
     pub standing: Standing,
     pub audit: AuditLog,
+    pub assertions: Arc<Assertions>,
     pub clock: Clock,
     pub reloads: Reloads,
     /// The feed's task begins a new stream, from a whole snapshot.

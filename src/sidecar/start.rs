@@ -9,6 +9,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::admin;
+use super::assertion::Assertions;
+use super::assertion::address::{self, Bound};
 use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError, WhenLocked};
 use super::counters::Counters;
 use super::grant_feed::{self, FeedClient};
@@ -23,9 +25,10 @@ use super::watchers;
 use super::worker::{self, Equipment};
 use crate::audit::LogIdentity;
 use crate::clock::Clock;
+use crate::config::assertion::UpstreamFacing;
 use crate::config::sidecar::{AuditConfig, SidecarConfig};
 use crate::drain::{self, DrainTrigger};
-use crate::token::KeyRing;
+use crate::token::{KeyError, KeyRing};
 
 /// News of shares waiting for the feed's task; what does not fit is repeated by the task itself.
 const SHARE_NEWS_MAX: usize = 1024;
@@ -45,6 +48,14 @@ pub enum StartError {
     Setup(#[from] SetupError),
     #[error("the audit log can't be opened")]
     Audit(#[from] OpenError),
+    #[error("the keys of assertions can't be served on {address}")]
+    Assertion {
+        address: UpstreamFacing,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("an assertion key can't be made")]
+    AssertionKey(#[from] KeyError),
     #[error("the metrics can't be registered")]
     Metrics(#[from] prometheus::Error),
     #[error("a thread can't be started")]
@@ -60,6 +71,7 @@ pub struct Sidecar;
 pub struct Running {
     address: SocketAddr,
     admin_address: SocketAddr,
+    assertion_address: UpstreamFacing,
     shared: Arc<Shared>,
     drain: DrainTrigger,
     workers: Vec<JoinHandle<()>>,
@@ -79,11 +91,13 @@ impl Sidecar {
         let address = local_address(&listeners, config.listen.address)?;
         let (audit_config, identity) = (audit_config(&config.audit), identity(&config));
         let audit = AuditLog::start(audit_config, identity, clock.clone(), WhenLocked::Fail)?;
+        let assertions = Assertions::new(config.service.name.clone(), config.instance.clone(), clock.clone())?;
         let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
         let shared = Arc::new(Shared {
             grants: GrantTable::default(),
             standing: Standing::default(),
             audit,
+            assertions: Arc::new(assertions),
             clock,
             reloads: Reloads::default(),
             resubscribe: Notify::new(),
@@ -98,9 +112,13 @@ impl Sidecar {
         let admin_listener =
             listener::bind(config.admin).map_err(|source| StartError::Listen { address: config.admin, source })?;
         let admin_address = admin_listener.local_addr().unwrap_or(config.admin);
+        let (assertion_listener, assertion_address) = bind_assertion(&config.assertion)?;
         let metrics = SidecarMetrics::new(Arc::clone(&shared), counters.clone())?;
         background.spawn(grant_feed::run(Arc::clone(&shared), feed, drain.clone()));
         background.spawn(admin::serve(admin_listener, Arc::clone(&shared), metrics, drain.clone()));
+        // It outlives the drain: what was signed last may be checked last.
+        let serving = address::serve(assertion_listener, Arc::clone(&shared.assertions), std::future::pending());
+        background.spawn(serving);
         background.spawn(watchers::watch_clocks(Arc::clone(&shared), drain.clone()));
         background.spawn(watchers::watch_freeze_file(Arc::clone(&shared), drain.clone()));
         let (reloads, orders) = mpsc::channel(RELOAD_ORDERS_MAX);
@@ -121,7 +139,7 @@ impl Sidecar {
             worker::spawn(equipment).map_err(StartError::Thread)
         });
         let workers = workers.collect::<Result<Vec<_>, _>>()?;
-        Ok(Running { address, admin_address, shared, drain: trigger, workers, background, reloads })
+        Ok(Running { address, admin_address, assertion_address, shared, drain: trigger, workers, background, reloads })
     }
 }
 
@@ -133,6 +151,11 @@ impl Running {
 
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where the upstream is served the keys of assertions.
+    pub fn assertion_address(&self) -> &UpstreamFacing {
+        &self.assertion_address
     }
 
     pub fn shared(&self) -> &Arc<Shared> {
@@ -185,6 +208,13 @@ fn bind(config: &SidecarConfig) -> Result<Vec<std::net::TcpListener>, StartError
         listeners.push(bound);
     }
     Ok(listeners)
+}
+
+fn bind_assertion(wanted: &UpstreamFacing) -> Result<(Bound, UpstreamFacing), StartError> {
+    let unusable = |source| StartError::Assertion { address: wanted.clone(), source };
+    let bound = Bound::bind(wanted).map_err(unusable)?;
+    let address = bound.address().map_err(unusable)?;
+    Ok((bound, address))
 }
 
 fn local_address(listeners: &[std::net::TcpListener], wanted: SocketAddr) -> Result<SocketAddr, StartError> {

@@ -1,15 +1,17 @@
-//! Our own signed documents: grant tokens and the certificates of the keys that sign them.
+//! Our own signed documents: grant tokens, upstream assertions, and the certificates of the keys that sign them.
 //!
 //! All are compact JWS (RFC 7515 §7.1) with `alg: EdDSA` (RFC 8037), a `typ` of their own (RFC 8725 §3.11) and a `kid`
 //! that is the key's thumbprint (RFC 7638). A header may hold nothing else: no `jwk`, `jku`, `x5u`, `crit` can even
 //! be said. Tokens of identity providers are not read here but in `identity`.
 
+pub mod assertion;
 pub mod claims;
 mod jws;
 pub mod keys;
 pub mod mint;
 pub mod verify;
 
+pub use assertion::{AssertionClaims, AssertionError, mint_assertion, verify_assertion};
 pub use jws::{JwsError, TOKEN_BYTES_MAX};
 pub use keys::{CertifiedKey, KeyError, KeyRing, PublicKey, SigningKey};
 pub use mint::{certify_key, mint_grant};
@@ -19,3 +21,7 @@ pub use verify::{TokenError, key_id, verify_grant, verify_key_certificate};
 pub const GRANT_TYPE: &str = "bg-grant+jwt";
 /// `typ` of a key certificate.
 pub const KEY_TYPE: &str = "bg-key+jwt";
+/// `typ` of an upstream assertion.
+pub const ASSERTION_TYPE: &str = "bg-assertion+jwt";
+/// `typ` of the proof that a key is held, by which its certificate is asked for.
+pub const PROOF_TYPE: &str = "bg-key-proof+jwt";

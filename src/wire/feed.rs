@@ -48,6 +48,14 @@ pub enum FromSidecar {
     ShareWanted {
         grant: GrantId,
     },
+    /// A key of this sidecar's own is to be certified for assertions. Answered by `assertion_certificate` or
+    /// `assertion_refused`; asked again, the same key gets the same certificate.
+    CertifyAssertionKey {
+        /// The public key, base64url.
+        x: String,
+        /// Shows that the key is held (`bg-key-proof+jwt`).
+        proof: String,
+    },
     /// Answer to a recall: from now on at most `allotted` uses are spent here in all.
     ShareReturned {
         grant: GrantId,
@@ -106,6 +114,10 @@ pub enum FromControl {
     Share { revision: u64, grant: GrantId, allotted: u32 },
     /// Give back what is not spent above `keep`; answered by `share_returned`.
     ShareRecall { grant: GrantId, keep: u32 },
+    /// The sidecar's assertion key, certified by a pinned root (`bg-key+jwt`, purpose `assertion`).
+    AssertionCertificate { certificate: String },
+    /// The key `x` is not certified now. `retry_after_s` is when it is worth asking again.
+    AssertionRefused { x: String, why: String, retry_after_s: u32 },
     /// The snapshot is complete up to `revision`; what it did not name does not exist.
     SnapshotEnd { revision: u64 },
     /// Answers ping `n`. `server_time` was read after the ping arrived; `as_of` is when this replica last read the
@@ -125,7 +137,12 @@ impl FromControl {
             | Self::Freeze { revision, .. }
             | Self::Share { revision, .. }
             | Self::SnapshotEnd { revision } => Some(*revision),
-            Self::Welcome { .. } | Self::ShareRecall { .. } | Self::Heartbeat { .. } | Self::Resync { .. } => None,
+            Self::Welcome { .. }
+            | Self::ShareRecall { .. }
+            | Self::AssertionCertificate { .. }
+            | Self::AssertionRefused { .. }
+            | Self::Heartbeat { .. }
+            | Self::Resync { .. } => None,
         }
     }
 }

@@ -150,6 +150,7 @@ async fn a_real_process_whose_wall_clock_is_set_by_an_hour_ends_its_grants_on_ti
         let file = site.sidecar_file(&SidecarFile::default());
         let faked = Faked::in_folder(file.parent().unwrap());
         let process = faked.start(&file);
+        site.believe(&process.keys);
         let ready = site.grant(&ask(600)).await;
         let headers = [("Break-Glass", ready.id.as_str()), ("Break-Glass-Identity", identity.as_str())];
         let request = raw_request("POST", "/v1/contracts/C-1042/echo", &headers, "x");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakglass::decision::{
-    Audit, Caller, Ceiling, Credential, CredentialFault, Decision, Facts, Feed, Framing, Freeze, GrantFact,
+    Assertion, Audit, Caller, Ceiling, Credential, CredentialFault, Decision, Facts, Feed, Framing, Freeze, GrantFact,
     GrantStanding, HeldGrant, NamedBy, Policy, Route, Target, Traits, Unproven, Uses, decide,
 };
 use breakglass::domain::{
@@ -36,6 +36,7 @@ struct World {
     feed: Feed,
     uses: Uses,
     audit: Audit,
+    assertion: Assertion,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +85,7 @@ impl World {
             feed: self.feed,
             uses: self.uses,
             audit: self.audit,
+            assertion: self.assertion,
         };
         decide(&self.policy, &facts)
     }
@@ -233,11 +235,12 @@ fn worlds() -> impl Strategy<Value = World> {
         feeds(),
         mostly(Uses::Unlimited, vec![Uses::Available, Uses::Elsewhere]),
         mostly(Audit::Ready, vec![Audit::Unavailable]),
+        mostly(Assertion::Ready, vec![Assertion::Unavailable]),
     );
     (request, held, state).prop_map(|(request, held, state)| {
         let (framing, target, route, traits, credential, caller) = request;
         let (policy, grant, knows, standing, (boot, wall), now) = held;
-        let (freeze, feed, uses, audit) = state;
+        let (freeze, feed, uses, audit, assertion) = state;
         let end = at(boot, wall);
         let deadline = Deadline { boot: end.boot, wall: end.wall };
         World {
@@ -257,6 +260,7 @@ fn worlds() -> impl Strategy<Value = World> {
             feed,
             uses,
             audit,
+            assertion,
         }
     })
 }
@@ -279,6 +283,7 @@ enum Loss {
     ClockUnsettled,
     UsesElsewhere,
     AuditUnavailable,
+    AssertionUnavailable,
     FewerResources,
     FewerActions,
     NoRoleAllowed,
@@ -299,7 +304,8 @@ fn losses() -> impl Strategy<Value = Loss> {
         1 => (1_u64..50).prop_map(Loss::EarlierDeadline),
         8 => proptest::sample::select(vec![
             Loss::Revoke, Loss::UseUp, Loss::Forget, Loss::FreezeLocally, Loss::FreezeAll, Loss::NeverSynced,
-            Loss::ClockUnsettled, Loss::UsesElsewhere, Loss::AuditUnavailable, Loss::FewerResources,
+            Loss::ClockUnsettled, Loss::UsesElsewhere, Loss::AuditUnavailable,
+            Loss::AssertionUnavailable, Loss::FewerResources,
             Loss::FewerActions, Loss::NoRoleAllowed, Loss::FewerActionsAllowed, Loss::NoBindingAllowed,
             Loss::ShorterLifetimeAllowed, Loss::LessStaleness, Loss::LessStalenessAllowed,
         ]),
@@ -334,6 +340,7 @@ fn lose(world: &World, loss: Loss) -> World {
         Loss::ClockUnsettled => less.feed = Feed::ClockUnsettled,
         Loss::UsesElsewhere => less.uses = Uses::Elsewhere,
         Loss::AuditUnavailable => less.audit = Audit::Unavailable,
+        Loss::AssertionUnavailable => less.assertion = Assertion::Unavailable,
         Loss::FewerResources => {
             less.grant.scope = Scope::new(fewer(scope.resources()), scope.actions().clone()).unwrap();
         }
@@ -393,8 +400,8 @@ proptest! {
             prop_assert!(world.policy.ceiling.admits(&world.grant) && world.policy.ceiling.actions.contains(action));
             prop_assert!(!world.deadline.has_passed(world.now));
             prop_assert_eq!(
-                (world.knows, world.standing, world.freeze, world.audit),
-                (Knows::Grant, GrantStanding::Live, Freeze::None, Audit::Ready)
+                (world.knows, world.standing, world.freeze, world.audit, world.assertion),
+                (Knows::Grant, GrantStanding::Live, Freeze::None, Audit::Ready, Assertion::Ready)
             );
             prop_assert!(world.framing == Framing::Sound && world.target == Target::Canonical);
         }

@@ -10,6 +10,7 @@
     reason = "a test that meets the unexpected ends there"
 )]
 
+mod assertion;
 mod audit_damage;
 mod clocks;
 mod cutting;

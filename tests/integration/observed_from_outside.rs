@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use crate::harness::{Ask, Site, TestSidecar, raw_request};
 use crate::tool;
 
-fn run(mut command: Command, input: &str) -> Output {
+pub(crate) fn run(mut command: Command, input: &str) -> Output {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the tool starts");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();

@@ -59,7 +59,18 @@ async fn what_a_client_sets_in_our_name_does_not_arrive_with_or_without_a_grant(
         let mut arrived = ours(&answer.json(), "headers");
         arrived.sort();
         let names: Vec<_> = arrived.iter().map(|(name, _)| name.as_str()).collect();
-        let told = ["action", "expires", "grant", "reason", "request-id", "resource", "role", "subject", "ticket"];
+        let told = [
+            "action",
+            "assertion",
+            "expires",
+            "grant",
+            "reason",
+            "request-id",
+            "resource",
+            "role",
+            "subject",
+            "ticket",
+        ];
         assert_eq!(names, told.map(|name| format!("break-glass-{name}")), "each once, and the client's not at all");
         let find = |wanted: &str| arrived.iter().find(|(name, _)| name == wanted).unwrap().1.clone();
         assert_eq!(find("break-glass-grant"), grant.id.as_str());
@@ -68,6 +79,7 @@ async fn what_a_client_sets_in_our_name_does_not_arrive_with_or_without_a_grant(
         assert_eq!(find("break-glass-resource"), "contract/C-1042");
         assert_eq!(find("break-glass-action"), "payment.release");
         assert_ne!(find("break-glass-request-id"), "spoof");
+        assert_ne!(find("break-glass-assertion"), "spoof");
         assert_eq!(answer.header("cache-control"), Some("private, no-store"));
     }
 }

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
+use super::assertion_keys::Desk;
 use super::freshness::Reading;
 use super::hub::{FeedCounts, Hub, Stream};
 use super::lines::{Outbox, WriteError};
@@ -51,6 +52,7 @@ pub(super) struct Room<S> {
     pub(super) store: Arc<S>,
     pub(super) shares: Shares<S>,
     pub(super) keys: KeysProvider,
+    pub(super) desk: Desk,
 }
 
 /// Reads how the stream is to begin.
@@ -239,6 +241,12 @@ impl<S: FeedStore> Delivery<S> {
 
     pub(super) async fn restate(&mut self, grant: GrantId, allotted: u32) -> Result<(), WriteError> {
         self.push(&FromControl::Share { revision: self.cursor, grant, allotted }).await?;
+        self.out.flush().await
+    }
+
+    /// An answer that has no place in the order of revisions.
+    pub(super) async fn answer(&mut self, line: &FromControl) -> Result<(), WriteError> {
+        self.push(line).await?;
         self.out.flush().await
     }
 

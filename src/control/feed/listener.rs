@@ -22,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::assertion_keys::{AssertionKeys, Desk};
 use super::delivery::Room;
 use super::endpoint::Endpoint;
 use super::freshness::{Reading, keep_reading};
@@ -33,6 +34,19 @@ use super::source::FeedStore;
 
 /// The certificates (`bg-key+jwt`) of the grant keys that sidecars may trust now. Called often: it answers from memory.
 pub type KeysProvider = Arc<dyn Fn() -> Arc<Vec<String>> + Send + Sync>;
+
+/// The keys that the feed tells of and certifies.
+#[derive(Clone)]
+pub struct FeedKeys {
+    pub grants: KeysProvider,
+    pub assertions: AssertionKeys,
+}
+
+impl std::fmt::Debug for FeedKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FeedKeys").field("assertions", &self.assertions).finish_non_exhaustive()
+    }
+}
 
 /// Requests at once on one connection. A sidecar needs one; the others leave room to be told what is wrong.
 const REQUESTS_PER_CONNECTION_MAX: u32 = 8;
@@ -85,12 +99,13 @@ pub async fn serve<S: FeedStore>(
     tls: Arc<rustls::ServerConfig>,
     hub: Arc<Hub>,
     store: Arc<S>,
-    keys: KeysProvider,
+    keys: FeedKeys,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), FeedError> {
     hub.restore(store.as_ref()).await?;
     let shares = Shares::new(Arc::clone(&store), Arc::clone(&hub));
-    let room = Arc::new(Room { hub: Arc::clone(&hub), store: Arc::clone(&store), shares, keys });
+    let desk = Desk::new(keys.assertions, hub.clock().clone());
+    let room = Arc::new(Room { hub: Arc::clone(&hub), store: Arc::clone(&store), shares, keys: keys.grants, desk });
     let (readings, _) = watch::channel(None);
     let (stop, stopping) = watch::channel(false);
     let port = Port {

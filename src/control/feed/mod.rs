@@ -8,6 +8,7 @@
 //!    problem document with a status, never a broken stream.
 //! 4. `session`: the stream itself. `delivery` writes: snapshot or what was missed, then each change once and in
 //!    order, then heartbeats no fresher than what was sent. `lines` bounds both directions.
+//!    `assertion_keys` certifies the keys by which sidecars tell their upstream of overrides.
 //! 5. `hub`: who is connected and what each has acknowledged. `shares`: where the uses of a grant with `max_uses` lie.
 //!
 //! It must never: claim to be fresher than its last read of the database; buffer without bound for a slow sidecar;
@@ -16,6 +17,7 @@
 //! Source: `wire::feed` for the protocol, RFC 9113 (HTTP/2), RFC 8705 for the mutual TLS, the SPIFFE ID specification for
 //! the name in the certificate.
 
+mod assertion_keys;
 mod delivery;
 mod endpoint;
 mod freshness;
@@ -30,8 +32,9 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use assertion_keys::{AssertionKeys, Certifier};
 pub use hub::{FeedCounts, Hub};
 pub use limits::FeedLimits;
-pub use listener::{FeedError, KeysProvider, TlsError, serve, tls_config};
+pub use listener::{FeedError, FeedKeys, KeysProvider, TlsError, serve, tls_config};
 pub use peer::{PeerError, service_of};
 pub use source::FeedStore;

@@ -188,6 +188,12 @@ impl<S: FeedStore> Running<'_, S> {
                 tracing::warn!(instance = %self.stream.holder.instance, revision, ?grant, why, "a sidecar rejected a change");
                 hub.rejected(self.stream, revision, why);
             }
+            FromSidecar::CertifyAssertionKey { x, proof } => {
+                let live = hub.is_live(self.stream);
+                let room = self.room;
+                let answer = room.desk.answer(room.store.as_ref(), self.stream, live, x, &proof).await;
+                self.delivery.answer(&answer).await?;
+            }
             FromSidecar::Spent { grant, spent } => self.spent(grant, spent).await?,
             FromSidecar::ShareWanted { grant } => self.logged(self.room.shares.wanted(self.stream, &grant).await),
             FromSidecar::ShareReturned { grant, allotted } => {

@@ -7,6 +7,7 @@ use std::future::Future;
 use tokio::sync::watch;
 
 use crate::domain::{GrantId, ServiceName};
+use crate::ledger::entry::Draft;
 use crate::store::Store;
 use crate::store::contract::{FeedChange, FeedSnapshot, Share, ShareHolder, SidecarSeen, SpentOutcome, StoreError};
 
@@ -52,6 +53,8 @@ pub trait FeedStore: Send + Sync + 'static {
     ) -> impl Future<Output = Answer<Option<u32>>> + Send;
     fn shares_of(&self, grant: &GrantId) -> impl Future<Output = Answer<Vec<Share>>> + Send;
     fn shares_of_lineage(&self, holder: &ShareHolder) -> impl Future<Output = Answer<Vec<Share>>> + Send;
+    /// Records an entry that changes no state; answers its index.
+    fn record(&self, entry: Draft) -> impl Future<Output = Answer<u64>> + Send;
     fn record_sidecar(&self, seen: &SidecarSeen) -> impl Future<Output = Answer<()>> + Send;
     fn sidecars(&self) -> impl Future<Output = Answer<Vec<SidecarSeen>>> + Send;
 }
@@ -99,6 +102,10 @@ impl FeedStore for Store {
 
     async fn shares_of_lineage(&self, holder: &ShareHolder) -> Answer<Vec<Share>> {
         Self::shares_of_lineage(self, holder).await
+    }
+
+    async fn record(&self, entry: Draft) -> Answer<u64> {
+        Self::record(self, entry).await
     }
 
     async fn record_sidecar(&self, seen: &SidecarSeen) -> Answer<()> {

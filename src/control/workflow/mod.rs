@@ -16,6 +16,7 @@ pub mod upkeep;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use super::keys::Keys;
 use super::metrics::ControlMetrics;
@@ -30,6 +31,8 @@ use rules::Rules;
 pub struct Workflow {
     pub store: Store,
     pub keys: Keys,
+    /// How long a sidecar's assertion key is certified for.
+    pub assertion_key_validity: Duration,
     pub rules: Rules,
     pub groups: AccessGroups,
     /// `iss` of grant tokens.

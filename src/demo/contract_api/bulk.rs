@@ -16,7 +16,8 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::handlers::{locked, permitted};
+use super::handlers::locked;
+use super::permit::Proven;
 use super::problem::{Refused, problem};
 
 const CHUNK_BYTES: u64 = 64 * 1024;
@@ -38,28 +39,28 @@ pub(super) struct Wanted {
 type WantedQuery = Result<Query<Wanted>, QueryRejection>;
 
 pub(super) async fn statement(
-    State(world): State<Shared>,
-    headers: HeaderMap,
+    State(api): State<Shared>,
+    proven: Proven,
     wanted: WantedQuery,
 ) -> Result<Response, Refused> {
     let Query(wanted) = wanted.map_err(|_| Refused::Query)?;
     let contract = wanted.contract.clone().ok_or(Refused::Query)?;
-    statement_for(&world, &contract, &headers, &wanted)
+    statement_for(&api, &contract, &proven, &wanted)
 }
 
 pub(super) async fn statement_of(
-    State(world): State<Shared>,
+    State(api): State<Shared>,
     Path(contract): Path<String>,
-    headers: HeaderMap,
+    proven: Proven,
     wanted: WantedQuery,
 ) -> Result<Response, Refused> {
     let Query(wanted) = wanted.map_err(|_| Refused::Query)?;
-    statement_for(&world, &contract, &headers, &wanted)
+    statement_for(&api, &contract, &proven, &wanted)
 }
 
-fn statement_for(world: &Shared, contract: &str, headers: &HeaderMap, wanted: &Wanted) -> Result<Response, Refused> {
-    permitted(headers, contract, "statement.read")?;
-    locked(world).contract(contract)?;
+fn statement_for(api: &Shared, contract: &str, proven: &Proven, wanted: &Wanted) -> Result<Response, Refused> {
+    proven.permit(contract, "statement.read")?;
+    locked(api).contract(contract)?;
     let bytes = wanted.bytes.unwrap_or(STATEMENT_BYTES_DEFAULT);
     let pause_ms = wanted.pause_ms.unwrap_or(0);
     if bytes > STATEMENT_BYTES_MAX || pause_ms > PAUSE_MS_MAX {

@@ -5,12 +5,13 @@ use std::sync::{MutexGuard, PoisonError};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::permit::{Override, PermitError};
+use super::permit::{Override, Proven};
 use super::problem::{Refused, problem};
 use super::world::{Payment, PaymentState, World};
 
@@ -18,19 +19,46 @@ use super::world::{Payment, PaymentState, World};
 #[serde(deny_unknown_fields)]
 pub(super) struct Limit {
     amount: u64,
+    contract: Option<String>,
 }
 
-pub(super) fn locked(world: &Shared) -> MutexGuard<'_, World> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
+/// What a body may name again. Nothing is named where there is no body.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    contract: Option<String>,
+    payment: Option<String>,
 }
 
-/// The override of this request, if it comes under one and the one is for this.
-pub(super) fn permitted(headers: &HeaderMap, contract: &str, action: &str) -> Result<Option<Override>, PermitError> {
-    let found = Override::from_headers(headers)?;
-    if let Some(found) = &found {
-        found.must_be_for(contract, action)?;
+impl Named {
+    fn read(body: &[u8]) -> Result<Self, Refused> {
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(body).map_err(|_| Refused::Body(StatusCode::BAD_REQUEST))
     }
-    Ok(found)
+}
+
+pub(super) fn locked(api: &Shared) -> MutexGuard<'_, World> {
+    api.world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The override, held to what the path names and to what the body names: an override for one contract must not carry a
+/// body about another. Then, with an override or without, path and body must agree.
+fn permitted<'p>(
+    proven: &'p Proven,
+    action: &str,
+    path: &str,
+    body: Option<&str>,
+) -> Result<Option<&'p Override>, Refused> {
+    let by = proven.permit(path, action)?;
+    if let Some(body) = body {
+        proven.permit(body, action)?;
+        if body != path {
+            return Err(Refused::BodyDiffers);
+        }
+    }
+    Ok(by)
 }
 
 pub(super) async fn health() -> Json<Value> {
@@ -38,55 +66,69 @@ pub(super) async fn health() -> Json<Value> {
 }
 
 pub(super) async fn contract(
-    State(world): State<Shared>,
+    State(api): State<Shared>,
     Path(contract): Path<String>,
-    headers: HeaderMap,
+    proven: Proven,
 ) -> Result<Json<Value>, Refused> {
-    permitted(&headers, &contract, "contract.read")?;
-    let document = json!({"contract": contract, "terms": locked(&world).contract(&contract)?});
+    permitted(&proven, "contract.read", &contract, None)?;
+    let document = json!({"contract": contract, "terms": locked(&api).contract(&contract)?});
     Ok(Json(document))
 }
 
 pub(super) async fn payment(
-    State(world): State<Shared>,
+    State(api): State<Shared>,
     Path((contract, payment)): Path<(String, String)>,
-    headers: HeaderMap,
+    proven: Proven,
 ) -> Result<Json<Value>, Refused> {
-    permitted(&headers, &contract, "payment.read")?;
-    let found = locked(&world).payment(&contract, &payment)?.clone();
+    permitted(&proven, "payment.read", &contract, None)?;
+    let found = locked(&api).payment(&contract, &payment)?.clone();
     Ok(Json(described(&contract, &payment, &found)))
 }
 
 pub(super) async fn release(
-    State(world): State<Shared>,
+    State(api): State<Shared>,
     Path((contract, payment)): Path<(String, String)>,
-    headers: HeaderMap,
+    proven: Proven,
+    body: Bytes,
 ) -> Result<Json<Value>, Refused> {
-    let by = permitted(&headers, &contract, "payment.release")?;
-    let released = locked(&world).release(&contract, &payment, by.as_ref())?;
+    let by = settling(&proven, "payment.release", &contract, &payment, &body)?;
+    let released = locked(&api).release(&contract, &payment, by)?;
     Ok(Json(described(&contract, &payment, &released)))
 }
 
 pub(super) async fn cancel(
-    State(world): State<Shared>,
+    State(api): State<Shared>,
     Path((contract, payment)): Path<(String, String)>,
-    headers: HeaderMap,
+    proven: Proven,
+    body: Bytes,
 ) -> Result<Json<Value>, Refused> {
-    let by = permitted(&headers, &contract, "payment.cancel")?;
-    let cancelled = locked(&world).cancel(&contract, &payment, by.as_ref())?;
+    let by = settling(&proven, "payment.cancel", &contract, &payment, &body)?;
+    let cancelled = locked(&api).cancel(&contract, &payment, by)?;
     Ok(Json(described(&contract, &payment, &cancelled)))
 }
 
+fn settling<'p>(
+    proven: &'p Proven,
+    action: &str,
+    contract: &str,
+    payment: &str,
+    body: &[u8],
+) -> Result<Option<&'p Override>, Refused> {
+    let named = Named::read(body)?;
+    let by = permitted(proven, action, contract, named.contract.as_deref())?;
+    if named.payment.is_some_and(|named| named != payment) { Err(Refused::BodyDiffers) } else { Ok(by) }
+}
+
 pub(super) async fn set_limit(
-    State(world): State<Shared>,
+    State(api): State<Shared>,
     Path(contract): Path<String>,
-    headers: HeaderMap,
+    proven: Proven,
     body: Result<Json<Limit>, JsonRejection>,
 ) -> Result<Json<Value>, Refused> {
-    let by = permitted(&headers, &contract, "limit.set")?;
-    let Json(Limit { amount }) = body.map_err(|rejection| Refused::Body(rejection.status()))?;
-    let limit = locked(&world).set_limit(&contract, amount, by.as_ref())?;
-    Ok(Json(json!({"contract": contract, "limit": limit, "override": by})))
+    let Json(limit) = body.map_err(|rejection| Refused::Body(rejection.status()))?;
+    let by = permitted(&proven, "limit.set", &contract, limit.contract.as_deref())?;
+    let amount = locked(&api).set_limit(&contract, limit.amount, by)?;
+    Ok(Json(json!({"contract": contract, "limit": amount, "override": by})))
 }
 
 pub(super) async fn not_found() -> Response {

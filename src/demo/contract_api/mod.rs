@@ -12,15 +12,17 @@
 //! | any method on `/v1/echo` and `/v1/contracts/{contract}/echo` | |
 //! | `GET /healthz` | |
 //!
-//! A locked answer is 423 with the rule that locked it. With the headers of an override ([`permit`]) the named rule is
-//! stepped past, provided resource and action are what the path means; otherwise the answer is 409.
+//! A locked answer is 423 with the rule that locked it. With the assertion of an override ([`permit`]) the named rule is
+//! stepped past, provided resource and action are what path *and body* mean; otherwise the answer is 409. Bodies of
+//! release and cancel may name `contract` and `payment` again, that of limit `contract`.
 //!
-//! INVARIANT: it believes those headers from whoever can connect. That is sound only where nobody can connect but the
-//! sidecar: on a Unix socket, or on loopback inside the sidecar's own network namespace. So it listens on nothing else
-//! unless told to ([`bind_local`]).
+//! INVARIANT: the plain headers of an override are believed from nobody; its assertion is, wherever it comes from, once
+//! verified against the keys of the sidecars ([`keys`]). It listens on loopback or a Unix socket all the same
+//! ([`bind_local`]): ordinary traffic is the sidecar's to bring.
 
 mod bulk;
 mod handlers;
+pub mod keys;
 pub mod permit;
 mod problem;
 pub mod world;
@@ -33,13 +35,21 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{any, get, post};
 use tokio::net::TcpListener;
 
+use self::keys::Trust;
 use self::world::World;
 use super::serve::{Listener, serve};
 
 /// Greatest size of a JSON body. Echoed bodies stream and have no limit.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-pub(super) type Shared = Arc<Mutex<World>>;
+/// What all requests share.
+#[derive(Debug)]
+pub(super) struct Api {
+    world: Mutex<World>,
+    trust: Trust,
+}
+
+pub(super) type Shared = Arc<Api>;
 
 /// A listener on this machine alone.
 ///
@@ -47,18 +57,23 @@ pub(super) type Shared = Arc<Mutex<World>>;
 /// When `address` is not a loopback address, or cannot be bound.
 pub async fn bind_local(address: SocketAddr) -> std::io::Result<Listener> {
     if !address.ip().is_loopback() {
-        let reason = "the contract API trusts override headers, so it listens on loopback only";
+        let reason = "the contract API is the sidecar's to reach, so it listens on loopback only";
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason));
     }
     TcpListener::bind(address).await.map(Listener::from)
 }
 
-/// Serves `world` until `shutdown` completes.
-pub async fn serve_contracts(listener: impl Into<Listener>, world: World, shutdown: impl Future<Output = ()>) {
-    serve(listener.into(), router(world), shutdown).await;
+/// Serves `world` until `shutdown` completes, and believes the overrides of whom it trusts.
+pub async fn serve_contracts(
+    listener: impl Into<Listener>,
+    world: World,
+    trust: Trust,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve(listener.into(), router(Api { world: Mutex::new(world), trust }), shutdown).await;
 }
 
-fn router(world: World) -> Router {
+fn router(api: Api) -> Router {
     let contract = Router::new()
         .route("/", get(handlers::contract))
         .route("/limit", post(handlers::set_limit))
@@ -75,7 +90,7 @@ fn router(world: World) -> Router {
         .fallback(handlers::not_found)
         .method_not_allowed_fallback(handlers::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .with_state(Arc::new(Mutex::new(world)))
+        .with_state(Arc::new(api))
 }
 
 #[cfg(test)]

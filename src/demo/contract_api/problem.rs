@@ -1,8 +1,8 @@
 //! The API's own problem documents (RFC 9457); they are not the sidecar's.
 
 use axum::Json;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -35,6 +35,8 @@ pub(super) enum Refused {
     Permit(PermitError),
     /// The body is not what it should be.
     Body(StatusCode),
+    /// Path and body name different things.
+    BodyDiffers,
     /// The query is not what it should be.
     Query,
 }
@@ -57,8 +59,13 @@ impl IntoResponse for Refused {
             Self::Rule(refusal) => refused(refusal),
             Self::Permit(error) => not_permitted(error),
             Self::Body(status) => {
-                problem(status, "body", "the body is a JSON object with the member amount, in minor units")
+                problem(status, "body", "the body is not a JSON object with the members this address takes")
             }
+            Self::BodyDiffers => problem(
+                StatusCode::CONFLICT,
+                "body_mismatch",
+                "the body names another contract or payment than the path",
+            ),
             Self::Query => {
                 let detail = "name a contract; bytes is at most 17179869184 and pause_ms at most 60000";
                 problem(StatusCode::BAD_REQUEST, "query", detail)
@@ -82,6 +89,14 @@ fn not_permitted(error: PermitError) -> Response {
     let detail = error.to_string();
     match error {
         PermitError::Incomplete(_) => problem(StatusCode::BAD_REQUEST, "override_incomplete", &detail),
+        PermitError::Differs(_) | PermitError::Unproven(_) => {
+            problem(StatusCode::FORBIDDEN, "override_unproven", &detail)
+        }
+        PermitError::KeysUnavailable => {
+            let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, "keys_unavailable", &detail);
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            answer
+        }
         PermitError::OtherResource | PermitError::OtherAction => {
             problem(StatusCode::CONFLICT, "override_mismatch", &detail)
         }

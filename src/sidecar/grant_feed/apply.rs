@@ -80,6 +80,12 @@ impl Applier {
     pub fn begin(&mut self) {
         self.snapshot = Some(Snapshot::default());
         self.pings.clear();
+        self.shared.assertions.begin();
+    }
+
+    /// What the assertions want of the control plane, once its epoch is known.
+    pub fn assertion_to_say(&self) -> Option<FromSidecar> {
+        self.shared.assertions.to_say(self.epoch.as_deref()?)
     }
 
     /// A ping is about to be sent.
@@ -112,6 +118,10 @@ impl Applier {
             FromControl::Share { revision, grant, allotted } => self.share(revision, &grant, allotted),
             FromControl::ShareRecall { grant, keep } => self.recall(&grant, keep),
             FromControl::SnapshotEnd { revision } => self.snapshot_end(revision),
+            answer @ (FromControl::AssertionCertificate { .. } | FromControl::AssertionRefused { .. }) => {
+                self.shared.assertions.hear(&answer, &self.shared.setup().feed.roots);
+                Applied::Nothing
+            }
             FromControl::Heartbeat { n, server_time, as_of, revision } => {
                 self.heartbeat(n, revision, |ping_sent, local_wall| Beat { ping_sent, server_time, as_of, local_wall })
             }

@@ -264,8 +264,15 @@ impl Conversation<'_> {
                 Applied::Ended(why) => return Err(StreamError::Ended(why)),
             }
         }
-        match enforced {
-            Some(revision) => self.acknowledge(revision).await,
+        if let Some(revision) = enforced {
+            self.acknowledge(revision).await?;
+        }
+        self.ask_for_assertion_key().await
+    }
+
+    async fn ask_for_assertion_key(&mut self) -> Result<(), StreamError> {
+        match self.applier.assertion_to_say() {
+            Some(line) => self.outgoing.say(&line).await,
             None => Ok(()),
         }
     }

@@ -1,7 +1,7 @@
 //! The decision cases of `tests/cases/decision`, replayed through the pure decision and through a live sidecar.
 
 mod live;
-mod pure;
+pub(crate) mod pure;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -62,6 +62,7 @@ enum State {
     Stale,
     ClockUnsettled,
     AuditUnavailable,
+    AssertionUnavailable,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakglass::decision::{
-    Audit, Caller, Credential as Presented, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding, HeldGrant, Target,
-    Traits, Unproven, Uses, decide,
+    Assertion, Audit, Caller, Credential as Presented, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding,
+    HeldGrant, Target, Traits, Unproven, Uses, decide,
 };
 use breakglass::domain::{
     Authentication, Binding, BootTime, Deadline, Grant, Justification, Moment, Origin, Person, Scope, WallTime,
@@ -159,6 +159,7 @@ async fn decided(case: &Case) -> String {
         },
         uses: if has(State::ShareElsewhere) { Uses::Elsewhere } else { Uses::Unlimited },
         audit: if has(State::AuditUnavailable) { Audit::Unavailable } else { Audit::Ready },
+        assertion: if has(State::AssertionUnavailable) { Assertion::Unavailable } else { Assertion::Ready },
     };
     assert_eq!(facts.credential == Presented::Absent, case.credential == Credential::None, "{}", case.name);
     decide(&policy, &facts).code().to_owned()

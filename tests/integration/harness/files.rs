@@ -119,7 +119,7 @@ impl SidecarFile {
              [trust]\ngrant_roots_file = \"../grant-roots\"\n[[issuer]]\nurl = \"{issuer}\"\n\
              [audit]\ndirectory = \"{}\"\nwrite_deadline_ms_max = {}\noverride_reserve_bytes = {}\n\
              stranger_records_per_s_max = {}\nstranger_bytes_per_s_max = 10000000\n\
-             [admin]\naddress = \"127.0.0.1:0\"\n",
+             [admin]\naddress = \"127.0.0.1:0\"\n[assertion]\nlisten = \"127.0.0.1:0\"\n",
             self.workers,
             self.listen,
             self.upstream_limits,
@@ -147,14 +147,15 @@ fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) {
     std::fs::write(folder.join(format!("{name}.key")), leaf.key_pem.expose()).unwrap();
 }
 
-pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr) -> PathBuf {
+/// `lines` are added at the top of the control plane's file.
+pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, lines: &str) -> PathBuf {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("payments.toml", SERVICE);
     write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
     write("policy.toml", POLICY);
     let keys = "certificate = \"server.pem\"\nkey = \"server.key\"\n";
     let text = format!(
-        "url = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
+        "{lines}\nurl = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
          [api]\naddress = \"127.0.0.1:0\"\n{keys}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\

@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use breakglass::certs::DevAuthority;
 use breakglass::clock::Clock;
+use breakglass::config::assertion::UpstreamFacing;
 use breakglass::config::control::ControlConfig;
 use breakglass::control::{Control, Running};
+use breakglass::demo::contract_api::keys::Trust;
 use breakglass::demo::contract_api::serve_contracts;
 use breakglass::demo::contract_api::world::World;
 use breakglass::demo::issuer::DemoIssuer;
@@ -47,7 +49,11 @@ pub(crate) struct Site {
     pub(crate) issuer_addr: SocketAddr,
     /// Of the demo's contract API.
     pub(crate) upstream: SocketAddr,
+    /// Whose assertions that API believes.
+    trust: Trust,
     pub(crate) feed: SocketAddr,
+    /// Lines added to the control plane's file when it starts next.
+    pub(crate) control_lines: String,
     control: Option<Running>,
     client: Client,
     issuer_task: Option<tokio::task::JoinHandle<()>>,
@@ -100,7 +106,8 @@ impl Site {
         let issuer_task = tokio::spawn(issuer.clone().serve(listener, std::future::pending()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let upstream = listener.local_addr().unwrap();
-        tokio::spawn(serve_contracts(listener, World::demo(), std::future::pending()));
+        let trust = Trust::new("payments".parse().unwrap(), vec![], vec![], clock.clone());
+        tokio::spawn(serve_contracts(listener, World::demo(), trust.clone(), std::future::pending()));
         let roots = TlsRoots::from_pem_files([folder.path().join("ca.pem")]).unwrap();
         let client = Client::new(Some(ClientTls::new(roots, None).unwrap()), Limits::DEFAULT);
         let mut site = Self {
@@ -110,6 +117,8 @@ impl Site {
             issuer,
             issuer_addr,
             upstream,
+            trust,
+            control_lines: String::new(),
             control: None,
             client,
             issuer_task: Some(issuer_task),
@@ -125,7 +134,8 @@ impl Site {
 
     /// Starts the control plane; once started, its feed keeps its port.
     pub(crate) async fn start_control(&mut self) {
-        let file = files::write_control(self.path(), &format!("http://{}", self.issuer_addr), self.feed);
+        let file =
+            files::write_control(self.path(), &format!("http://{}", self.issuer_addr), self.feed, &self.control_lines);
         let config = ControlConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let running = Control::start(config, self.clock.clone()).await.unwrap();
         let roots = running.grant_roots().join("\n");
@@ -163,12 +173,22 @@ impl Site {
 
     /// A sidecar as `file` says; it may not have heard from the control plane yet.
     pub(crate) async fn sidecar_with(&self, file: &SidecarFile) -> TestSidecar {
-        TestSidecar::start(self.sidecar_file(file), self.clock.clone()).await
+        self.believing(TestSidecar::start(self.sidecar_file(file), self.clock.clone()).await)
     }
 
     /// The same by a clock of its own.
     pub(crate) async fn sidecar_by(&self, clock: Clock) -> TestSidecar {
-        TestSidecar::start(self.sidecar_file(&SidecarFile::default()), clock).await
+        self.believing(TestSidecar::start(self.sidecar_file(&SidecarFile::default()), clock).await)
+    }
+
+    fn believing(&self, sidecar: TestSidecar) -> TestSidecar {
+        self.believe(&sidecar.keys);
+        sidecar
+    }
+
+    /// Has the demo's contract API believe assertions whose keys are served there.
+    pub(crate) fn believe(&self, keys: &UpstreamFacing) {
+        self.trust.add(keys.clone());
     }
 
     /// Writes the files of a sidecar with an instance and an audit folder of its own.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use breakglass::config::assertion::UpstreamFacing;
 use breakglass::http::{Cleartext, Client, Limits};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -17,6 +18,8 @@ pub(crate) struct Process {
     child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where the upstream fetches the keys of assertions.
+    pub(crate) keys: UpstreamFacing,
 }
 
 impl Process {
@@ -37,11 +40,12 @@ impl Process {
             .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["fields"].take())
             .find(|fields| fields["message"] == "serving")
             .expect("it serves");
-        let named = |name: &str| serving[name].as_str().unwrap().parse().unwrap();
-        let (address, admin) = (named("address"), named("admin"));
+        let named = |name: &str| serving[name].as_str().unwrap();
+        let (address, admin) = (named("address").parse().unwrap(), named("admin").parse().unwrap());
+        let keys = named("assertion").parse().unwrap();
         // It must never wait for someone to read what it says.
         std::thread::spawn(move || said.for_each(drop));
-        Self { child, address, admin }
+        Self { child, address, admin, keys }
     }
 
     pub(crate) fn id(&self) -> u32 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use breakglass::audit::{Expectation, verify_folder};
 use breakglass::clock::Clock;
+use breakglass::config::assertion::UpstreamFacing;
 use breakglass::config::sidecar::SidecarConfig;
 use breakglass::http::{Cleartext, Client, Limits};
 use breakglass::sidecar::reload::ReloadError;
@@ -27,10 +28,12 @@ pub(crate) struct TestSidecar {
     pub(crate) audit: PathBuf,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    /// Where the upstream fetches the keys of assertions.
+    pub(crate) keys: UpstreamFacing,
 }
 
 impl TestSidecar {
-    pub(super) async fn start(file: PathBuf, clock: Clock) -> Self {
+    pub(crate) async fn start(file: PathBuf, clock: Clock) -> Self {
         let config = SidecarConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let audit = config.audit.directory.clone();
         let own_clock = clock.clone();
@@ -38,7 +41,8 @@ impl TestSidecar {
         let running = started.await.unwrap().unwrap();
         let ca = file.parent().unwrap().parent().unwrap().join("ca.pem");
         let (address, admin, shared) = (running.address(), running.admin_address(), Arc::clone(running.shared()));
-        Self { running: Some(running), shared, clock, ca, file, audit, address, admin }
+        let keys = running.assertion_address().clone();
+        Self { running: Some(running), shared, clock, ca, file, audit, address, admin, keys }
     }
 
     /// Ends it in order, unless it has ended, and starts it again on the same files.

@@ -11,12 +11,13 @@ use tokio::sync::mpsc;
 
 use self::book::Book;
 use crate::clock::{Clock, ManualClock};
-use crate::control::feed::FeedLimits;
+use crate::control::feed::assertion_keys::Desk;
 use crate::control::feed::delivery::{Delivery, Room, opening};
 use crate::control::feed::hub::{Command, Hub, Stream};
 use crate::control::feed::lines::Outbox;
 use crate::control::feed::shares::Shares;
 use crate::control::feed::source::FeedStore;
+use crate::control::feed::{AssertionKeys, Certifier, FeedLimits};
 use crate::domain::{BootTime, GrantId, Moment, WallTime};
 use crate::wire::feed::{AuditPosition, FromControl, FromSidecar, Subscribe};
 
@@ -128,7 +129,9 @@ impl World {
         let store = Arc::new(Book::new(grant.clone(), max_uses));
         let shares = Shares::new(Arc::clone(&store), Arc::clone(&hub));
         let keys = Arc::new(Vec::new());
-        let room = Arc::new(Room { hub, store, shares, keys: Arc::new(move || Arc::clone(&keys)) });
+        let certifier: Certifier = Arc::new(|_| Ok(Default::default()));
+        let desk = Desk::new(AssertionKeys { certifier, validity: Duration::ZERO }, hub.clock().clone());
+        let room = Arc::new(Room { hub, store, shares, keys: Arc::new(move || Arc::clone(&keys)), desk });
         let sidecars = (0..SIDECARS).map(|_| Sidecar::default()).collect();
         Self { room, clock, grant, max_uses, sidecars, late: VecDeque::new() }
     }

@@ -21,11 +21,12 @@ use tokio_rustls::TlsConnector;
 
 use crate::clock::Clock;
 use crate::control::feed::endpoint::FeedBody;
-use crate::control::feed::{FeedLimits, Hub, serve, tls_config};
+use crate::control::feed::{AssertionKeys, Certifier, FeedKeys, FeedLimits, Hub, serve, tls_config};
 use crate::domain::*;
 use crate::secret::Secret;
 use crate::store::{Created, ElevationRecord, NewGrant, Store};
-use crate::token::{SigningKey, mint_grant};
+use crate::token::assertion::certificate::certify_assertion_key;
+use crate::token::{PublicKey, SigningKey, mint_grant};
 use crate::wire::feed::{AuditPosition, CONTENT_TYPE, FromControl, FromSidecar, PATH, Subscribe};
 use crate::wire::problem::Problem;
 
@@ -81,6 +82,8 @@ pub(super) struct Bench {
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
     key: SigningKey,
+    /// Certifies assertion keys.
+    pub(super) root: PublicKey,
     _folder: tempfile::TempDir,
 }
 
@@ -99,14 +102,21 @@ pub(super) async fn bench(limits: FeedLimits) -> Bench {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let keys = Arc::new(vec!["key-certificate".to_owned()]);
+    let root = SigningKey::generate().unwrap();
+    let root_public = root.public().clone();
+    let certifier: Certifier =
+        Arc::new(move |subject| Ok((certify_assertion_key(subject, &root)?, root.public().kid().to_owned())));
     let (served_hub, served_store) = (Arc::clone(&hub), Arc::clone(&store));
     let served = tokio::spawn(async move {
         let shutdown = async { drop(stopped.await) };
-        let keys = Arc::new(move || Arc::clone(&keys));
+        let keys = FeedKeys {
+            grants: Arc::new(move || Arc::clone(&keys)),
+            assertions: AssertionKeys { certifier, validity: Duration::from_secs(86_400) },
+        };
         serve(listener, tls, served_hub, served_store, keys, shutdown).await.unwrap();
     });
     let key = SigningKey::generate().unwrap();
-    Bench { store, hub, authority, address, stop: Some(stop), served, key, _folder: folder }
+    Bench { store, hub, authority, address, stop: Some(stop), served, key, root: root_public, _folder: folder }
 }
 
 impl Bench {

@@ -19,6 +19,8 @@ fn kinds(lines: &[FromControl]) -> Vec<&'static str> {
             FromControl::Freeze { .. } => "freeze",
             FromControl::Share { .. } => "share",
             FromControl::ShareRecall { .. } => "share_recall",
+            FromControl::AssertionCertificate { .. } => "assertion_certificate",
+            FromControl::AssertionRefused { .. } => "assertion_refused",
             FromControl::SnapshotEnd { .. } => "snapshot_end",
             FromControl::Heartbeat { .. } => "heartbeat",
             FromControl::Resync { .. } => "resync",
