@@ -64,6 +64,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
     ("dashmap", &["sidecar"]),
     ("clap", &["cli", "bin"]),
+    ("x509_parser", &["telemetry"]),
 ];
 
 enum Imports {
@@ -567,7 +568,8 @@ fn every_example_of_configuration_is_mentioned() {
     // By its own name, or by that of its folder.
     let folder = |name: &str| name.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).filter(|f| f != "config/");
     let is_told = |name: &String| text.contains(name) || folder(name).is_some_and(|folder| text.contains(&folder));
-    let names: Vec<String> = files("config", ".toml").iter().map(|path| relative(path)).collect();
+    let examples = [files("config", ".toml"), files("config", ".yml")].concat();
+    let names: Vec<String> = examples.iter().map(|path| relative(path)).collect();
     let unknown: Vec<&str> = names.iter().filter(|name| !is_told(name)).map(String::as_str).collect();
     assert!(unknown.is_empty(), "neither README.md nor docs/ mentions {}", unknown.join(", "));
 }

@@ -20,6 +20,7 @@ const METHOD_BYTES_MAX: usize = 32;
 const QUERY_NAME_BYTES_MAX: usize = 64;
 const QUERY_NAMES_MAX: usize = 32;
 const REQUEST_ID_BYTES_MAX: usize = 64;
+const TRACE_ID_BYTES_MAX: usize = 32;
 const ACR_BYTES_MAX: usize = 256;
 const AMR_BYTES_MAX: usize = 64;
 const AMR_MAX: usize = 16;
@@ -177,6 +178,7 @@ pub(super) fn intent_line<'a>(intent: &'a Intent, cuts: &mut Cuts) -> Content<'a
     let (request, grant) = (&intent.request, &*intent.grant);
     let body = IntentFacts {
         request_id: cuts.text("request_id", &request.request_id, REQUEST_ID_BYTES_MAX),
+        trace_id: trace_id(request, cuts),
         decision: "override",
         mode: request.mode.as_str(),
         method: cuts.text("method", &request.method, METHOD_BYTES_MAX),
@@ -346,6 +348,7 @@ fn verdict_facts<'a>(
 ) -> VerdictFacts<'a> {
     VerdictFacts {
         request_id: cuts.text("request_id", &request.request_id, REQUEST_ID_BYTES_MAX),
+        trace_id: trace_id(request, cuts),
         decision,
         mode: request.mode.as_str(),
         method: cuts.text("method", &request.method, METHOD_BYTES_MAX),
@@ -356,6 +359,10 @@ fn verdict_facts<'a>(
         person: holder.map(|holder| holder.person.as_str()),
         grant: holder.map(|holder| GrantRef { id: holder.grant.as_str() }),
     }
+}
+
+fn trace_id<'a>(request: &'a RequestFacts, cuts: &mut Cuts) -> Option<Text<'a>> {
+    request.trace_id.as_deref().map(|id| cuts.text("trace_id", id, TRACE_ID_BYTES_MAX))
 }
 
 /// The members that any request brings, whole.

@@ -198,6 +198,8 @@ pub(super) struct Start {
 #[derive(Serialize)]
 pub(super) struct IntentFacts<'a> {
     pub request_id: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<Text<'a>>,
     pub decision: &'static str,
     pub mode: &'static str,
     pub method: Text<'a>,
@@ -277,6 +279,8 @@ pub(super) struct BodyFacts {
 #[derive(Serialize)]
 pub(super) struct VerdictFacts<'a> {
     pub request_id: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<Text<'a>>,
     pub decision: &'static str,
     pub mode: &'static str,
     pub method: Text<'a>,

@@ -43,6 +43,8 @@ impl Protocol {
 #[derive(Debug, Clone)]
 pub struct RequestFacts {
     pub request_id: String,
+    /// The request's trace (W3C Trace Context), as 32 hexadecimal digits.
+    pub trace_id: Option<String>,
     pub at: WallTime,
     /// As sent; long ones are cut in the line.
     pub method: String,

@@ -28,6 +28,7 @@ pub(crate) fn identity() -> LogIdentity {
 pub(crate) fn request(id: &str) -> RequestFacts {
     RequestFacts {
         request_id: id.to_owned(),
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
         at: AT,
         method: "POST".to_owned(),
         path: "/contracts/C-1042/payments/P-7/release".to_owned(),
@@ -131,6 +132,7 @@ pub(crate) fn longest_request() -> RequestFacts {
     let nasty = "\u{1}\"\\ü".repeat(20_000);
     RequestFacts {
         request_id: nasty.clone(),
+        trace_id: Some(nasty.clone()),
         method: nasty.clone(),
         path: nasty.clone(),
         query_names: vec![nasty.clone(); 1000],

@@ -11,7 +11,7 @@ use breakglass::config::ConfigError;
 use breakglass::config::control::ControlConfig;
 use breakglass::control::{Control, StartError};
 use breakglass::error_chain::error_chain;
-use breakglass::telemetry::{HealthError, LogError, LogFormat, health, init_log};
+use breakglass::telemetry::{HealthError, LogError, LogFormat, LogSetup, ProcessName, health, name_process};
 use clap::{Parser, Subcommand};
 use http::Uri;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +31,10 @@ struct Args {
     /// How to log: text or json.
     #[arg(long, value_name = "FORMAT", env = "BREAKGLASS_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+
+    /// Let libraries log below info too. They may print headers, tokens included.
+    #[arg(long, env = "BREAKGLASS_LOG_FOREIGN")]
+    log_foreign: bool,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -101,7 +105,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
-    init_log(&args.log, args.log_format)?;
+    LogSetup::new(&args.log, args.log_format).foreign_detail(args.log_foreign).init()?;
+    name_process(ProcessName { program: "breakglass-control", ..ProcessName::default() });
     let runtime = tokio::runtime::Runtime::new()?;
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(&args.config)),

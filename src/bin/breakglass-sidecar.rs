@@ -16,7 +16,7 @@ use breakglass::config::{ConfigError, ServiceConfig};
 use breakglass::error_chain::error_chain;
 use breakglass::sidecar::explain::explain;
 use breakglass::sidecar::{Sidecar, StartError};
-use breakglass::telemetry::{HealthError, LogError, LogFormat, health, init_log};
+use breakglass::telemetry::{HealthError, LogError, LogFormat, LogSetup, ProcessName, health, name_process};
 use clap::{Parser, Subcommand};
 use http::{Method, Uri};
 use tokio::signal::unix::{SignalKind, signal};
@@ -42,6 +42,10 @@ struct Args {
     /// How to log: text or json.
     #[arg(long, value_name = "FORMAT", env = "BREAKGLASS_LOG_FORMAT", default_value = "text", global = true)]
     log_format: LogFormat,
+
+    /// Let libraries log below info too. They may print headers, tokens included.
+    #[arg(long, env = "BREAKGLASS_LOG_FOREIGN", global = true)]
+    log_foreign: bool,
 
     #[command(subcommand)]
     command: Option<Command>,
@@ -126,7 +130,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<ExitCode, Failure> {
-    init_log(&args.log, args.log_format)?;
+    LogSetup::new(&args.log, args.log_format).foreign_detail(args.log_foreign).init()?;
     match args.command.unwrap_or(Command::Serve) {
         Command::Audit { command } => return Ok(audit::run(&args.config, command)?),
         Command::Serve => serve(&args.config),
@@ -163,6 +167,11 @@ fn check(file: &Path) -> Result<(), Failure> {
 
 fn serve(file: &Path) -> Result<(), Failure> {
     let config = SidecarConfig::load(file)?;
+    name_process(ProcessName {
+        program: "breakglass-sidecar",
+        service: Some(config.service.name.to_string()),
+        instance: Some(config.instance.to_string()),
+    });
     for warning in config.warnings(file) {
         tracing::warn!(%warning, "configuration");
     }

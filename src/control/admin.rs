@@ -1,37 +1,55 @@
-//! The admin port: `/metrics`, `/livez`, `/readyz`. In the clear, on the loopback unless configured otherwise.
+//! The admin port: `/metrics`, `/livez`, `/readyz`, `/log`. In the clear, on the loopback unless configured otherwise.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, Router};
 use http::{StatusCode, header};
 use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::ApiState;
-use super::metrics;
+use crate::telemetry::metric::CONTENT_TYPE;
+use crate::telemetry::{host, log};
 
 /// A database that does not answer within this is not ready.
 const READ_TIME_MAX: Duration = Duration::from_secs(1);
 
-pub(super) fn router(state: ApiState) -> Router {
+pub(super) fn router(state: ApiState, listening: SocketAddr) -> Router {
     Router::new()
         .route("/metrics", get(exposition))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readiness))
+        .route("/log", any(log))
+        .layer(middleware::from_fn_with_state(listening, host_is_ours))
         .with_state(Arc::new(state))
+}
+
+async fn host_is_ours(State(listening): State<SocketAddr>, request: Request, next: Next) -> Response {
+    if host::is_allowed(request.method(), request.headers(), listening) {
+        next.run(request).await
+    } else {
+        (StatusCode::MISDIRECTED_REQUEST, "ask by address\n").into_response()
+    }
+}
+
+/// A body that is too large, too late or breaks off is none.
+async fn log(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let read = timeout(READ_TIME_MAX, axum::body::to_bytes(body, log::admin::BODY_BYTES_MAX)).await;
+    let body = read.ok().and_then(Result::ok);
+    log::admin::answer(&parts.method, &parts.headers, parts.uri.query(), body.as_deref()).map(axum::body::Body::from)
 }
 
 async fn exposition(State(state): State<Arc<ApiState>>) -> Response {
     let metrics = &state.workflow.metrics;
-    metrics.observe_feed(&state.hub, |service| state.digest(service));
-    let newest = *state.workflow.store.subscribe().borrow();
-    metrics.newest_revision.set(i64::try_from(newest).unwrap_or(i64::MAX));
     match metrics.text() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

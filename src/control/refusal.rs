@@ -48,6 +48,43 @@ pub enum Cause {
 }
 
 impl Cause {
+    pub const ALL: &'static [Self] = &[
+        Self::IdentityMissing,
+        Self::IdentityInvalid,
+        Self::IdentityExpired,
+        Self::IdentityUnverifiable,
+        Self::HumanRequired,
+        Self::NotPermitted,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::MediaType,
+        Self::MalformedRequest,
+        Self::BodyTooLarge,
+        Self::UnknownService,
+        Self::UnknownReason,
+        Self::TicketMalformed,
+        Self::ResourceMalformed,
+        Self::Wildcard,
+        Self::ActionMalformed,
+        Self::ScopeSize,
+        Self::ResourceNotServed,
+        Self::ActionNotServed,
+        Self::NoTierFits,
+        Self::TierAmbiguous,
+        Self::DurationTooShort,
+        Self::DurationTooLong,
+        Self::TooFewUses,
+        Self::TooManyUses,
+        Self::KeyMalformed,
+        Self::KeyReused,
+        Self::NoteTooLong,
+        Self::GrantEnded,
+        Self::Overloaded,
+        Self::TimedOut,
+        Self::StoreUnavailable,
+        Self::Internal,
+    ];
+
     /// Status, code and title.
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;

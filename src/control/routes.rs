@@ -18,6 +18,7 @@ use tower::timeout::TimeoutLayer;
 use super::api::answer::Refused;
 use super::api::{ApiState, elevations, grants, options};
 use super::refusal::{Cause, Refusal};
+use crate::telemetry::request_context::{RequestContext, attributed};
 
 /// Requests at once; more are turned away at once.
 const REQUESTS_MAX: usize = 512;
@@ -70,7 +71,8 @@ async fn limited(error: BoxError) -> Refusal {
 async fn finish(State(state): State<ApiState>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
-    let mut response = next.run(request).await.into_response();
+    let context = RequestContext::of(request.headers());
+    let mut response = attributed(context, next.run(request)).await.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::api::ApiState;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
-use super::metrics::ControlMetrics;
+use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
 use super::workflow::request::RefusedBudget;
@@ -218,7 +218,9 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
     };
     workflow.store.record(Draft::control_started(env!("CARGO_PKG_VERSION"), workflow.store.epoch())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
-    Ok(ApiState { workflow: Arc::new(workflow), verifier, hub })
+    let state = ApiState { workflow: Arc::new(workflow), verifier, hub };
+    state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
+    Ok(state)
 }
 
 fn spawn_all(
@@ -232,7 +234,9 @@ fn spawn_all(
     let connections = Some(state.workflow.metrics.connections.clone());
     let api = Port { listener: bound.api, tls: Some(api_tls), router: routes::router(state.clone()), connections };
     tasks.spawn(api.serve(stopping.clone()));
-    let admin = Port { listener: bound.admin, tls: None, router: admin::router(state.clone()), connections: None };
+    let listening = bound.admin.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
+    let router = admin::router(state.clone(), listening);
+    let admin = Port { listener: bound.admin, tls: None, router, connections: None };
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
     let verifier = state.verifier.clone();

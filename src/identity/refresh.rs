@@ -46,6 +46,8 @@ pub struct IssuerHealth {
     pub refreshed: Option<WallTime>,
     /// What went wrong with the last fetch, if it failed.
     pub failure: Option<String>,
+    /// Fetches that failed, ever.
+    pub failures: u64,
 }
 
 /// One issuer and its keys.
@@ -63,6 +65,7 @@ pub(super) struct IssuerKeys {
 struct Last {
     refreshed: Option<WallTime>,
     failure: Option<String>,
+    failures: u64,
 }
 
 impl IssuerKeys {
@@ -110,13 +113,14 @@ impl IssuerKeys {
                     tracing::warn!(%issuer, "the issuer's key set has no usable key");
                 }
                 *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
-                *last = Last { refreshed: Some(clock.wall()), failure: None };
+                *last = Last { refreshed: Some(clock.wall()), failure: None, failures: last.failures };
                 Ok(())
             }
             Err(error) => {
                 let chain = error_chain(&error);
                 tracing::warn!(%issuer, error = chain, "the issuer's keys could not be fetched; those known go on");
                 last.failure = Some(chain);
+                last.failures = last.failures.saturating_add(1);
                 Err(error)
             }
         }
@@ -129,6 +133,7 @@ impl IssuerKeys {
             keys: self.current().map(|keys| keys.len()),
             refreshed: last.refreshed,
             failure: last.failure,
+            failures: last.failures,
         }
     }
 }

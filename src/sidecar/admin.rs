@@ -1,13 +1,14 @@
 //! The admin port, loopback by default: `/metrics`, `/livez`, `/readyz`, `/grants`, and the local freeze
-//! (`PUT /freeze`, `DELETE /freeze`). In the clear, one worker, never on a request's path.
+//! (`PUT /freeze`, `DELETE /freeze`), what is logged (`/log`). In the clear, one worker, never on a request's path.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,11 +19,13 @@ use tokio::sync::Semaphore;
 
 use super::audit_log::Readiness;
 use super::grant_table::LiveGrant;
-use super::metrics::{self, SidecarMetrics};
+use super::metrics::SidecarMetrics;
 use super::shared::Shared;
 use crate::decision::{Assertion, Feed, Freeze, GrantStanding};
 use crate::domain::{Action, GrantId, Person, Resource, Role, WallTime};
 use crate::drain::Drain;
+use crate::telemetry::metric::CONTENT_TYPE as CONTENT_TYPE_OF_METRICS;
+use crate::telemetry::{host, log};
 
 const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -36,6 +39,7 @@ pub async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, metrics
             return;
         }
     };
+    let address = listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
@@ -46,8 +50,8 @@ pub async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, metrics
         let (shared, metrics) = (Arc::clone(&shared), Arc::clone(&metrics));
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let response = answer(&shared, &metrics, &request);
-                async move { Ok::<_, Infallible>(response) }
+                let (shared, metrics) = (Arc::clone(&shared), Arc::clone(&metrics));
+                async move { Ok::<_, Infallible>(answer(&shared, &metrics, request, address).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -61,10 +65,35 @@ pub async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, metrics
     }
 }
 
-fn answer(shared: &Shared, metrics: &SidecarMetrics, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    shared: &Shared,
+    metrics: &SidecarMetrics,
+    request: Request<Incoming>,
+    address: SocketAddr,
+) -> Response<Full<Bytes>> {
+    if !host::is_allowed(request.method(), request.headers(), address) {
+        let why = Bytes::from_static(b"ask by address\n");
+        return respond(StatusCode::MISDIRECTED_REQUEST, "text/plain", why);
+    }
+    if request.uri().path() == "/log" {
+        return log(request).await;
+    }
+    answer_at_once(shared, metrics, &request)
+}
+
+/// A body that is too large or breaks off is none.
+async fn log(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    let reading = Limited::new(body, log::admin::BODY_BYTES_MAX).collect();
+    let read = tokio::time::timeout(HEAD_TIMEOUT, reading).await;
+    let body = read.ok().and_then(Result::ok).map(http_body_util::Collected::to_bytes);
+    log::admin::answer(&parts.method, &parts.headers, parts.uri.query(), body.as_deref()).map(Full::new)
+}
+
+fn answer_at_once(shared: &Shared, metrics: &SidecarMetrics, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     match (request.uri().path(), request.method()) {
         ("/metrics", &Method::GET) => match metrics.text() {
-            Ok(text) => respond(StatusCode::OK, metrics::CONTENT_TYPE, text.into()),
+            Ok(text) => respond(StatusCode::OK, CONTENT_TYPE_OF_METRICS, text.into()),
             Err(error) => {
                 tracing::error!(%error, "metrics could not be written");
                 respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Bytes::new())
@@ -84,7 +113,7 @@ fn answer(shared: &Shared, metrics: &SidecarMetrics, request: &Request<Incoming>
         _ => respond(
             StatusCode::NOT_FOUND,
             "text/plain",
-            Bytes::from_static(b"/metrics /livez /readyz /grants /freeze\n"),
+            Bytes::from_static(b"/metrics /livez /readyz /grants /freeze /log\n"),
         ),
     }
 }

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::counters::Counters;
 use super::cut::AnswerWatch;
 use super::exchange::{Direction, Exchange};
 use super::expectation::Awaited;
@@ -39,6 +41,7 @@ pub struct RequestBody {
     source: Source,
     last_move: Option<LastMove>,
     exchange: Option<Rc<Exchange>>,
+    counters: Option<Arc<Counters>>,
 }
 
 /// Where a request's body comes from.
@@ -51,11 +54,22 @@ pub enum Source {
 
 impl RequestBody {
     pub fn new(source: Source, last_move: Option<LastMove>, exchange: Option<Rc<Exchange>>) -> Self {
-        let body = Self { source, last_move, exchange };
+        let body = Self { source, last_move, exchange, counters: None };
         if body.is_end_stream() {
             body.note_complete();
         }
         body
+    }
+
+    /// Counts its bytes into `counters`, where there can be any.
+    pub fn count_with(&mut self, counters: &Arc<Counters>) {
+        if self.counters.is_none() && !self.is_end_stream() {
+            self.counters = Some(Arc::clone(counters));
+        }
+    }
+
+    pub fn is_under_grant(&self) -> bool {
+        self.exchange.is_some()
     }
 
     fn note_complete(&self) {
@@ -80,6 +94,9 @@ impl HttpBody for RequestBody {
         let ended = last || incoming.is_end_stream();
         if let Some(last_move) = &this.last_move {
             last_move.set(Instant::now());
+        }
+        if let (Some(counters), Some(Ok(frame))) = (&this.counters, &frame) {
+            frame.data_ref().into_iter().for_each(|data| counters.count_request_bytes(data.len()));
         }
         if let Some(exchange) = &this.exchange {
             if exchange.cause().is_some() {

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::counters::ClientProtocol;
 use super::framing::{FramingGuard, HeadNotes};
 use super::journey::{self, Worker};
 use super::upgrade::Afterwards;
@@ -66,8 +67,10 @@ pub async fn serve(
     drain: Drain,
 ) {
     let result = if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        worker.counters.count_protocol(ClientProtocol::Http2);
         serve_http2(worker, stream, address, limits, drain).await
     } else {
+        worker.counters.count_protocol(ClientProtocol::Http1);
         serve_http1(worker, stream, address, limits, drain).await
     };
     if let Err(error) = result {

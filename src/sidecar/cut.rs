@@ -33,7 +33,13 @@ impl Under {
     /// Why what runs may not go on, if so. Asked before each piece is passed on too: between an end and the watch that
     /// it wakes, nothing more may slip through.
     pub fn cause(&self) -> Option<RefusalCode> {
-        cause(&self.shared, &self.live)
+        cause(&self.shared, &self.live).map(|(code, _)| code)
+    }
+
+    /// Counts a cut for `code`, with the time since its cause as far as that is known.
+    pub fn count_cut(&self, code: RefusalCode) {
+        let lag = cause(&self.shared, &self.live).filter(|(now, _)| *now == code).and_then(|(_, lag)| lag);
+        self.shared.occurrences.count_cut(code, lag);
     }
 }
 
@@ -105,29 +111,31 @@ impl Drop for AnswerWatch {
     }
 }
 
-/// Why a running override may not go on, if so. A use once spent stays spent, so being used up is no cause.
-fn cause(shared: &Shared, live: &LiveGrant) -> Option<RefusalCode> {
+/// Why a running override may not go on, if so, and for how long already where that is known. A use once spent stays
+/// spent, so being used up is no cause.
+fn cause(shared: &Shared, live: &LiveGrant) -> Option<(RefusalCode, Option<Duration>)> {
     let now = shared.clock.now();
     let setup = shared.glance();
     let ceiling = &setup.policy.ceiling;
     // Before the standing: a grant that a reload put above the ceiling leaves the table too.
     if !ceiling.admits(live.grant()) {
-        return Some(RefusalCode::OverCeiling);
+        return Some((RefusalCode::OverCeiling, None));
     }
     if live.standing() == GrantStanding::Revoked {
-        return Some(RefusalCode::GrantRevoked);
+        return Some((RefusalCode::GrantRevoked, live.since_revocation()));
     }
     let held = live.fact(&shared.standing, now);
     if held.deadline.has_passed(now) {
-        return Some(RefusalCode::GrantExpired);
+        return Some((RefusalCode::GrantExpired, Some(now.boot.since(held.deadline.boot))));
     }
     if shared.standing.freeze() != Freeze::None {
-        return Some(RefusalCode::Frozen);
+        return Some((RefusalCode::Frozen, None));
     }
     let limit = held.staleness_limit(ceiling.staleness_max);
     match shared.standing.feed() {
         Feed::AsOf(as_of) if now.boot.since(as_of) <= limit => None,
-        Feed::AsOf(_) | Feed::NeverSynced => Some(RefusalCode::FeedStale),
+        Feed::AsOf(as_of) => Some((RefusalCode::FeedStale, now.boot.since(as_of).checked_sub(limit))),
+        Feed::NeverSynced => Some((RefusalCode::FeedStale, None)),
         // New overrides wait for a heartbeat; the deadline of a running one rests on boot time, which did not jump.
         Feed::ClockUnsettled => None,
     }

@@ -17,6 +17,7 @@ use crate::domain::BootTime;
 pub struct Exchange {
     receipt: RefCell<Option<IntentReceipt>>,
     under: Under,
+    cut_noted: Cell<bool>,
     began: BootTime,
     status: Cell<Option<u16>>,
     request_complete: Cell<bool>,
@@ -59,6 +60,7 @@ impl Exchange {
             receipt: RefCell::new(Some(receipt)),
             began: under.shared.clock.boot(),
             under,
+            cut_noted: Cell::new(false),
             status: Cell::new(None),
             request_complete: Cell::new(false),
             request: RefCell::new(Tally::new()),
@@ -98,8 +100,18 @@ impl Exchange {
         self.under.shared.clock.boot().since(self.began)
     }
 
+    /// The grant has ended first: counted once, at the moment of the cut. Its outcome may come later.
+    pub fn note_cut(&self, code: RefusalCode) {
+        if !self.cut_noted.replace(true) {
+            self.under.count_cut(code);
+        }
+    }
+
     /// Records how it ended; later calls do nothing.
     pub fn settle(&self, end: End) {
+        if let End::Cut(code) = end {
+            self.note_cut(code);
+        }
         let Some(receipt) = self.receipt.borrow_mut().take() else { return };
         let (request, response) = (self.request.borrow(), self.response.borrow());
         receipt.outcome(Outcome {

@@ -138,6 +138,7 @@ pub async fn as_override(
         biased;
         code = watch.cut() => {
             let sent = exchange.request_is_complete();
+            exchange.note_cut(code);
             record_late_answer(sending, exchange, pool.config().outcome_wait, code);
             return Err(ForwardError::Cut { code, sent });
         }

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
 use crate::decision::Permit;
 use crate::domain::WallTime;
+use crate::telemetry::request_context::{self, TRACEPARENT, TRACESTATE, Trace};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -109,6 +110,17 @@ pub fn add_permit_headers(headers: &mut HeaderMap, permit: &Permit, request_id: 
     add("break-glass-expires", &expires(grant.expires));
     add("break-glass-request-id", request_id);
     headers.insert(ASSERTION, assertion);
+    pass_trace_on(headers);
+}
+
+/// The upstream is the next hop of the request's trace. The state of a trace that was none goes with it.
+fn pass_trace_on(headers: &mut HeaderMap) {
+    if Trace::of(headers).is_none() {
+        headers.remove(TRACESTATE);
+    }
+    if let Some(value) = request_context::next_hop().header() {
+        headers.insert(TRACEPARENT, value);
+    }
 }
 
 /// RFC 3339, UTC.

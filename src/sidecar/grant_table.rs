@@ -3,9 +3,9 @@
 //! INVARIANTS: a grant's standing never returns to live; its deadline only moves earlier;
 //! no map guard outlives a call. The table is filled by the feed only and is not kept over a restart.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
@@ -37,6 +37,8 @@ pub struct LiveGrant {
     share: Share,
     /// Wakes what runs under the grant when it ends.
     ended: Notify,
+    /// Only measured by: nothing is decided by it.
+    revoked: OnceLock<Instant>,
 }
 
 impl LiveGrant {
@@ -66,8 +68,14 @@ impl LiveGrant {
         self.standing.fetch_max(level, Ordering::AcqRel);
         // What runs under a used-up grant goes on: the use was spent. A revocation cuts it.
         if level == 2 {
+            self.revoked.get_or_init(Instant::now);
             self.ended.notify_waiters();
         }
+    }
+
+    /// How long ago the revocation arrived.
+    pub fn since_revocation(&self) -> Option<Duration> {
+        self.revoked.get().map(Instant::elapsed)
     }
 
     /// Resolves when the grant is revoked; may wake for other reasons.
@@ -168,6 +176,7 @@ impl GrantTable {
             boot_deadline_ms: AtomicU64::new(u64::MAX),
             share: Share::new(spent),
             ended: Notify::new(),
+            revoked: OnceLock::new(),
         });
         self.by_token.insert(digest, Arc::clone(&live));
         if let Some(replaced) = self.by_id.insert(id, live) {

@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::header::{HOST, UPGRADE};
 use http::{Method, Request, Response, StatusCode, Version};
@@ -17,16 +18,18 @@ use super::enforce::{Examined, Presented};
 use super::forward::{self, Client, ForwardError, Recorded};
 use super::framing::{HeadNote, HeadNotes};
 use super::intake::{self, Taken};
+use super::meter::{MeteredBody, metered};
 use super::refusal::{self, About};
 use super::route::RouteMatch;
 use super::setup::Setup;
 use super::shared::{ShareNews, Shared};
 use super::signature_limit::SignatureLimit;
 use super::upstream::{Pool, UpstreamError};
-use super::{framing_head::HeadFault, record, request_id, target};
+use super::{framing_head::HeadFault, record, target};
 use crate::audit::{End, Intent, Observed, Outcome, Refusal, RequestFacts};
 use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Uses};
 use crate::error_chain::error_chain;
+use crate::telemetry::request_context::{self, RequestContext, request_id};
 
 /// One runtime's share of a sidecar.
 #[derive(Debug)]
@@ -37,8 +40,13 @@ pub struct Worker {
     pub limit: SignatureLimit,
 }
 
-/// Answers one request.
-pub async fn serve(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incoming>) -> Response<ResponseBody> {
+/// Answers one request, and measures it.
+pub async fn serve(worker: &Rc<Worker>, peer: &Peer, request: Request<Incoming>) -> Response<MeteredBody> {
+    let context = RequestContext::of(request.headers());
+    metered(&worker.counters, context, answer(worker, peer, request)).await
+}
+
+async fn answer(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let note = peer.notes.as_ref().map(HeadNotes::next).unwrap_or_default();
     let taken = intake::take(request.headers_mut());
     let client = Client { address: peer.address, afterwards: &peer.afterwards };
@@ -105,7 +113,7 @@ async fn considered(
         client: peer.address.ip(),
     };
     let examined = Examined::new(&shared, &setup, &presented, &worker.limit);
-    let id = request_id::fresh();
+    let id = request_id().to_string();
     if method == Method::CONNECT && taken.credential == Credential::Absent && note.fault.is_none() {
         return no_tunnel(worker);
     }
@@ -114,6 +122,7 @@ async fn considered(
     match examined.mode.apply(examined.decide(&shared, None)) {
         Disposition::Forward => case.pass(request).await,
         Disposition::Override(permit) => {
+            request_context::ensure_trace();
             let facts = facts();
             case.carry_out(permit, request, facts).await
         }
@@ -176,6 +185,7 @@ impl Case<'_> {
     ) -> Response<ResponseBody> {
         match self.record_intent(permit, &facts).await {
             Ok(recorded) => {
+                tracing::info!(grant = %recorded.permit.grant().id, "an override goes to the upstream");
                 let path = self.examined.target.as_deref().unwrap_or("/");
                 let (shared, pool) = (self.shared, &self.worker.pool);
                 let answer = forward::as_override(shared, pool, recorded, request, path, self.client, self.id).await;
@@ -197,7 +207,10 @@ impl Case<'_> {
             self.shared.tell(ShareNews::Wanted(permit.grant().id.clone()));
             return Err((RefusalCode::UsesElsewhere, Durable::No));
         }
-        let receipt = match self.shared.audit.intent(Intent::new(facts.clone(), &permit)).await {
+        let asked = Instant::now();
+        let intent = self.shared.audit.intent(Intent::new(facts.clone(), &permit)).await;
+        self.worker.counters.count_intent(asked.elapsed());
+        let receipt = match intent {
             Ok(receipt) => receipt,
             Err(error) => {
                 give_back_use(live, error);
@@ -230,6 +243,7 @@ impl Case<'_> {
 
     fn refuse(&self, code: RefusalCode) -> Response<ResponseBody> {
         self.worker.counters.count_refusal(code);
+        tracing::debug!(code = code.as_str(), "refused");
         if code == RefusalCode::UsesElsewhere
             && let Some(live) = self.examined.live()
         {
@@ -270,6 +284,7 @@ impl Case<'_> {
     ) -> Response<ResponseBody> {
         if let Err(ForwardError::Cut { code, sent }) = answer {
             self.worker.counters.count_refusal(code);
+            tracing::info!(code = code.as_str(), "an override was cut");
             return refusal::respond(code, &self.about(Some(forward::cut_detail(sent).to_owned())));
         }
         if let Err(ForwardError::Unsigned) = answer {
@@ -322,7 +337,7 @@ fn finish(
     // A request whose body breaks its framing looks like a broken upstream from inside.
     if peer.notes.as_ref().is_some_and(HeadNotes::body_is_broken) {
         worker.counters.count_refusal(RefusalCode::FramingConflict);
-        let id = request_id::fresh();
+        let id = request_id().to_string();
         let mut response =
             refusal::respond(RefusalCode::FramingConflict, &About { request_id: &id, ..About::default() });
         close_after(&mut response);
@@ -332,7 +347,7 @@ fn finish(
 }
 
 fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseBody> {
-    let id = request_id::fresh();
+    let id = request_id().to_string();
     let (outcome, status, code, title) = match error {
         ForwardError::Upstream(UpstreamError::Connect(_)) => (
             RequestOutcome::UpstreamFailed,
@@ -353,7 +368,7 @@ fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseB
         }
     };
     worker.counters.count_outcome(outcome);
-    tracing::warn!(request_id = %id, code, error = %error_chain(error), "the upstream gave no answer");
+    tracing::warn!(code, error = %error_chain(error), "the upstream gave no answer");
     refusal::failure(status, code, title, "The request may have taken effect: check before repeating.", &id)
 }
 
@@ -366,7 +381,7 @@ fn no_tunnel(worker: &Worker) -> Response<ResponseBody> {
         "connect_not_served",
         title,
         "Send the request itself.",
-        &request_id::fresh(),
+        &request_id().to_string(),
     );
     close_after(&mut response);
     response
@@ -379,7 +394,7 @@ fn too_large(worker: &Worker) -> Response<ResponseBody> {
         "head_too_large",
         "The request's head is too large",
         "Send fewer or smaller headers.",
-        &request_id::fresh(),
+        &request_id().to_string(),
     );
     close_after(&mut response);
     response

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -65,6 +66,7 @@ pub async fn accept(listener: TcpListener, worker: Rc<Worker>, open: Arc<OpenCon
                 ));
             }
             Err(error) => {
+                worker.counters.count_accept_failure();
                 // Out of descriptors, mostly: give connections time to end instead of spinning.
                 tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -94,8 +96,12 @@ async fn handshake(
     if let Err(error) = SockRef::from(&stream).set_tcp_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
+    let began = Instant::now();
     match tokio::time::timeout(limits.handshake_timeout, tls.accept(stream)).await {
-        Ok(Ok(stream)) => connection::serve(Rc::clone(&worker), stream, address, &limits, drain).await,
+        Ok(Ok(stream)) => {
+            worker.counters.count_handshake(began.elapsed());
+            connection::serve(Rc::clone(&worker), stream, address, &limits, drain).await;
+        }
         Ok(Err(error)) => {
             worker.counters.count_handshake_failed();
             tracing::debug!(%error, %address, "a TLS handshake failed");

@@ -9,6 +9,7 @@ use super::enforce::Examined;
 use super::route::query_names;
 use super::shared::Shared;
 use crate::audit::{Protocol, RequestFacts};
+use crate::telemetry::request_context;
 
 /// Request facts: path, names of query parameters, never a value, a header or a body.
 pub fn request_facts<B>(
@@ -21,6 +22,7 @@ pub fn request_facts<B>(
     let uri = request.uri();
     RequestFacts {
         request_id: request_id.to_owned(),
+        trace_id: request_context::trace().map(|trace| trace.trace_id.to_string()),
         at: shared.clock.wall(),
         method: request.method().to_string(),
         path: match &examined.target {

@@ -51,6 +51,7 @@ pub struct Reloads {
     succeeded: AtomicU64,
     failed: AtomicU64,
     last: Mutex<Option<LastReload>>,
+    succeeded_at: Mutex<Option<WallTime>>,
 }
 
 /// The last reload.
@@ -74,9 +75,17 @@ impl Reloads {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// When a reload last took effect.
+    pub fn succeeded_at(&self) -> Option<WallTime> {
+        *self.succeeded_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn note(&self, at: WallTime, error: Option<String>) {
         let counter = if error.is_none() { &self.succeeded } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
+        if error.is_none() {
+            *self.succeeded_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+        }
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(LastReload { at, error });
     }
 }

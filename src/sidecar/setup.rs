@@ -19,6 +19,7 @@ use crate::config::sidecar::{FeedConfig, ListenConfig, SidecarConfig, TlsFiles, 
 use crate::decision::Policy;
 use crate::http::{Cleartext, Client, ClientIdentity, ClientTls, H2Endpoint, Limits, TlsError, TlsRoots};
 use crate::identity::{self, IssuerConfig, Verifier};
+use crate::telemetry::certificate::not_after;
 use crate::token::PublicKey;
 
 /// Why the files can't be put to use.
@@ -51,9 +52,20 @@ pub struct Setup {
     /// While this file exists, no override is allowed here.
     pub freeze_file: Option<PathBuf>,
     pub feed: Feed,
+    /// When the certificates that are served and shown end, as Unix seconds.
+    pub expiries: Expiries,
     issuers: Vec<IssuerConfig>,
     tls_files: TlsFiles,
     sources: Sources,
+}
+
+/// `None` where a certificate could not be read.
+#[derive(Debug, Clone, Copy)]
+pub struct Expiries {
+    /// Of the certificate that clients are shown.
+    pub server: Option<i64>,
+    /// Of the certificate that the control plane is shown.
+    pub feed: Option<i64>,
 }
 
 /// How to reach the control plane, and whose grants to believe.
@@ -101,6 +113,10 @@ impl Setup {
             upstream: upstream.map_or_else(|| Arc::new(config.upstream.clone()), Arc::clone),
             freeze_file: config.freeze_file.clone(),
             feed: feed(config)?,
+            expiries: Expiries {
+                server: not_after(&config.tls.certificate),
+                feed: not_after(&config.feed.certificate),
+            },
             issuers: config.issuers.clone(),
             tls_files: config.tls.clone(),
             sources,

@@ -46,6 +46,10 @@ impl Share {
         parts.spent < parts.allotted
     }
 
+    pub fn allotted(&self) -> u32 {
+        self.parts().allotted
+    }
+
     pub fn spent(&self) -> u32 {
         self.parts().spent
     }

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, mpsc};
 use super::assertion::Assertions;
 use super::audit_log::{AuditLog, Readiness};
 use super::grant_table::GrantTable;
+use super::occurrences::Occurrences;
 use super::reload::Reloads;
 use super::setup::Setup;
 use super::standing::Standing;
@@ -24,6 +25,7 @@ pub struct Shared {
     pub assertions: Arc<Assertions>,
     pub clock: Clock,
     pub reloads: Reloads,
+    pub occurrences: Occurrences,
     /// The feed's task begins a new stream, from a whole snapshot.
     pub resubscribe: Notify,
     pub(super) setup: ArcSwap<Setup>,

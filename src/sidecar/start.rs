@@ -17,6 +17,7 @@ use super::grant_feed::{self, FeedClient};
 use super::grant_table::GrantTable;
 use super::listener::{self, OpenConnections};
 use super::metrics::SidecarMetrics;
+use super::occurrences::Occurrences;
 use super::reload::{self, ReloadError, Reloader, Reloads};
 use super::setup::{Setup, SetupError};
 use super::shared::Shared;
@@ -100,6 +101,7 @@ impl Sidecar {
             assertions: Arc::new(assertions),
             clock,
             reloads: Reloads::default(),
+            occurrences: Occurrences::default(),
             resubscribe: Notify::new(),
             setup: ArcSwap::from_pointee(setup),
             keys: RwLock::new(Arc::new(KeyRing::default())),

@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use super::counters::{ConnectFailure, Counters, RequestOutcome};
 use crate::config::sidecar::{UpstreamAddress, UpstreamConfig};
 
 /// Why the upstream gave no answer.
@@ -36,6 +37,7 @@ pub enum UpstreamError {
 /// See the module.
 #[derive(Debug)]
 pub struct Pool {
+    counters: Arc<Counters>,
     config: RefCell<Arc<UpstreamConfig>>,
     idle: RefCell<VecDeque<Idle>>,
 }
@@ -85,8 +87,8 @@ impl Lease {
 }
 
 impl Pool {
-    pub fn new(config: Arc<UpstreamConfig>) -> Rc<Self> {
-        Rc::new(Self { config: RefCell::new(config), idle: RefCell::default() })
+    pub fn new(config: Arc<UpstreamConfig>, counters: Arc<Counters>) -> Rc<Self> {
+        Rc::new(Self { counters, config: RefCell::new(config), idle: RefCell::default() })
     }
 
     pub fn config(&self) -> Ref<'_, UpstreamConfig> {
@@ -98,6 +100,7 @@ impl Pool {
         if !Arc::ptr_eq(&self.config.borrow(), config) {
             self.config.replace(Arc::clone(config));
             self.idle.borrow_mut().clear();
+            self.counters.upstream.set_idle(0);
         }
     }
 
@@ -106,6 +109,7 @@ impl Pool {
         let current = Arc::ptr_eq(&self.config.borrow(), &open.config);
         if current && !open.sender.is_closed() && idle.len() < open.config.idle_connections_max {
             idle.push_back(Idle { open, since: Instant::now() });
+            self.counters.upstream.set_idle(idle.len());
         }
     }
 
@@ -117,8 +121,10 @@ impl Pool {
         while idle.front().is_some_and(expired) {
             idle.pop_front();
         }
-        let ready = idle.iter().rposition(|kept| kept.open.sender.is_ready())?;
-        idle.remove(ready).map(|kept| kept.open)
+        let ready = idle.iter().rposition(|kept| kept.open.sender.is_ready());
+        let taken = ready.and_then(|ready| idle.remove(ready));
+        self.counters.upstream.set_idle(idle.len());
+        taken.map(|kept| kept.open)
     }
 
     /// Sends `request` and waits for the head of the answer.
@@ -130,13 +136,20 @@ impl Pool {
         request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
         let mut request = request;
+        request.body_mut().count_with(&self.counters);
+        let outcome = if request.body().is_under_grant() { RequestOutcome::Override } else { RequestOutcome::Passed };
+        let asked = Instant::now();
         loop {
             let (mut open, kept) = match self.take() {
-                Some(open) => (open, true),
+                Some(open) => {
+                    self.counters.upstream.count_reuse();
+                    (open, true)
+                }
                 None => (self.connect().await?, false),
             };
             match open.sender.try_send_request(request).await {
                 Ok(response) => {
+                    self.counters.count_head(outcome, asked.elapsed());
                     return Ok((response, Lease { pool: Rc::clone(self), open: Some(open), spoiled: false }));
                 }
                 Err(mut error) => match error.take_message() {
@@ -148,6 +161,19 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Open, UpstreamError> {
+        let began = Instant::now();
+        let connected = self.connect_unmeasured().await;
+        let counters = &self.counters.upstream;
+        match &connected {
+            Ok(_) => counters.count_connected(began.elapsed()),
+            Err(UpstreamError::Connect(_)) => counters.count_failure(ConnectFailure::Unreachable),
+            Err(UpstreamError::ConnectTimeout(_)) => counters.count_failure(ConnectFailure::Timeout),
+            Err(_) => counters.count_failure(ConnectFailure::Protocol),
+        }
+        connected
+    }
+
+    async fn connect_unmeasured(&self) -> Result<Open, UpstreamError> {
         let config = Arc::clone(&self.config.borrow());
         let limit = config.connect_timeout;
         let connecting = async {
@@ -155,10 +181,11 @@ impl Pool {
                 UpstreamAddress::Tcp { authority } => {
                     let stream = TcpStream::connect(authority.as_str()).await.map_err(UpstreamError::Connect)?;
                     stream.set_nodelay(true).map_err(UpstreamError::Connect)?;
-                    handshake(stream, &config).await
+                    handshake(stream, &config, &self.counters).await
                 }
                 UpstreamAddress::Unix(path) => {
-                    handshake(UnixStream::connect(path).await.map_err(UpstreamError::Connect)?, &config).await
+                    let stream = UnixStream::connect(path).await.map_err(UpstreamError::Connect)?;
+                    handshake(stream, &config, &self.counters).await
                 }
             }
         };
@@ -166,12 +193,24 @@ impl Pool {
     }
 }
 
-async fn handshake<I>(stream: I, config: &Arc<UpstreamConfig>) -> Result<Open, UpstreamError>
+/// One connection among the open ones, for as long as its task lives.
+struct Counted(Arc<Counters>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.upstream.count_closed();
+    }
+}
+
+async fn handshake<I>(stream: I, config: &Arc<UpstreamConfig>, counters: &Arc<Counters>) -> Result<Open, UpstreamError>
 where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(UpstreamError::Broken)?;
+    counters.upstream.count_opened();
+    let counted = Counted(Arc::clone(counters));
     let driving = tokio::task::spawn_local(async move {
+        let _counted = counted;
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "an upstream connection ended");
         }

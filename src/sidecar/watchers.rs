@@ -24,6 +24,7 @@ pub async fn watch_clocks(shared: Arc<Shared>, drain: Drain) {
         let now = offset_ms(shared.clock.now());
         if (now - last).abs() > DISCONTINUITY_MS {
             tracing::warn!(by_ms = now - last, "the wall clock jumped; overrides wait for the next heartbeat");
+            shared.occurrences.count_clock_jump();
             shared.standing.unsettle();
         }
         last = now;

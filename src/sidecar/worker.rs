@@ -54,7 +54,7 @@ async fn run(equipment: Equipment) {
             return;
         }
     };
-    let pool = Pool::new(Arc::clone(&shared.setup().upstream));
+    let pool = Pool::new(Arc::clone(&shared.setup().upstream), Arc::clone(&counters));
     let worker = Rc::new(Worker { shared, pool, counters: Arc::clone(&counters), limit: SignatureLimit::default() });
     listener::accept(listener, worker, open, drain).await;
     let _ = tokio::time::timeout(DRAIN_MAX, all_closed(&counters)).await;

@@ -1,7 +1,11 @@
-//! How the two planes tell operators what they do: structured logs, and the question whether one is ready.
+//! How the two planes tell operators what they do: structured logs, metrics, and the question whether one is ready.
 
+pub mod certificate;
 mod health;
-mod log;
+pub mod host;
+pub mod log;
+pub mod metric;
+pub mod request_context;
 
 pub use health::{HealthError, health};
-pub use log::{LogError, LogFormat, init_log};
+pub use log::{LogError, LogFormat, LogSetup, ProcessName, init_log, name_process};

@@ -20,6 +20,8 @@ mod expectations;
 mod framing_attacks;
 mod harness;
 mod kill;
+mod logs;
+mod metrics;
 mod observe_mode;
 mod observed_from_outside;
 

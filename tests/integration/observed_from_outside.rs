@@ -70,6 +70,25 @@ async fn promtool_accepts_the_metrics_of_both_planes() {
     }
 }
 
+#[test]
+fn promtool_accepts_the_alert_rules_and_they_ask_for_what_there_is() {
+    let mut command = Command::new(tool("promtool", "target/tools/bin/promtool"));
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/prometheus-alerts.yml");
+    command.args(["check", "rules", "--lint=all", "--lint-fatal"]).arg(&file);
+    let output = run(command, "");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let page = include_str!("../../docs/metrics.md");
+    let rules = std::fs::read_to_string(file).unwrap();
+    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names: Vec<&str> =
+        words.filter(|word| word.starts_with("breakglass_") || word.starts_with("process_")).collect();
+    assert!(names.len() > 10, "rules were found");
+    for name in names {
+        assert!(page.contains(&format!("| `{name}` |")), "no metric is called {name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_audit_line_fits_the_published_ocsf_schema() {
     let python = tool("tests/run's Python", "target/venv/bin/python");

@@ -1,41 +1,15 @@
 //! P8: no token, credential, query value or body in any log, metric, audit line or refusal.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-
 use breakglass::http::{Cleartext, Client, Limits};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use tracing_subscriber::fmt::MakeWriter;
+use serde_json::json;
 
-use crate::harness::{Ask, Site, raw_request};
-
-/// Everything the process logs, at every level of ours.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
+use crate::harness::{Ask, Log, Site, raw_request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_secret_is_in_any_log_metric_line_or_refusal_of_a_whole_run() {
-    let log = Log::default();
-    tracing_subscriber::fmt().with_env_filter("info,breakglass=trace").with_writer(log.clone()).init();
+    let log = Log::of_this_process();
     let mut site = Site::start().await;
     let sidecar = site.sidecar().await;
     let grant = site.grant(&Ask::default()).await;
@@ -71,6 +45,14 @@ async fn nothing_secret_is_in_any_log_metric_line_or_refusal_of_a_whole_run() {
             }
         }
     }
+    for (path, credential) in
+        [("/v1/grants", GARBAGE), ("/v1/grants", &forged), ("/v1/nowhere", &alice), ("/v1/grants/g-0", &bob)]
+    {
+        let path = format!("{path}?note={QUERY}");
+        let (status, answer) = site.api_by(Method::POST, &path, credential, json!({ "reason": BODY })).await;
+        assert!((400..500).contains(&status), "{status}");
+        told.push_str(&answer.to_string());
+    }
     site.revoke(&grant).await;
     told.push_str(&sidecar.admin(Method::GET, "/metrics").await);
     told.push_str(&sidecar.admin(Method::GET, "/grants").await);
@@ -84,8 +66,11 @@ async fn nothing_secret_is_in_any_log_metric_line_or_refusal_of_a_whole_run() {
     for entry in std::fs::read_dir(audit).unwrap() {
         told.push_str(&String::from_utf8_lossy(&std::fs::read(entry.unwrap().path()).unwrap()));
     }
-    let logged = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(logged.contains("breakglass::") && told.contains("dry_run"), "there was something to search");
+    let logged = log.text();
+    for plane in ["sidecar", "control"] {
+        assert!(logged.contains(&format!("\"target\":\"breakglass::{plane}::")), "{plane} logged something to search");
+    }
+    assert!(told.contains("dry_run"), "there was something to search");
     told.push_str(&logged);
     // Of a token, its signature and its claims are what must not be told.
     let tokens = [&token, &alice, &bob, &forged];

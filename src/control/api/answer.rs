@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::control::refusal::{Cause, Refusal};
+use crate::telemetry::request_context::request_id;
 use crate::wire::problem;
 
 /// Seconds after which a caller may try again.
@@ -16,7 +17,8 @@ pub struct Refused(pub Cause);
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let mut document = self.problem();
-        document.instance = request_id();
+        document.instance = Some(format!("urn:uuid:{}", request_id()));
+        tracing::debug!(code = self.cause.code(), "refused");
         let body = serde_json::to_string(&document).unwrap_or_default();
         let mut response = (self.cause.status(), body).into_response();
         let headers = response.headers_mut();
@@ -54,13 +56,4 @@ const fn challenge(cause: Cause) -> Option<&'static str> {
         }
         _ => None,
     }
-}
-
-/// Names this refusal, so that a caller's report can be found in the log.
-fn request_id() -> Option<String> {
-    let mut bytes = [0_u8; 12];
-    aws_lc_rs::rand::fill(&mut bytes).ok()?;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    tracing::debug!(request = hex, "refused");
-    Some(format!("urn:break-glass:request:{hex}"))
 }

@@ -166,7 +166,7 @@ impl<S: FeedStore> Endpoint<S> {
         self.streams.send_modify(|n| *n += 1);
         tokio::spawn(async move {
             let end = session.run(opening).await;
-            tracing::info!(service = %subscribe.service, instance = %subscribe.instance, reason = %end, "a feed ended");
+            tracing::info!(service = %subscribe.service, sidecar = %subscribe.instance, reason = %end, "a feed ended");
             if matches!(end, SessionEnd::Slow) {
                 self.cut.send_replace(true);
             }

@@ -185,7 +185,7 @@ impl<S: FeedStore> Running<'_, S> {
             FromSidecar::Reject { revision, grant, why } => {
                 self.check_sent(revision)?;
                 let why = shortened(&why);
-                tracing::warn!(instance = %self.stream.holder.instance, revision, ?grant, why, "a sidecar rejected a change");
+                tracing::warn!(sidecar = %self.stream.holder.instance, revision, ?grant, why, "a sidecar rejected a change");
                 hub.rejected(self.stream, revision, why);
             }
             FromSidecar::CertifyAssertionKey { x, proof } => {
@@ -261,7 +261,7 @@ impl<S: FeedStore> Running<'_, S> {
 
     fn logged(&self, result: Result<(), StoreError>) {
         if let Err(error) = result {
-            tracing::warn!(instance = %self.stream.holder.instance, %error, "the store failed a feed");
+            tracing::warn!(sidecar = %self.stream.holder.instance, %error, "the store failed a feed");
         }
     }
 }
@@ -292,7 +292,7 @@ async fn record_spent<S: FeedStore>(
     let outcome = room.store.record_spent(grant, &stream.holder, spent).await?;
     if outcome.above_share {
         FeedCounts::add(&room.hub.counts().overspent, 1);
-        tracing::error!(instance = %stream.holder.instance, %grant, spent, "a sidecar spent more than its share");
+        tracing::error!(sidecar = %stream.holder.instance, %grant, spent, "a sidecar spent more than its share");
     }
     Ok(())
 }

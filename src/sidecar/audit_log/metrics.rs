@@ -49,7 +49,8 @@ pub struct IntentsRefused {
     pub damaged: u64,
 }
 
-const KINDS: [&str; 9] = [
+/// The kinds of lines there are.
+pub const KINDS: [&str; 9] = [
     "log_started",
     "intent",
     "outcome",

@@ -44,7 +44,7 @@ pub use config::AuditLogConfig;
 pub use damage::{Damage, Finding, FindingKind, is_on_record};
 pub use head::{Head, HeadFound};
 pub use inspect::{Inspection, inspect};
-pub use metrics::{FSYNC_BOUNDS_MS, Metrics};
+pub use metrics::{FSYNC_BOUNDS_MS, KINDS, Metrics};
 pub use opening::Opened;
 pub use receipt::IntentReceipt;
 pub use recovery::{OpenError, Recovery};
@@ -266,6 +266,11 @@ impl AuditLog {
     /// Follows [`AuditLog::position`].
     pub fn positions(&self) -> watch::Receiver<Position> {
         self.shared.position.subscribe()
+    }
+
+    /// Space that is kept for overrides, in bytes.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.shared.config.override_reserve_bytes
     }
 
     pub fn metrics(&self) -> Metrics {

@@ -20,6 +20,7 @@ use crate::domain::InstanceName;
 use crate::drain::Drain;
 use crate::error_chain::error_chain;
 use crate::http::{H2Endpoint, Limits, connect_h2};
+use crate::sidecar::occurrences::FeedLine;
 use crate::sidecar::setup::Setup;
 use crate::sidecar::shared::{ShareNews, Shared};
 use crate::wire::feed::{self, AuditPosition, FromControl, FromSidecar, Subscribe};
@@ -85,6 +86,7 @@ pub async fn run(shared: std::sync::Arc<Shared>, mut client: FeedClient, drain: 
             () = drain.begun() => return,
         };
         shared.standing.set_connected(false);
+        shared.occurrences.count_stream_end();
         tracing::warn!(error = %error_chain(&error), "the feed ended; overrides go on until it is too old");
         // A stream that brought a heartbeat starts the pauses anew.
         pause = if shared.standing.as_of() > as_of { BACKOFF_FIRST } else { (pause * 2).min(BACKOFF_MAX) };
@@ -132,6 +134,7 @@ async fn stream(shared: &Shared, applier: &mut Applier, client: &mut FeedClient)
         status => return Err(StreamError::Status(status)),
     }
     shared.standing.set_connected(true);
+    shared.occurrences.count_stream();
     Conversation { shared, applier, outgoing, acknowledged: 0, pings: 0, lines: Lines::default() }
         .hold(response.into_body(), &mut client.share_news)
         .await
@@ -257,7 +260,11 @@ impl Conversation<'_> {
         while let Some(line) = self.lines.next().map_err(|error| StreamError::Line(error.to_string()))? {
             let line: FromControl =
                 serde_json::from_slice(&line).map_err(|error| StreamError::Line(error.to_string()))?;
-            match self.applier.apply(line) {
+            let kind = FeedLine::of(&line);
+            let applied = self.applier.apply(line);
+            let rejected = matches!(applied, Applied::Say(FromSidecar::Reject { .. }));
+            self.shared.occurrences.count_line(kind, rejected);
+            match applied {
                 Applied::Nothing => {}
                 Applied::Say(line) => self.outgoing.say(&line).await?,
                 Applied::Enforced(revision) => enforced = Some(revision),

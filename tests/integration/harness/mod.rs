@@ -4,6 +4,7 @@
 mod by_hand;
 mod client;
 mod files;
+mod log;
 mod process;
 mod sidecar;
 mod small_disk;
@@ -33,6 +34,7 @@ use tokio::net::TcpListener;
 pub(crate) use by_hand::{ByHand, Line};
 pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
 pub(crate) use files::{SERVICE, SidecarFile};
+pub(crate) use log::Log;
 pub(crate) use process::Process;
 pub(crate) use sidecar::{TestSidecar, lines};
 pub(crate) use small_disk::SmallDisk;
@@ -199,9 +201,14 @@ impl Site {
     }
 
     pub(crate) async fn api(&self, method: Method, path: &str, person: &str, body: Value) -> (u16, Value) {
+        self.api_by(method, path, &self.identity(person), body).await
+    }
+
+    /// As [`Site::api`], with any token.
+    pub(crate) async fn api_by(&self, method: Method, path: &str, token: &str, body: Value) -> (u16, Value) {
         let url = format!("https://localhost:{}{path}", self.control().api_addr.port()).parse().unwrap();
         let mut headers = HeaderMap::new();
-        let bearer = format!("Bearer {}", self.identity(person));
+        let bearer = format!("Bearer {token}");
         headers.insert("authorization", HeaderValue::from_str(&bearer).unwrap());
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };

@@ -1,0 +1,120 @@
+//! What the control plane counts. The API and the workflow count as they go; the rest is looked at by each scrape.
+//!
+//! Labels come from closed sets and from the configuration only: nothing a caller sends becomes one.
+
+mod api;
+mod feed;
+mod standing;
+
+use std::sync::Arc;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+pub use standing::{Expiries, Observed};
+
+use crate::telemetry::metric::{Exposed, Family, Kind, process};
+
+/// The metrics and their registry.
+#[derive(Debug)]
+pub struct ControlMetrics {
+    registry: Registry,
+    /// By route template, method and status.
+    pub requests: IntCounterVec,
+    pub request_seconds: HistogramVec,
+    /// By problem code.
+    pub refusals: IntCounterVec,
+    pub elevations_refused: IntCounterVec,
+    pub refusals_unrecorded: IntCounter,
+    pub grants_issued: IntCounter,
+    /// By cause: what ended through the feed's reports (used up) is counted by the feed.
+    pub grants_ended: IntCounterVec,
+    pub connections: IntGauge,
+}
+
+/// Every family of the control plane's own, by theme, with the theme's heading.
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 3] {
+    [("API and workflow", api::FAMILIES), ("Feed and sidecars", feed::FAMILIES), ("Standing", standing::FAMILIES)]
+}
+
+impl ControlMetrics {
+    /// # Errors
+    /// When a name is not one Prometheus takes, or stands twice: a fault of a theme.
+    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new();
+        let make = Maker(&registry);
+        let metrics = Self {
+            requests: make.counters(&api::REQUESTS)?,
+            request_seconds: make.histograms(&api::DURATION)?,
+            refusals: make.counters(&api::REFUSALS)?,
+            elevations_refused: make.counters(&api::ELEVATIONS_REFUSED)?,
+            refusals_unrecorded: make.counter(&api::REFUSALS_UNRECORDED)?,
+            grants_issued: make.counter(&api::GRANTS_ISSUED)?,
+            grants_ended: make.counters(&api::GRANTS_ENDED)?,
+            connections: make.gauge(&api::CONNECTIONS)?,
+            registry,
+        };
+        api::begin(&metrics);
+        metrics.registry.register(Box::new(process::collector()))?;
+        Ok(metrics.into())
+    }
+
+    /// From now on a scrape looks at `observed` too.
+    ///
+    /// # Errors
+    /// As [`ControlMetrics::new`], or when something is observed already.
+    pub fn observe(&self, observed: Observed) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(Exposed::new(observed)?))
+    }
+
+    /// The exposition format, version 0.0.4.
+    ///
+    /// # Errors
+    /// When a metric cannot be written.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut buffer = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut buffer)?;
+        String::from_utf8(buffer).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+/// Makes and registers what a family describes.
+struct Maker<'r>(&'r Registry);
+
+impl Maker<'_> {
+    fn add<C: Collector + Clone + 'static>(
+        &self,
+        family: &Family,
+        kind: Kind,
+        metric: C,
+    ) -> Result<C, prometheus::Error> {
+        if family.kind != kind {
+            return Err(prometheus::Error::Msg(format!("{} is a {}", family.name, family.kind.as_str())));
+        }
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, family: &Family) -> Result<IntCounter, prometheus::Error> {
+        self.add(family, Kind::Counter, IntCounter::new(family.name, family.help)?)
+    }
+
+    fn counters(&self, family: &Family) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(family, Kind::Counter, IntCounterVec::new(Opts::new(family.name, family.help), &labels(family))?)
+    }
+
+    fn gauge(&self, family: &Family) -> Result<IntGauge, prometheus::Error> {
+        self.add(family, Kind::Gauge, IntGauge::new(family.name, family.help)?)
+    }
+
+    fn histograms(&self, family: &Family) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(family.name, family.help);
+        self.add(family, Kind::Histogram, HistogramVec::new(options, &labels(family))?)
+    }
+}
+
+fn labels(family: &Family) -> Vec<&'static str> {
+    family.labels.iter().map(|label| label.name).collect()
+}
