@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{HOST, UPGRADE};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
 use super::audit_log::{IntentError, Standing as Budget};
@@ -15,6 +15,7 @@ use super::body::ResponseBody;
 use super::connection::Peer;
 use super::counters::{Counters, RequestOutcome};
 use super::enforce::{Examined, Presented};
+use super::failure::{close_after, no_tunnel, too_large, upstream_failure};
 use super::forward::{self, Client, ForwardError, Recorded};
 use super::framing::{HeadNote, HeadNotes};
 use super::intake::{self, Taken};
@@ -24,11 +25,10 @@ use super::route::RouteMatch;
 use super::setup::Setup;
 use super::shared::{ShareNews, Shared};
 use super::signature_limit::SignatureLimit;
-use super::upstream::{Pool, UpstreamError};
+use super::upstream::Pool;
 use super::{framing_head::HeadFault, record, target};
 use crate::audit::{End, Intent, Observed, Outcome, Refusal, RequestFacts};
 use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Uses};
-use crate::error_chain::error_chain;
 use crate::telemetry::request_context::{self, RequestContext, request_id};
 
 /// One runtime's share of a sidecar.
@@ -344,65 +344,4 @@ fn finish(
         return response;
     }
     upstream_failure(worker, &error)
-}
-
-fn upstream_failure(worker: &Worker, error: &ForwardError) -> Response<ResponseBody> {
-    let id = request_id().to_string();
-    let (outcome, status, code, title) = match error {
-        ForwardError::Upstream(UpstreamError::Connect(_)) => (
-            RequestOutcome::UpstreamFailed,
-            StatusCode::BAD_GATEWAY,
-            "upstream_unreachable",
-            "The contract API can't be reached",
-        ),
-        ForwardError::Upstream(UpstreamError::ConnectTimeout(_)) | ForwardError::Timeout(_) => (
-            RequestOutcome::UpstreamTimeout,
-            StatusCode::GATEWAY_TIMEOUT,
-            "upstream_timeout",
-            "The contract API did not answer in time",
-        ),
-        ForwardError::Upstream(UpstreamError::Broken(_) | UpstreamError::Switched)
-        | ForwardError::Unsigned
-        | ForwardError::Cut { .. } => {
-            (RequestOutcome::UpstreamFailed, StatusCode::BAD_GATEWAY, "upstream_failed", "The contract API broke off")
-        }
-    };
-    worker.counters.count_outcome(outcome);
-    tracing::warn!(code, error = %error_chain(error), "the upstream gave no answer");
-    refusal::failure(status, code, title, "The request may have taken effect: check before repeating.", &id)
-}
-
-/// A gateway to one API opens no tunnels (RFC 9110 §9.3.6).
-fn no_tunnel(worker: &Worker) -> Response<ResponseBody> {
-    worker.counters.count_refusal(RefusalCode::ConnectNotOverridable);
-    let title = "CONNECT is not served here";
-    let mut response = refusal::failure(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "connect_not_served",
-        title,
-        "Send the request itself.",
-        &request_id().to_string(),
-    );
-    close_after(&mut response);
-    response
-}
-
-fn too_large(worker: &Worker) -> Response<ResponseBody> {
-    worker.counters.count_refusal(RefusalCode::FramingConflict);
-    let mut response = refusal::failure(
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "head_too_large",
-        "The request's head is too large",
-        "Send fewer or smaller headers.",
-        &request_id().to_string(),
-    );
-    close_after(&mut response);
-    response
-}
-
-/// Nothing more is read on this connection.
-fn close_after(response: &mut Response<ResponseBody>) {
-    if response.version() != Version::HTTP_2 {
-        response.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
-    }
 }

@@ -29,6 +29,7 @@ pub mod enforce;
 pub mod exchange;
 pub mod expectation;
 pub mod explain;
+pub mod failure;
 pub mod forward;
 pub mod forward_headers;
 pub mod framing;
