@@ -12,12 +12,14 @@ use super::cut::Under;
 use crate::audit::{End, Outcome};
 use crate::decision::RefusalCode;
 use crate::domain::BootTime;
+use crate::telemetry::request_context::{self, RequestContext};
 
 /// See the module.
 pub struct Exchange {
     receipt: RefCell<Option<IntentReceipt>>,
     under: Under,
     cut_noted: Cell<bool>,
+    context: RefCell<RequestContext>,
     began: BootTime,
     status: Cell<Option<u16>>,
     request_complete: Cell<bool>,
@@ -61,6 +63,7 @@ impl Exchange {
             began: under.shared.clock.boot(),
             under,
             cut_noted: Cell::new(false),
+            context: RefCell::new(request_context::current_with_id().unwrap_or_default()),
             status: Cell::new(None),
             request_complete: Cell::new(false),
             request: RefCell::new(Tally::new()),
@@ -102,9 +105,14 @@ impl Exchange {
 
     /// The grant has ended first: counted once, at the moment of the cut. Its outcome may come later.
     pub fn note_cut(&self, code: RefusalCode) {
-        if !self.cut_noted.replace(true) {
-            self.under.count_cut(code);
+        if self.cut_noted.replace(true) {
+            return;
         }
+        self.under.count_cut(code);
+        // It may be asked by a task of its own, which works for the same request.
+        request_context::within(&mut self.context.borrow_mut(), || {
+            tracing::info!(code = code.as_str(), grant = %self.under.live.grant().id, "an override was cut");
+        });
     }
 
     /// Records how it ended; later calls do nothing.

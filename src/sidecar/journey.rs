@@ -284,7 +284,6 @@ impl Case<'_> {
     ) -> Response<ResponseBody> {
         if let Err(ForwardError::Cut { code, sent }) = answer {
             self.worker.counters.count_refusal(code);
-            tracing::info!(code = code.as_str(), "an override was cut");
             return refusal::respond(code, &self.about(Some(forward::cut_detail(sent).to_owned())));
         }
         if let Err(ForwardError::Unsigned) = answer {

@@ -9,7 +9,7 @@ use breakglass::{control, sidecar};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use crate::harness::{Ask, Site, TestSidecar, raw_request};
+use crate::harness::{Ask, Site, TestSidecar, raw_request, until};
 
 type Theme = (&'static str, &'static [&'static Family]);
 
@@ -117,7 +117,10 @@ async fn what_is_counted_is_what_happened() {
     assert_eq!(foreign.status, 403);
     sidecar.h2().await.send("POST", echo, &[], "").await;
 
-    let all = counted(&sidecar).await;
+    let all = until("every answer has ended", async || {
+        Some(counted(&sidecar).await).filter(|all| all["breakglass_sidecar_requests_open"] == 0.0)
+    })
+    .await;
     let value =
         |name: &str| all.get(&format!("breakglass_sidecar_{name}")).copied().unwrap_or_else(|| panic!("{name}"));
     for (outcome, count) in [("passed", 3.0), ("override", 1.0), ("refused", 1.0), ("upstream_failed", 0.0)] {

@@ -78,6 +78,10 @@ fn promtool_accepts_the_alert_rules_and_they_ask_for_what_there_is() {
     let output = run(command, "");
     let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
+    let mut command = Command::new(tool("promtool", "target/tools/bin/promtool"));
+    command.args(["check", "config"]).arg(file.with_file_name("prometheus.yml"));
+    let output = run(command, "");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let page = include_str!("../../docs/metrics.md");
     let rules = std::fs::read_to_string(file).unwrap();
     let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));

@@ -7,7 +7,9 @@ use breakglass::clock::{Clock, ManualClock};
 use breakglass::wire::api::GrantView;
 use http_body_util::BodyExt as _;
 
-use crate::harness::{Ask, H2, PATIENCE, Recorder, SidecarFile, Site, TestSidecar, h2_request, raw_request, until};
+use crate::harness::{
+    Ask, H2, Log, PATIENCE, Recorder, SidecarFile, Site, TestSidecar, h2_request, raw_request, until,
+};
 
 /// Larger than every buffer on the way: it can only flow while it is read.
 const ENDLESS: &str = "/v1/contracts/C-1042/statement?bytes=8589934592";
@@ -64,6 +66,7 @@ async fn cut_while_streaming(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_under_way_is_cut_when_its_grant_is_revoked() {
+    let log = Log::of_this_process();
     let site = Site::start().await;
     let sidecar = site.sidecar().await;
     let grant = site.grant(&reader()).await;
@@ -77,6 +80,10 @@ async fn a_download_under_way_is_cut_when_its_grant_is_revoked() {
     assert_eq!((outcome["end"].as_str(), outcome["cause"].as_str()), (Some("cut"), Some("grant_revoked")), "{outcome}");
     assert_eq!(outcome["status"], 200);
     assert!(outcome["response"]["bytes"].as_u64().unwrap() > 0);
+    assert_eq!(sidecar.metric("breakglass_sidecar_cuts_total{code=\"grant_revoked\"}").await, 1.0);
+    assert_eq!(sidecar.metric("breakglass_sidecar_cut_lag_seconds_count").await, 1.0);
+    let lines = log.lines("request_id", outcome["request_id"].as_str().unwrap());
+    assert!(lines.iter().any(|line| line["message"] == "an override was cut" && line["code"] == "grant_revoked"));
     sidecar.verified();
 }
 
