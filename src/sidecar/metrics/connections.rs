@@ -45,6 +45,11 @@ static PROTOCOLS: Family = Family::counter(
     "",
 )
 .by(PROTOCOL);
+static TUNNELS: Family = Family::gauge(
+    "breakglass_sidecar_tunnels_open",
+    "Connections that speak another protocol, such as WebSocket, now. They are among the open ones.",
+    "",
+);
 static WORKERS: Family =
     Family::gauge("breakglass_sidecar_workers", "Workers, each a thread with its own listener.", "");
 static UPSTREAM_OPEN: Family =
@@ -76,6 +81,7 @@ pub(super) const FAMILIES: &[&Family] = &[
     &HANDSHAKE,
     &HANDSHAKES_FAILED,
     &PROTOCOLS,
+    &TUNNELS,
     &WORKERS,
     &UPSTREAM_OPEN,
     &UPSTREAM_IDLE,
@@ -94,6 +100,7 @@ pub(super) fn fill(view: &View, page: &mut Page) {
     for protocol in ClientProtocol::ALL {
         page.show_by(&PROTOCOLS, &[protocol.as_str()], view.sum(|worker| worker.protocol(*protocol)));
     }
+    page.show(&TUNNELS, view.sum(|worker| worker.tunnels_open()));
     page.show(&WORKERS, view.workers.len());
     page.show(&UPSTREAM_OPEN, view.sum(|worker| worker.upstream.open()));
     page.show(&UPSTREAM_IDLE, view.sum(|worker| worker.upstream.idle()));

@@ -37,7 +37,7 @@ impl Process {
         let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
         let serving = said
             .by_ref()
-            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["fields"].take())
+            .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap())
             .find(|fields| fields["message"] == "serving")
             .expect("it serves");
         let named = |name: &str| serving[name].as_str().unwrap();
