@@ -16,18 +16,22 @@ pub const FIXED: &[(&str, &str)] = &[
 
 /// What events say besides.
 pub const OF_EVENTS: &[(&str, &str)] = &[
+    ("accepted", "whether a damage of the audit log is accepted"),
     ("address", "a peer's or a listener's address"),
     ("admin", "where the admin port listens"),
     ("admin_addr", "where the control plane's admin port listens"),
     ("api_addr", "where the control plane's API listens"),
+    ("by", "who accepted a damage"),
     ("by_ms", "by how many milliseconds a clock jumped"),
     ("bytes", "a number of bytes"),
     ("code", "a decision code or a problem's code"),
+    ("digest", "the digest of a damage of the audit log"),
     ("elevation", "the id of an elevation request"),
     ("error", "an error with its causes"),
     ("feed_addr", "where the control plane's feed listens"),
     ("file", "a file"),
     ("filter", "the log filter now in force"),
+    ("finding", "one finding of a damage of the audit log"),
     ("former", "the log filter before"),
     ("frozen", "whether overrides are frozen"),
     ("grant", "the id of a grant"),
