@@ -16,7 +16,7 @@ pub const FIXED: &[(&str, &str)] = &[
 
 /// What events say besides.
 pub const OF_EVENTS: &[(&str, &str)] = &[
-    ("accepted", "whether a damage of the audit log is accepted"),
+    ("accepted", "the digest of the damage that was accepted"),
     ("address", "a peer's or a listener's address"),
     ("admin", "where the admin port listens"),
     ("admin_addr", "where the control plane's admin port listens"),
@@ -38,7 +38,6 @@ pub const OF_EVENTS: &[(&str, &str)] = &[
     ("held_back", "how many lines were held back"),
     ("issuer", "an identity issuer"),
     ("kid", "the id of a key"),
-    ("problem", "what is wrong with a record"),
     ("reason", "why something ended"),
     ("refusal", "why a feed was refused"),
     ("revision", "a revision of the feed, the policy or a file"),
