@@ -53,6 +53,22 @@ static KEYS_FAILURES: Family = Family::counter(
     "Rising: the log says why.",
 )
 .by(ISSUER);
+static ASSERTIONS: Family = Family::counter(
+    "breakglass_sidecar_assertions_signed_total",
+    "Overrides that were signed for the upstream.",
+    "More than the overrides the API has seen: look for requests that did not reach it.",
+);
+static ASSERTION_CERTIFICATES: Family = Family::counter(
+    "breakglass_sidecar_assertion_certificates_total",
+    "Certificates of assertion keys that were asked for, by result.",
+    "`failed` rising: the control plane refuses this sidecar's keys, and overrides end with the present one.",
+)
+.by(RESULT);
+static ASSERTION_EXPIRY: Family = Family::gauge(
+    "breakglass_sidecar_assertion_key_expiry_timestamp_seconds",
+    "When the certificate of the key that signs ends, as Unix time; NaN where none signs.",
+    "Within the hour: no new key was certified; see breakglass_sidecar_assertion_certificates_total.",
+);
 static SERVICE: Family = Family::gauge(
     "breakglass_sidecar_service_info",
     "The service and its file as they are in force, always 1.",
@@ -62,8 +78,20 @@ static SERVICE: Family = Family::gauge(
 static BUILD: Family =
     Family::gauge("breakglass_sidecar_build_info", "What was built, always 1.", "").by(build::LABELS);
 
-pub(super) const FAMILIES: &[&Family] =
-    &[&RELOADS, &RELOADED, &RELOAD_FAILING, &EXPIRY, &KEYS, &KEYS_AGE, &KEYS_FAILURES, &SERVICE, &BUILD];
+pub(super) const FAMILIES: &[&Family] = &[
+    &RELOADS,
+    &RELOADED,
+    &RELOAD_FAILING,
+    &EXPIRY,
+    &KEYS,
+    &KEYS_AGE,
+    &KEYS_FAILURES,
+    &ASSERTIONS,
+    &ASSERTION_CERTIFICATES,
+    &ASSERTION_EXPIRY,
+    &SERVICE,
+    &BUILD,
+];
 
 pub(super) fn fill(view: &View, page: &mut Page) {
     let reloads = &view.shared.reloads;
@@ -83,6 +111,13 @@ pub(super) fn fill(view: &View, page: &mut Page) {
         page.show_by(&KEYS_AGE, label, issuer.refreshed.map_or(f64::INFINITY, |at| now.since(at).as_secs_f64()));
         page.show_by(&KEYS_FAILURES, label, issuer.failures);
     }
+    let assertions = &view.shared.assertions;
+    let counts = assertions.counts();
+    page.show(&ASSERTIONS, counts.signed());
+    for (result, count) in RESULTS.into_iter().zip([counts.certified(), counts.refused()]) {
+        page.show_by(&ASSERTION_CERTIFICATES, &[result], count);
+    }
+    page.show(&ASSERTION_EXPIRY, assertions.signs_until().map_or(f64::NAN, |at| at.unix_ms() as f64 / 1e3));
     let digest: String = setup.service.digest.chars().filter(char::is_ascii_hexdigit).take(12).collect();
     page.show_by(&SERVICE, &[setup.service.name.as_str(), &digest], 1_u64);
     build::show(page, &BUILD);
