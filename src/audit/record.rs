@@ -104,6 +104,8 @@ pub enum End {
     UpstreamClosed,
     /// Another protocol was spoken, and neither side said anything for too long.
     Idle,
+    /// The sidecar was told to end, and its drain had reached its limit.
+    Stopped,
     /// The grant ended, or its promises could no longer be kept, while bytes were in flight.
     Cut(RefusalCode),
     /// Refused after the intent was durable: nothing reached the upstream.
@@ -124,6 +126,7 @@ impl End {
             Self::ClientClosed => "client_closed",
             Self::UpstreamClosed => "upstream_closed",
             Self::Idle => "idle",
+            Self::Stopped => "stopped",
             Self::Cut(_) => "cut",
             Self::NotForwarded(_) => Self::NOT_FORWARDED,
             Self::Unknown => "unknown",
@@ -143,6 +146,7 @@ impl End {
             | Self::ClientClosed
             | Self::UpstreamClosed
             | Self::Idle
+            | Self::Stopped
             | Self::Unknown
             | Self::Aborted => None,
         }

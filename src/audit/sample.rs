@@ -238,6 +238,7 @@ pub(crate) fn one_of_each() -> LogBuilder {
         End::ClientAborted,
         End::UpstreamFailed,
         End::UpstreamTimeout,
+        End::Stopped,
         End::ClientClosed,
         End::UpstreamClosed,
         End::Idle,

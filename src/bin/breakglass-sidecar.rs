@@ -15,11 +15,13 @@ use breakglass::config::sidecar::SidecarConfig;
 use breakglass::config::{ConfigError, ServiceConfig};
 use breakglass::error_chain::error_chain;
 use breakglass::sidecar::explain::explain;
+use breakglass::sidecar::signals::{EndError, Signals};
+use breakglass::sidecar::sockets::Passed;
+use breakglass::sidecar::successor::Program;
 use breakglass::sidecar::{Sidecar, StartError};
 use breakglass::telemetry::{HealthError, LogError, LogFormat, LogSetup, ProcessName, health, name_process};
 use clap::{Parser, Subcommand};
 use http::{Method, Uri};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The sidecar of break-glass access: stands before one contract API and enforces grants.
 #[derive(Debug, Parser)]
@@ -100,10 +102,10 @@ enum Failure {
     Io(#[from] std::io::Error),
     #[error(transparent)]
     Health(#[from] HealthError),
-    #[error("the audit log was not closed in order")]
-    Close(#[from] breakglass::sidecar::audit_log::CloseError),
     #[error(transparent)]
     Audit(#[from] audit::AuditFailure),
+    #[error(transparent)]
+    End(#[from] EndError),
     #[error("the answer could not be written")]
     Json(#[from] serde_json::Error),
 }
@@ -113,7 +115,7 @@ impl Failure {
         match self {
             Self::Config(_) | Self::Log(_) => ExitCode::from(2),
             Self::Audit(failure) => failure.exit_code(),
-            Self::Start(_) | Self::Io(_) | Self::Health(_) | Self::Close(_) | Self::Json(_) => ExitCode::FAILURE,
+            Self::Start(_) | Self::Io(_) | Self::Health(_) | Self::End(_) | Self::Json(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -166,6 +168,8 @@ fn check(file: &Path) -> Result<(), Failure> {
 }
 
 fn serve(file: &Path) -> Result<(), Failure> {
+    let program = Program::of_this_process()?;
+    let passed = Passed::from_env().map_err(StartError::from)?;
     let config = SidecarConfig::load(file)?;
     name_process(ProcessName {
         program: "breakglass-sidecar",
@@ -176,23 +180,11 @@ fn serve(file: &Path) -> Result<(), Failure> {
         tracing::warn!(%warning, "configuration");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // Before anything is served: who is asked to stop while starting still stops in order.
-    let (mut terminate, mut interrupt, mut hangup) = {
+    let signals = {
         let _entered = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)
+        Signals::listen()?
     };
-    let running = Sidecar::start(config, Clock::System)?;
+    let running = Sidecar::start_on(passed, config, Clock::System)?;
     tracing::info!(address = %running.address(), admin = %running.admin_address(), assertion = %running.assertion_address(), "serving");
-    runtime.block_on(async {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                // What went wrong is in the log; the former configuration goes on.
-                _ = hangup.recv() => drop(running.reload().await),
-            }
-        }
-    });
-    tracing::info!("stopping");
-    Ok(running.stop()?)
+    Ok(runtime.block_on(signals.obey(running, &program))?)
 }

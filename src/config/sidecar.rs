@@ -49,6 +49,8 @@ pub struct ListenConfig {
     pub head_bytes_max: usize,
     pub headers_max: usize,
     pub h2_streams_max: u32,
+    /// How long requests in flight may take to end once this sidecar was told to.
+    pub drain_timeout: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -275,6 +277,7 @@ fn read_listen(section: &Section<'_>) -> Option<ListenConfig> {
         head_bytes_max: size(section, "head_bytes_max", 8_192..=1_048_576, 32_768),
         headers_max: size(section, "headers_max", 16..=1_000, 128),
         h2_streams_max: u32::try_from(section.integer("h2_streams_max", 1..=10_000, 256)).unwrap_or(256),
+        drain_timeout: millis(section, "drain_timeout_ms_max", 100..=3_600_000, 25_000),
     };
     address.map(|_| listen)
 }

@@ -30,7 +30,8 @@ use crate::telemetry::{host, log};
 const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Serves the admin port until the drain begins.
+/// Serves the admin port to the very end: while this sidecar drains it says so. Only where a successor has the port too
+/// is it left to that one.
 pub async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, metrics: Arc<SidecarMetrics>, drain: Drain) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -44,14 +45,14 @@ pub async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, metrics
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = drain.begun() => return,
+            () = handed_over(&shared, &drain) => return,
         };
         let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).try_acquire_owned()) else { continue };
-        let (shared, metrics) = (Arc::clone(&shared), Arc::clone(&metrics));
+        let (shared, metrics, drain) = (Arc::clone(&shared), Arc::clone(&metrics), drain.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let (shared, metrics) = (Arc::clone(&shared), Arc::clone(&metrics));
-                async move { Ok::<_, Infallible>(answer(&shared, &metrics, request, address).await) }
+                let (shared, metrics, drain) = (Arc::clone(&shared), Arc::clone(&metrics), drain.clone());
+                async move { Ok::<_, Infallible>(answer(&shared, &metrics, request, address, &drain).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -65,11 +66,20 @@ pub async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>, metrics
     }
 }
 
+/// Resolves once a successor has the sockets.
+pub(super) async fn handed_over(shared: &Shared, drain: &Drain) {
+    drain.begun().await;
+    if !shared.ending.is_handed_over() {
+        std::future::pending::<()>().await;
+    }
+}
+
 async fn answer(
     shared: &Shared,
     metrics: &SidecarMetrics,
     request: Request<Incoming>,
     address: SocketAddr,
+    drain: &Drain,
 ) -> Response<Full<Bytes>> {
     if !host::is_allowed(request.method(), request.headers(), address) {
         let why = Bytes::from_static(b"ask by address\n");
@@ -78,7 +88,7 @@ async fn answer(
     if request.uri().path() == "/log" {
         return log(request).await;
     }
-    answer_at_once(shared, metrics, &request)
+    answer_at_once(shared, metrics, &request, drain.has_begun())
 }
 
 /// A body that is too large or breaks off is none.
@@ -90,7 +100,12 @@ async fn log(request: Request<Incoming>) -> Response<Full<Bytes>> {
     log::admin::answer(&parts.method, &parts.headers, parts.uri.query(), body.as_deref()).map(Full::new)
 }
 
-fn answer_at_once(shared: &Shared, metrics: &SidecarMetrics, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer_at_once(
+    shared: &Shared,
+    metrics: &SidecarMetrics,
+    request: &Request<Incoming>,
+    draining: bool,
+) -> Response<Full<Bytes>> {
     match (request.uri().path(), request.method()) {
         ("/metrics", &Method::GET) => match metrics.text() {
             Ok(text) => respond(StatusCode::OK, CONTENT_TYPE_OF_METRICS, text.into()),
@@ -100,14 +115,14 @@ fn answer_at_once(shared: &Shared, metrics: &SidecarMetrics, request: &Request<I
             }
         },
         ("/livez", &Method::GET) => respond(StatusCode::OK, "text/plain", Bytes::from_static(b"alive\n")),
-        ("/readyz", &Method::GET) => json(&Readyz::of(shared)),
+        ("/readyz", &Method::GET) => readyz(shared, draining),
         ("/grants", &Method::GET) => json(&grants(shared)),
         // A page in an operator's browser must not lift a freeze.
         ("/freeze", _) if request.headers().contains_key(ORIGIN) => {
             respond(StatusCode::FORBIDDEN, "text/plain", Bytes::new())
         }
-        ("/freeze", &Method::PUT) => freeze(shared, true),
-        ("/freeze", &Method::DELETE) => freeze(shared, false),
+        ("/freeze", &Method::PUT) => freeze(shared, true, draining),
+        ("/freeze", &Method::DELETE) => freeze(shared, false, draining),
         ("/metrics" | "/livez" | "/readyz" | "/grants", _) => not_allowed("GET"),
         ("/freeze", _) => not_allowed("PUT, DELETE"),
         _ => respond(
@@ -118,10 +133,18 @@ fn answer_at_once(shared: &Shared, metrics: &SidecarMetrics, request: &Request<I
     }
 }
 
-fn freeze(shared: &Shared, frozen: bool) -> Response<Full<Bytes>> {
+fn readyz(shared: &Shared, draining: bool) -> Response<Full<Bytes>> {
+    let mut response = json(&Readyz::of(shared, draining));
+    if draining {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+fn freeze(shared: &Shared, frozen: bool, draining: bool) -> Response<Full<Bytes>> {
     shared.standing.set_frozen_by_hand(frozen);
     tracing::warn!(frozen, "overrides at this sidecar by the admin port");
-    json(&Readyz::of(shared))
+    json(&Readyz::of(shared, draining))
 }
 
 fn not_allowed(allow: &'static str) -> Response<Full<Bytes>> {
@@ -149,10 +172,11 @@ fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full
 }
 
 /// `/readyz` is 200 whenever ordinary traffic can flow: an orchestrator must not take the API away because overrides
-/// lack something. What they lack stands here.
+/// lack something. What they lack stands here. While this sidecar drains, it is 503.
 #[derive(Debug, Serialize)]
 struct Readyz {
     ready: bool,
+    draining: bool,
     overrides: bool,
     lacking: Vec<&'static str>,
     feed_connected: bool,
@@ -161,6 +185,9 @@ struct Readyz {
     /// The last reload, if there was one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reload: Option<ReloadLine>,
+    /// The last hand-over that failed, if there was one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handover: Option<HandoverLine>,
 }
 
 /// `error`: why the last reading of the files was not taken; the one before stays in force.
@@ -170,8 +197,15 @@ struct ReloadLine {
     error: Option<String>,
 }
 
+/// Why the successor does not serve and this process still does.
+#[derive(Debug, Serialize)]
+struct HandoverLine {
+    at: WallTime,
+    error: String,
+}
+
 impl Readyz {
-    fn of(shared: &Shared) -> Self {
+    fn of(shared: &Shared, draining: bool) -> Self {
         let feed = shared.standing.feed();
         let age = match feed {
             Feed::AsOf(as_of) => Some(shared.clock.boot().since(as_of)),
@@ -201,13 +235,15 @@ impl Readyz {
         ];
         let lacking: Vec<_> = lacking.into_iter().flatten().collect();
         Self {
-            ready: true,
-            overrides: lacking.is_empty(),
+            ready: !draining,
+            draining,
+            overrides: lacking.is_empty() && !draining,
             lacking,
             feed_connected: shared.standing.is_connected(),
             feed_revision: shared.standing.revision(),
             feed_age_ms: age.map(|age| age.as_millis()),
             reload: shared.reloads.last().map(|last| ReloadLine { at: last.at, error: last.error }),
+            handover: shared.handovers.last_failed().map(|last| HandoverLine { at: last.at, error: last.error }),
         }
     }
 }

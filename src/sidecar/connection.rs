@@ -1,10 +1,8 @@
 //! One connection: HTTP/1.1 behind the framing guard, or HTTP/2, as TLS agreed (ALPN, RFC 7301).
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::counters::ClientProtocol;
+use super::departure::{self, Activity};
 use super::framing::{FramingGuard, HeadNotes};
 use super::journey::{self, Worker};
 use super::upgrade::Afterwards;
@@ -88,6 +87,8 @@ async fn serve_http1(
     let (guard, notes) = FramingGuard::new(stream, limits.head_bytes_max);
     let peer = Rc::new(Peer { address, notes: Some(notes), afterwards: Afterwards::default() });
     let (serving, counters) = (Rc::clone(&peer), Arc::clone(&worker.counters));
+    let activity = Activity::new();
+    let asking = Rc::clone(&activity);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.head_timeout)
@@ -98,14 +99,18 @@ async fn serve_http1(
         .serve_connection(
             TokioIo::new(guard),
             service_fn(move |request| {
-                let (worker, peer) = (Rc::clone(&worker), Rc::clone(&serving));
-                async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
+                let (worker, peer, activity) = (Rc::clone(&worker), Rc::clone(&serving), Rc::clone(&asking));
+                async move {
+                    let in_flight = activity.begin();
+                    let response = journey::serve(&worker, &peer, request).await;
+                    Ok::<_, Infallible>(activity.answer_http1(response, in_flight))
+                }
             }),
         );
     let connection = connection.with_upgrades();
     tokio::select! {
         biased;
-        result = until_drained(connection, |connection| connection.graceful_shutdown(), drain) => result?,
+        result = departure::http1(connection, |connection| connection.graceful_shutdown(), &activity, &drain) => result?,
         () = poll_fn(|cx| peer.afterwards.poll_over(cx)) => return Ok(()),
     }
     let _counted = peer.afterwards.is_tunnel().then(|| counters.count_tunnel());
@@ -121,8 +126,8 @@ async fn serve_http2(
     drain: Drain,
 ) -> Result<(), hyper::Error> {
     let peer = Rc::new(Peer { address, notes: None, afterwards: Afterwards::default() });
-    let asked = Rc::new(Cell::new(false));
-    let asking = Rc::clone(&asked);
+    let activity = Activity::new();
+    let asking = Rc::clone(&activity);
     let connection = http2::Builder::new(LocalExecutor)
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.h2_streams_max)
@@ -132,35 +137,25 @@ async fn serve_http2(
         .serve_connection(
             TokioIo::new(stream),
             service_fn(move |request| {
-                asking.set(true);
+                let in_flight = asking.begin();
                 let (worker, peer) = (Rc::clone(&worker), Rc::clone(&peer));
-                async move { Ok::<_, Infallible>(journey::serve(&worker, &peer, request).await) }
+                async move {
+                    let response = journey::serve(&worker, &peer, request).await;
+                    Ok::<_, Infallible>(Activity::answer_http2(response, in_flight))
+                }
             }),
         );
     tokio::select! {
-        result = until_drained(connection, |connection| connection.graceful_shutdown(), drain) => result,
-        () = silence(&asked, limits.head_timeout) => Ok(()),
+        result = departure::http2(connection, |connection| connection.graceful_shutdown(), &activity, &drain) => result,
+        () = silence(&activity, limits.head_timeout) => Ok(()),
     }
 }
 
 /// Resolves when nothing was asked within `limit`. hyper waits for an HTTP/2 preface for ever, and its pings begin only
 /// after it: without this, silent strangers could hold every place among the connections.
-async fn silence(asked: &Cell<bool>, limit: Duration) {
+async fn silence(activity: &Activity, limit: Duration) {
     tokio::time::sleep(limit).await;
-    if asked.get() {
+    if activity.was_asked() {
         std::future::pending::<()>().await;
     }
-}
-
-/// Serves until the connection ends; once the drain has begun, no further request is taken on it.
-async fn until_drained<C>(connection: C, begin: impl FnOnce(Pin<&mut C>), drain: Drain) -> Result<(), hyper::Error>
-where
-    C: Future<Output = Result<(), hyper::Error>>,
-{
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => return result,
-        () = drain.begun() => begin(connection.as_mut()),
-    }
-    connection.await
 }

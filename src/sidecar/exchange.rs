@@ -3,12 +3,14 @@
 //! INVARIANT: an exchange settles exactly once, at the latest when its last holder is dropped.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
 use super::audit_log::IntentReceipt;
 use super::cut::Under;
+use super::ending::OverrideInFlight;
 use crate::audit::{End, Outcome};
 use crate::decision::RefusalCode;
 use crate::domain::BootTime;
@@ -16,12 +18,14 @@ use crate::telemetry::request_context::{self, RequestContext};
 
 /// See the module.
 pub struct Exchange {
-    receipt: RefCell<Option<IntentReceipt>>,
+    receipt: RefCell<Option<(IntentReceipt, OverrideInFlight)>>,
     under: Under,
     cut_noted: Cell<bool>,
     context: RefCell<RequestContext>,
     began: BootTime,
     status: Cell<Option<u16>>,
+    /// Decided, while its last facts are awaited.
+    decided: Cell<Option<End>>,
     request_complete: Cell<bool>,
     request: RefCell<Tally>,
     response: RefCell<Tally>,
@@ -59,12 +63,13 @@ impl std::fmt::Debug for Exchange {
 impl Exchange {
     pub fn new(receipt: IntentReceipt, under: Under) -> Self {
         Self {
-            receipt: RefCell::new(Some(receipt)),
+            receipt: RefCell::new(Some((receipt, OverrideInFlight::new(Arc::clone(&under.shared))))),
             began: under.shared.clock.boot(),
             under,
             cut_noted: Cell::new(false),
             context: RefCell::new(request_context::current_with_id().unwrap_or_default()),
             status: Cell::new(None),
+            decided: Cell::new(None),
             request_complete: Cell::new(false),
             request: RefCell::new(Tally::new()),
             response: RefCell::new(Tally::new()),
@@ -99,6 +104,11 @@ impl Exchange {
         self.status.set(Some(status));
     }
 
+    /// How it will have ended, even if nothing more is learned of it.
+    pub fn decide(&self, end: End) {
+        self.decided.set(Some(end));
+    }
+
     pub fn elapsed(&self) -> Duration {
         self.under.shared.clock.boot().since(self.began)
     }
@@ -120,7 +130,8 @@ impl Exchange {
         if let End::Cut(code) = end {
             self.note_cut(code);
         }
-        let Some(receipt) = self.receipt.borrow_mut().take() else { return };
+        // The receipt goes first: what waits for no override to be in flight finds the outcome on its way.
+        let Some((receipt, _in_flight)) = self.receipt.borrow_mut().take() else { return };
         let (request, response) = (self.request.borrow(), self.response.borrow());
         receipt.outcome(Outcome {
             at: self.under.shared.clock.wall(),
@@ -135,9 +146,17 @@ impl Exchange {
     }
 }
 
-/// Nobody is left to say how it ended: the client has gone.
+/// Nobody is left to say how it ended: the client has gone, or this sidecar goes.
 impl Drop for Exchange {
     fn drop(&mut self) {
-        self.settle(End::ClientAborted);
+        let end = match (self.decided.get(), &*self.receipt.borrow()) {
+            (Some(decided), _) => decided,
+            (None, Some((_, in_flight))) if in_flight.is_being_cut() => {
+                in_flight.note_stopped();
+                End::Stopped
+            }
+            (None, _) => End::ClientAborted,
+        };
+        self.settle(end);
     }
 }

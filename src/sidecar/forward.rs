@@ -186,6 +186,7 @@ where
         exchange.settle(End::Cut(code));
         return;
     }
+    exchange.decide(End::Cut(code));
     tokio::task::spawn_local(async move {
         if let Ok(Ok((response, _))) = tokio::time::timeout(wait, sending).await {
             exchange.note_status(response.status().as_u16());

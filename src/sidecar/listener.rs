@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use super::connection;
 use super::journey::Worker;
+use super::{backlog, connection};
 use crate::drain::Drain;
 
 const BACKLOG: i32 = 4096;
@@ -35,6 +35,9 @@ pub fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 #[derive(Debug, Default)]
 pub struct OpenConnections(AtomicUsize);
 
+/// How long a handshake under way may take once the drain has begun.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(3);
+
 /// One place among the open connections.
 struct Place<'a> {
     open: &'a OpenConnections,
@@ -48,30 +51,30 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Accepts until the drain begins.
+/// Accepts until the drain begins, and then what has been connected already, unless another process accepts from the
+/// same socket.
 pub async fn accept(listener: TcpListener, worker: Rc<Worker>, open: Arc<OpenConnections>, drain: Drain) {
+    let serve = |stream, address| {
+        let (worker, open, drain) = (Rc::clone(&worker), Arc::clone(&open), drain.clone());
+        tokio::task::spawn_local(handshake(stream, address, worker, open, drain));
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = drain.begun() => return,
+            () = drain.begun() => break,
         };
         match accepted {
-            Ok((stream, address)) => {
-                tokio::task::spawn_local(handshake(
-                    stream,
-                    address,
-                    Rc::clone(&worker),
-                    Arc::clone(&open),
-                    drain.clone(),
-                ));
-            }
+            Ok((stream, address)) => serve(stream, address),
             Err(error) => {
                 worker.counters.count_accept_failure();
                 // Out of descriptors, mostly: give connections time to end instead of spinning.
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+    if !worker.shared.ending.is_kept_elsewhere() {
+        backlog::take(listener, serve).await;
     }
 }
 
@@ -97,7 +100,12 @@ async fn handshake(
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
     let began = Instant::now();
-    match tokio::time::timeout(limits.handshake_timeout, tls.accept(stream)).await {
+    let handshake = tokio::time::timeout(limits.handshake_timeout, tls.accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        () = too_late(&drain) => return worker.counters.count_handshake_failed(),
+    };
+    match shaken {
         Ok(Ok(stream)) => {
             worker.counters.count_handshake(began.elapsed());
             connection::serve(Rc::clone(&worker), stream, address, &limits, drain).await;
@@ -108,4 +116,9 @@ async fn handshake(
         }
         Err(_) => worker.counters.count_handshake_failed(),
     }
+}
+
+async fn too_late(drain: &Drain) {
+    drain.begun().await;
+    tokio::time::sleep(HANDSHAKE_GRACE).await;
 }

@@ -7,7 +7,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::assertion::Assertions;
 use super::audit_log::{AuditLog, Readiness};
+use super::ending::Ending;
 use super::grant_table::GrantTable;
+use super::handover::Handovers;
 use super::occurrences::Occurrences;
 use super::reload::Reloads;
 use super::setup::Setup;
@@ -26,6 +28,8 @@ pub struct Shared {
     pub clock: Clock,
     pub reloads: Reloads,
     pub occurrences: Occurrences,
+    pub handovers: Handovers,
+    pub ending: Ending,
     /// The feed's task begins a new stream, from a whole snapshot.
     pub resubscribe: Notify,
     pub(super) setup: ArcSwap<Setup>,

@@ -54,6 +54,17 @@ impl Bound {
         }
     }
 
+    /// The same socket once more.
+    ///
+    /// # Errors
+    /// When it can't be duplicated.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+
     /// Where it listens.
     ///
     /// # Errors

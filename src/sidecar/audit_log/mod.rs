@@ -289,6 +289,16 @@ impl AuditLog {
     pub async fn close(&self) -> Result<Position, CloseError> {
         let (done, finished) = oneshot::channel();
         self.shared.begin_close(Some(done));
+        self.closed(finished).await
+    }
+
+    /// [`AuditLog::close`], if no intent is open at this very moment; else nothing is done and nothing returned.
+    pub async fn close_if_idle(&self) -> Option<Result<Position, CloseError>> {
+        let (done, finished) = oneshot::channel();
+        if self.shared.begin_close_if_idle(done) { Some(self.closed(finished).await) } else { None }
+    }
+
+    async fn closed(&self, finished: oneshot::Receiver<bool>) -> Result<Position, CloseError> {
         let deadline = Duration::from_millis(self.shared.config.close_deadline_ms_max);
         match tokio::time::timeout(deadline, finished).await {
             Err(_) => Err(CloseError::Deadline),

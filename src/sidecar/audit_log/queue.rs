@@ -301,6 +301,22 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Whether no intent is open, and none will be: a place is taken before an intent is pushed, and pushing sees
+    /// `closing` under the same lock.
+    pub(super) fn begin_close_if_idle(&self, done: oneshot::Sender<bool>) -> bool {
+        let mut queues = self.lock();
+        if self.metrics.open_intents.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        queues.closing = true;
+        if !queues.closed {
+            queues.done.push(done);
+        }
+        drop(queues);
+        self.wake.notify_one();
+        true
+    }
+
     /// The writer's last word.
     pub(super) fn end_close(&self, in_order: bool) {
         let (done, left) = {

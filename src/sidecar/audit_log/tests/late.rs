@@ -75,3 +75,60 @@ async fn a_log_started_behind_takes_the_lock_at_once_and_ends_in_order_however_e
     let last = log.close().await.unwrap();
     assert_eq!(verified(&config, Some(last)).records, 2);
 }
+
+#[tokio::test]
+async fn a_log_closes_by_itself_only_while_no_override_is_open_and_then_takes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(folder.path());
+    let (log, _) = open(&config);
+    let receipt = log.intent(intent("r-1")).await.unwrap();
+    assert_eq!(log.close_if_idle().await, None);
+    let second = log.intent(intent("r-2")).await.unwrap();
+    receipt.outcome(outcome(End::Completed));
+    second.outcome(outcome(End::Completed));
+    let closed = loop {
+        match log.close_if_idle().await {
+            Some(closed) => break closed.unwrap(),
+            None => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(log.intent(intent("r-3")).await.unwrap_err(), IntentError::Closed);
+    let report = verified(&config, Some(closed));
+    assert_eq!((report.intents, report.outcomes, report.orphans), (2, 2, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn closing_while_intents_race_leaves_none_without_its_outcome() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        let (log, _) = open(&config);
+        let racing: Vec<_> = (0..4)
+            .map(|_| {
+                let log = log.clone();
+                tokio::spawn(async move {
+                    let mut taken = 0_u64;
+                    while let Ok(receipt) = log.intent(intent("r-1")).await {
+                        tokio::task::yield_now().await;
+                        receipt.outcome(outcome(End::Completed));
+                        taken += 1;
+                        tokio::time::sleep(Duration::from_millis(taken % 3)).await;
+                    }
+                    taken
+                })
+            })
+            .collect();
+        let closed = loop {
+            match log.close_if_idle().await {
+                Some(closed) => break closed.unwrap(),
+                None => tokio::task::yield_now().await,
+            }
+        };
+        let mut taken = 0;
+        for client in racing {
+            taken += client.await.unwrap();
+        }
+        let report = verified(&config, Some(closed));
+        assert_eq!((report.intents, report.outcomes, report.orphans), (taken, taken, 0));
+    }
+}
