@@ -10,14 +10,17 @@
     reason = "a test that meets the unexpected ends there"
 )]
 
+mod activation;
 mod assertion;
 mod audit_damage;
 mod clocks;
 mod cutting;
 mod decision_cases;
 mod decision_properties;
+mod drain;
 mod expectations;
 mod framing_attacks;
+mod handover;
 mod harness;
 mod kill;
 mod logs;

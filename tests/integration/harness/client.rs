@@ -258,12 +258,17 @@ pub(crate) struct H2 {
 }
 
 impl H2 {
-    pub(super) async fn open(address: SocketAddr, ca: &Path) -> Self {
+    pub(crate) async fn open(address: SocketAddr, ca: &Path) -> Self {
         let stream = TokioIo::new(connect(address, ca, b"h2").await);
         let (sender, connection) =
             hyper::client::conn::http2::handshake::<_, _, Sent>(TokioExecutor::new(), stream).await.unwrap();
         tokio::spawn(connection);
         Self { sender }
+    }
+
+    /// True once the peer takes no further request.
+    pub(crate) async fn is_closed(&mut self) -> bool {
+        self.sender.ready().await.is_err()
     }
 
     /// The answer's head, with its body still to come.

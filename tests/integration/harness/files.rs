@@ -96,6 +96,12 @@ impl Default for SidecarFile {
 }
 
 impl SidecarFile {
+    /// What a test leaves in flight is not waited for long, unless it says so.
+    fn drain(&self) -> String {
+        let own = self.listen.contains("drain_timeout_ms_max");
+        if own { self.listen.clone() } else { format!("{}\ndrain_timeout_ms_max = 5000", self.listen) }
+    }
+
     pub(super) fn write(&self, site: &Site, instance: &str) -> PathBuf {
         let folder = site.path().join(instance);
         std::fs::create_dir_all(&folder).unwrap();
@@ -121,7 +127,7 @@ impl SidecarFile {
              stranger_records_per_s_max = {}\nstranger_bytes_per_s_max = 10000000\n\
              [admin]\naddress = \"127.0.0.1:0\"\n[assertion]\nlisten = \"127.0.0.1:0\"\n",
             self.workers,
-            self.listen,
+            self.drain(),
             self.upstream_limits,
             site.feed,
             audit.display(),
