@@ -73,6 +73,19 @@ static UPSTREAM_FAILURES: Family = Family::counter(
 static UPSTREAM_REUSES: Family =
     Family::counter("breakglass_sidecar_upstream_reuses_total", "Requests begun on a kept connection.", "");
 
+static DRAINING_STOPPED: Family = Family::gauge(
+    "breakglass_sidecar_overrides_stopped",
+    "Overrides cut because this sidecar ended, before their grant did.",
+    "Above zero: raise listen.drain_timeout_ms_max, or end fewer sidecars at once.",
+);
+static HANDOVER: Family =
+    Family::gauge("breakglass_sidecar_handover_under_way", "1 while a successor is being started.", "");
+static HANDOVERS_FAILED: Family = Family::counter(
+    "breakglass_sidecar_handovers_failed_total",
+    "Successors that did not come to serve; this sidecar went on.",
+    "Above zero: the log and /readyz say why.",
+);
+
 pub(super) const FAMILIES: &[&Family] = &[
     &ACCEPTED,
     &OPEN,
@@ -82,6 +95,9 @@ pub(super) const FAMILIES: &[&Family] = &[
     &HANDSHAKES_FAILED,
     &PROTOCOLS,
     &TUNNELS,
+    &DRAINING_STOPPED,
+    &HANDOVER,
+    &HANDOVERS_FAILED,
     &WORKERS,
     &UPSTREAM_OPEN,
     &UPSTREAM_IDLE,
@@ -101,6 +117,9 @@ pub(super) fn fill(view: &View, page: &mut Page) {
         page.show_by(&PROTOCOLS, &[protocol.as_str()], view.sum(|worker| worker.protocol(*protocol)));
     }
     page.show(&TUNNELS, view.sum(|worker| worker.tunnels_open()));
+    page.show(&DRAINING_STOPPED, view.shared.ending.stopped());
+    page.show(&HANDOVER, view.shared.handovers.is_under_way());
+    page.show(&HANDOVERS_FAILED, view.shared.handovers.failed());
     page.show(&WORKERS, view.workers.len());
     page.show(&UPSTREAM_OPEN, view.sum(|worker| worker.upstream.open()));
     page.show(&UPSTREAM_IDLE, view.sum(|worker| worker.upstream.idle()));
