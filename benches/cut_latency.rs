@@ -346,8 +346,8 @@ async fn measure(streams: usize, rounds: usize) {
         }
         let expected = streams * rounds * Kind::ALL.len();
         let outcomes = bench.sidecar.facts("outcome");
-        let told =
-            outcomes.iter().filter(|outcome| outcome["end"] == "cut" && outcome["cause"] == cause.code()).count();
+        // An upload whose grant ended between its intent and its first byte was not forwarded, for the same cause.
+        let told = outcomes.iter().filter(|outcome| outcome["cause"] == cause.code()).count();
         println!("{:<24} outcome records that say so: {told} of {expected}", cause.name());
         bench.sidecar.verified();
     }
