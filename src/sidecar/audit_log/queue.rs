@@ -1,7 +1,7 @@
 //! What callers and the writer share: the queues, the readiness, the position.
 //!
 //! INVARIANT: the lock is held for a few moves of memory, never across I/O or an await. INVARIANT: outcomes never lack a
-//! place: each belongs to a [`Slot`], and slots are bounded by `open_intents_max`.
+//! place: each intent that is let in holds one, and there are at most `open_intents_max`.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
