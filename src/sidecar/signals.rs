@@ -89,8 +89,9 @@ impl Signals {
         };
         if let Err(error) = &result {
             let error = error_chain(error);
+            // Told in `/readyz` before it is told in the log: whoever reads the line and asks finds it.
+            shared.handovers.fail(shared.clock.wall(), error.clone());
             tracing::error!(error, "the hand-over failed; this process goes on");
-            shared.handovers.fail(shared.clock.wall(), error);
             supervisor::ready();
         }
         result
