@@ -81,7 +81,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     /// Held so that no second process opens the same database.
-    _lock: std::fs::File,
+    _lock: Option<std::fs::File>,
 }
 
 /// The listeners, bound before anything is written.
@@ -115,7 +115,7 @@ impl Control {
             feed: bind(config.feed.tls.address).await?,
             admin: bind(config.admin).await?,
         };
-        let lock = lock(&config.database)?;
+        let lock = config.database.file().map(lock).transpose()?;
         let state = assemble(&config, clock, verifier).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
@@ -199,7 +199,7 @@ fn lock(database: &Path) -> Result<std::fs::File, StartError> {
 }
 
 async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> Result<ApiState, StartError> {
-    let store = Store::open(&config.database, clock.clone()).await?;
+    let store = Store::open_configured(&config.database, clock.clone()).await?;
     let keys = Keys::open(&config.keys, config.key_validity, clock.wall())?;
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
