@@ -9,7 +9,7 @@ use crate::identity::IdentityError;
 use crate::wire::problem::Problem;
 
 /// The stable cause of a refusal. Its code is the problem's code and a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     IdentityMissing,
     IdentityInvalid,
@@ -138,6 +138,15 @@ impl Cause {
 
     pub const fn code(self) -> &'static str {
         self.row().1
+    }
+
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The cause with this code.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|cause| cause.code() == code)
     }
 
     /// What to do next, where that is always the same.

@@ -6,7 +6,6 @@ use axum::error_handling::HandleErrorLayer;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use axum::{BoxError, Router};
 use http::{HeaderValue, header};
 use tokio::time::Instant;
@@ -14,9 +13,11 @@ use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
+use utoipa_axum::routes;
 
 use super::api::answer::Refused;
 use super::api::{ApiState, elevations, grants, options};
+use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
 use crate::telemetry::request_context::{RequestContext, attributed};
 
@@ -25,23 +26,30 @@ const REQUESTS_MAX: usize = 512;
 /// From a request's head to its answer's head, its body's arrival and a wait for enforcement included.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Every call, one line a path. A handler says its path, method and answers in its `#[utoipa::path]`.
+pub(crate) fn calls() -> Calls {
+    Calls::new()
+        .add(routes!(elevations::create, elevations::list))
+        .add(routes!(elevations::show))
+        .add(routes!(grants::list))
+        .add(routes!(grants::show))
+        .add(routes!(grants::token))
+        .add(routes!(grants::revoke))
+        .add(routes!(grants::enforcement))
+        .add(routes!(options::options))
+        .add(routes!(options::sidecars))
+        .add(routes!(options::keys))
+        .add(routes!(serve::openapi))
+}
+
 pub(super) fn router(state: ApiState) -> Router {
     let limits = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(limited))
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .layer(TimeoutLayer::new(REQUEST_TIME_MAX));
-    Router::new()
-        .route("/v1/elevations", post(elevations::create).get(elevations::list))
-        .route("/v1/elevations/{id}", get(elevations::show))
-        .route("/v1/grants", get(grants::list))
-        .route("/v1/grants/{id}", get(grants::show))
-        .route("/v1/grants/{id}/token", get(grants::token))
-        .route("/v1/grants/{id}/revoke", post(grants::revoke))
-        .route("/v1/grants/{id}/enforcement", get(grants::enforcement))
-        .route("/v1/services/{service}/options", get(options::options))
-        .route("/v1/sidecars", get(options::sidecars))
-        .route("/v1/keys", get(options::keys))
+    calls()
+        .into_router()
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(nothing_here)
         .layer(limits)

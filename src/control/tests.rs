@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod bench;
+mod document;
 mod lifecycle;
 mod operation;

@@ -10,6 +10,7 @@ pub const TYPE_PREFIX: &str = "https://break-glass.dev/problems/";
 
 /// A problem document with our extension members. Absent members are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// [`TYPE_PREFIX`] and the code.
     #[serde(rename = "type")]

@@ -15,6 +15,7 @@ use super::caller::Caller;
 use super::grants::view as grant_view;
 use super::paging::{Asked, ListQuery, Named};
 use crate::config::digest_hex;
+use crate::control::openapi::{ELEVATIONS, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::ElevationId;
 use crate::store::{ElevationRecord, OnceKey};
@@ -73,6 +74,24 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text, 64))
 }
 
+/// Ask for elevation
+///
+/// In a tier without approvals the grant begins at once and is in the answer. An `Idempotency-Key` makes it safe to
+/// send the same request again.
+#[utoipa::path(
+    post, path = "/v1/elevations", operation_id = "requestElevation", tag = ELEVATIONS,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters, for 24 hours.",
+        min_length = 1, max_length = 128, example = "k-2041")),
+    request_body = ElevationRequest,
+    responses((status = 201, description = "The request, and the grant where there is one already.",
+        body = ElevationView, headers(("Location" = String, description = "Where the request is.")))),
+    extensions(("x-refusals" = json!(refusals(&[
+        Cause::UnknownService, Cause::UnknownReason, Cause::TicketMalformed, Cause::ResourceMalformed, Cause::Wildcard,
+        Cause::ActionMalformed, Cause::ScopeSize, Cause::ResourceNotServed, Cause::ActionNotServed, Cause::NoTierFits,
+        Cause::TierAmbiguous, Cause::DurationTooShort, Cause::DurationTooLong, Cause::TooFewUses, Cause::TooManyUses,
+        Cause::KeyMalformed, Cause::KeyReused,
+    ])))),
+)]
 pub(crate) async fn create(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -104,6 +123,14 @@ fn once_key(headers: &HeaderMap, asked: &ElevationRequest) -> Result<Option<Once
     Ok(Some(OnceKey { key: key.to_owned(), digest: digest_hex(&body) }))
 }
 
+/// List elevation requests
+///
+/// One's own; everybody's for admins and auditors. Newest first.
+#[utoipa::path(
+    get, path = "/v1/elevations", operation_id = "listElevations", tag = ELEVATIONS,
+    params(ListQuery),
+    responses((status = 200, description = "One page.", body = Page<ElevationView>)),
+)]
 pub(crate) async fn list(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -118,6 +145,12 @@ pub(crate) async fn list(
     Ok(Json(Page { items, next: listed.next.map(|next| next.to_string()) }))
 }
 
+/// Show an elevation request
+#[utoipa::path(
+    get, path = "/v1/elevations/{id}", operation_id = "getElevation", tag = ELEVATIONS,
+    params(("id" = ElevationId, Path, description = "The request's id.")),
+    responses((status = 200, description = "The request.", body = ElevationView)),
+)]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Caller(caller): Caller,

@@ -10,6 +10,7 @@ use super::ApiState;
 use super::body::JsonBytes;
 use super::caller::Caller;
 use super::paging::{Asked, ListQuery, Named};
+use crate::control::openapi::{GRANTS, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::GrantId;
 use crate::store::GrantRecord;
@@ -18,6 +19,14 @@ use crate::wire::api::{Enforcement, GrantTokenView, GrantView, Page, RevokeReque
 /// Longest wait for enforcement; within the limit on a request's time.
 const WAIT_MS_MAX: u64 = 20_000;
 
+/// List grants
+///
+/// One's own; everybody's for admins and auditors. Newest first.
+#[utoipa::path(
+    get, path = "/v1/grants", operation_id = "listGrants", tag = GRANTS,
+    params(ListQuery),
+    responses((status = 200, description = "One page.", body = Page<GrantView>)),
+)]
 pub(crate) async fn list(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -29,6 +38,12 @@ pub(crate) async fn list(
     Ok(Json(Page { items, next: listed.next.map(|next| next.to_string()) }))
 }
 
+/// Show a grant
+#[utoipa::path(
+    get, path = "/v1/grants/{id}", operation_id = "getGrant", tag = GRANTS,
+    params(("id" = GrantId, Path, description = "The grant's id.")),
+    responses((status = 200, description = "The grant.", body = GrantView)),
+)]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -38,7 +53,15 @@ pub(crate) async fn show(
     Ok(Json(view(&state, record)))
 }
 
+/// Fetch the grant token
+///
 /// To the requester only: not to an admin, not to an auditor.
+#[utoipa::path(
+    get, path = "/v1/grants/{id}/token", operation_id = "getGrantToken", tag = GRANTS,
+    params(("id" = GrantId, Path, description = "The grant's id.")),
+    responses((status = 200, description = "The token.", body = GrantTokenView)),
+    extensions(("x-refusals" = json!(refusals(&[Cause::NotPermitted])))),
+)]
 pub(crate) async fn token(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -52,6 +75,16 @@ pub(crate) async fn token(
     Ok(Json(GrantTokenView { grant: record.grant.id, token: token.into_exposed() }))
 }
 
+/// End a grant early
+///
+/// One's own; any for admins and revokers. The answer does not wait for the sidecars: ask for the enforcement.
+#[utoipa::path(
+    post, path = "/v1/grants/{id}/revoke", operation_id = "revokeGrant", tag = GRANTS,
+    params(("id" = GrantId, Path, description = "The grant's id.")),
+    request_body = RevokeRequest,
+    responses((status = 200, description = "The ended grant.", body = GrantView)),
+    extensions(("x-refusals" = json!(refusals(&[Cause::NotPermitted, Cause::NoteTooLong, Cause::GrantEnded])))),
+)]
 pub(crate) async fn revoke(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -65,13 +98,24 @@ pub(crate) async fn revoke(
     Ok(Json(view(&state, record)))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct EnforcementQuery {
+    /// How long to wait until every sidecar has answered; more than 20 seconds are 20 seconds.
     #[serde(default)]
+    #[param(example = 0)]
     wait_ms: u64,
 }
 
+/// How far a grant's last change has arrived
+///
+/// Answers as soon as every sidecar has acknowledged the change, or the wait is over.
+#[utoipa::path(
+    get, path = "/v1/grants/{id}/enforcement", operation_id = "getEnforcement", tag = GRANTS,
+    params(("id" = GrantId, Path, description = "The grant's id."), EnforcementQuery),
+    responses((status = 200, description = "Who enforces it, and by when the silent ones stop.", body = Enforcement)),
+)]
 pub(crate) async fn enforcement(
     State(state): State<ApiState>,
     Caller(caller): Caller,

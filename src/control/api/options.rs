@@ -7,12 +7,20 @@ use super::ApiState;
 use super::caller::Caller;
 use super::paging::Named;
 use crate::config::policy::Tier;
+use crate::control::openapi::{ABOUT, SERVICES, SIDECARS, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::control::workflow::check::is_open_to;
 use crate::domain::ServiceName;
 use crate::identity::Verified;
 use crate::wire::api::{KeysView, Page, ReasonOption, RequestOptions, SidecarView, TicketOption, TierOption};
 
+/// What the caller may ask for on a service
+#[utoipa::path(
+    get, path = "/v1/services/{service}/options", operation_id = "getRequestOptions", tag = SERVICES,
+    params(("service" = ServiceName, Path, description = "The service's name.")),
+    responses((status = 200, description = "Reasons, ticket patterns and tiers.", body = RequestOptions)),
+    extensions(("x-refusals" = json!(refusals(&[Cause::UnknownService])))),
+)]
 pub(crate) async fn options(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -46,7 +54,13 @@ fn tier_option(tier: &Tier) -> TierOption {
     }
 }
 
+/// List the sidecars
+///
 /// Those of the services that the caller may ask for; all of them for who sees everything.
+#[utoipa::path(
+    get, path = "/v1/sidecars", operation_id = "listSidecars", tag = SIDECARS,
+    responses((status = 200, description = "All of them, on one page.", body = Page<SidecarView>)),
+)]
 pub(crate) async fn sidecars(State(state): State<ApiState>, Caller(caller): Caller) -> Json<Page<SidecarView>> {
     let all = state.hub.sidecars(|service| state.digest(service));
     let items = all.into_iter().filter(|sidecar| concerns(&state, &caller, &sidecar.service)).collect();
@@ -59,7 +73,14 @@ fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool 
         || tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
 }
 
-/// To anyone: they are public.
+/// The public root keys
+///
+/// What sidecars pin. To anyone: they are public.
+#[utoipa::path(
+    get, path = "/v1/keys", operation_id = "getKeys", tag = ABOUT,
+    responses((status = 200, description = "The keys.", body = KeysView)),
+    security(()),
+)]
 pub(crate) async fn keys(State(state): State<ApiState>) -> Json<KeysView> {
     Json(KeysView { grant_roots: state.workflow.keys.roots() })
 }

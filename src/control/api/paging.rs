@@ -42,14 +42,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     }
 }
 
-/// `?service=&state=&mine=&cursor=&limit=`
-#[derive(Debug, Default, Deserialize)]
+/// Which of many to list.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct ListQuery {
+    /// Of this service only.
     service: Option<ServiceName>,
+    /// Grants in this state only.
     state: Option<GrantState>,
+    /// Only one's own, where one sees more.
     mine: Option<bool>,
+    /// `next` of the page before.
     cursor: Option<i64>,
+    /// Greatest number of items; more than 200 are 200.
+    #[param(minimum = 1, example = 50)]
     limit: Option<u32>,
 }
 
