@@ -1,6 +1,7 @@
 //! The one place that speaks SQL: state, changes for the feed, and ledger entries, in one database.
 //!
-//! [`contract`] says what callers may rely on; the files beside hold one noun each. Must never: let a transition leave
+//! [`contract`] says what callers may rely on, [`lifecycle`] what requests and grants are made of; the files beside hold
+//! one noun each. Must never: let a transition leave
 //! a part of itself behind, or show a token in an error.
 
 use std::sync::Arc;
@@ -12,17 +13,26 @@ use tokio::task::AbortHandle;
 use crate::clock::Clock;
 use database::Database;
 
+mod approvals;
 pub mod contract;
 mod database;
 mod elevations;
+mod endings;
 mod entries;
 mod feed;
+mod filling;
 mod grants;
+mod history;
+pub mod lifecycle;
+mod once;
 mod opening;
 mod policies;
 mod postgres;
+mod requests;
+mod reviews;
 mod rows;
 mod schema;
+mod scope_items;
 mod shares;
 mod sidecars;
 mod sqlite;
@@ -33,6 +43,8 @@ mod transition;
 
 pub use contract::*;
 pub use entries::StoredEntry;
+pub use history::{Ended, History, Past};
+pub use lifecycle::*;
 pub use opening::OpenError;
 
 /// A handle on the database. Cheap to clone.
