@@ -140,7 +140,7 @@ pub(super) async fn insert(transition: &mut Transition<'_>, new: &ElevationRecor
     .bind(to_json("body of an elevation", &Body::of(elevation))?)
     .bind(elevation.justification.reason.as_str())
     .bind(elevation.justification.ticket.as_str())
-    .bind(new.admitted_by.as_deref())
+    .bind(new.admitted_by.as_ref().map(ToString::to_string))
     .bind(new.lapses.map(WallTime::unix_ms))
     .bind(decided.map(|decided| decided.at.unix_ms()))
     .execute(transition.connection())
@@ -191,7 +191,7 @@ async fn record(connection: &mut Transaction, row: &Row) -> Result<ElevationReco
     Ok(ElevationRecord {
         elevation,
         tier: row.try_get("tier")?,
-        admitted_by: row.try_get("admitted_by")?,
+        admitted_by: row.try_get::<Option<&str>>("admitted_by")?.map(|by| parsed("admission", by)).transpose()?,
         lapses: row.try_get::<Option<i64>>("lapses_ms")?.map(WallTime::from_unix_ms),
         approvals,
         decided: decided(row)?,

@@ -6,25 +6,8 @@ use super::policies::newest_policy;
 use super::rows::{from_sql, parsed, uses};
 use super::statement::{On, sql};
 use super::{Basis, GrantRecord, Listing, Store, StoreError};
-use crate::domain::{Person, Resource, ServiceName, WallTime};
-
-/// What limits a person's next request.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct History {
-    /// How many live grants by the name of the tier. A request that waits for approvals counts as one.
-    pub live: BTreeMap<String, u32>,
-    /// The last end of a grant of each tier on each resource, as far back as was asked for.
-    pub ended: Vec<Ended>,
-}
-
-/// A grant had ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    pub tier: String,
-    pub service: ServiceName,
-    pub resource: Resource,
-    pub at: WallTime,
-}
+use crate::domain::{Person, WallTime};
+use crate::policy::{Ended, History};
 
 /// A person's earlier grants: how many, and the last few of them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::history::History;
 use crate::domain::{
     Approval, Elevation, ElevationId, ElevationState, Grant, GrantId, Person, ReviewState, Verdict, WallTime,
 };
+use crate::policy::{AdmittedBy, History};
 use crate::secret::Secret;
 use crate::wire::api::GrantState;
 
@@ -19,7 +19,7 @@ pub struct ElevationRecord {
     pub elevation: Elevation,
     pub tier: String,
     /// By what the tier was open to the person; unknown for those of the first schema.
-    pub admitted_by: Option<String>,
+    pub admitted_by: Option<AdmittedBy>,
     /// When it ends unanswered; `None`: it never waited.
     pub lapses: Option<WallTime>,
     /// In the order they were given.

@@ -43,7 +43,7 @@ mod transition;
 
 pub use contract::*;
 pub use entries::StoredEntry;
-pub use history::{Ended, History, Past};
+pub use history::Past;
 pub use lifecycle::*;
 pub use opening::OpenError;
 
