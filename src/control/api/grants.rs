@@ -4,17 +4,22 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use http::Uri;
 use serde::Deserialize;
 
 use super::ApiState;
+use super::asked::{Asked, Named};
 use super::body::JsonBytes;
 use super::caller::Caller;
-use super::paging::{Asked, ListQuery, Named};
+use super::etag::Tagged;
+use super::paging::ListAsked;
 use crate::control::openapi::{GRANTS, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::GrantId;
 use crate::store::GrantRecord;
 use crate::wire::api::{Enforcement, GrantTokenView, GrantView, Page, RevokeRequest};
+use crate::wire::query::GrantsQuery;
 
 /// Longest wait for enforcement; within the limit on a request's time.
 const WAIT_MS_MAX: u64 = 20_000;
@@ -24,33 +29,40 @@ const WAIT_MS_MAX: u64 = 20_000;
 /// One's own; everybody's for admins and auditors. Newest first.
 #[utoipa::path(
     get, path = "/v1/grants", operation_id = "listGrants", tag = GRANTS,
-    params(ListQuery),
+    params(GrantsQuery),
     responses((status = 200, description = "One page.", body = Page<GrantView>)),
 )]
 pub(crate) async fn list(
     State(state): State<ApiState>,
     Caller(caller): Caller,
-    Asked(query): Asked<ListQuery>,
-) -> Result<Json<Page<GrantView>>, Refusal> {
-    let listing = query.listing(&caller.person, state.workflow.sees_all(&caller));
-    let listed = state.workflow.store.grants(&listing).await?;
-    let items = listed.items.into_iter().map(|record| view(&state, record)).collect();
-    Ok(Json(Page { items, next: listed.next.map(|next| next.to_string()) }))
+    Asked(query): Asked<GrantsQuery>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let (store, asked) = (&state.workflow.store, ListAsked::from(query));
+    let Some(listing) = asked.listing(&caller.person, state.workflow.sees_all(&caller))? else {
+        return Ok(asked.page::<GrantView>(&uri, Vec::new(), None));
+    };
+    let fits = |record: &GrantRecord| {
+        asked.content.fits(&record.grant.scope, &record.grant.justification, record.grant.issued)
+    };
+    let listed = asked.read(listing, |listing| async move { store.grants(&listing).await }, fits).await?;
+    let items: Vec<_> = listed.items.into_iter().map(|record| view(&state, record)).collect();
+    Ok(asked.page(&uri, items, listed.next))
 }
 
 /// Show a grant
 #[utoipa::path(
     get, path = "/v1/grants/{id}", operation_id = "getGrant", tag = GRANTS,
     params(("id" = GrantId, Path, description = "The grant's id.")),
-    responses((status = 200, description = "The grant.", body = GrantView)),
+    responses((status = 200, description = "The grant.", body = GrantView, headers(("ETag" = String)))),
 )]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Caller(caller): Caller,
     Named(id): Named,
-) -> Result<Json<GrantView>, Refusal> {
+) -> Result<Tagged<GrantView>, Refusal> {
     let record = state.workflow.visible_grant(&caller, &parse(&id)?).await?;
-    Ok(Json(view(&state, record)))
+    Ok(Tagged(view(&state, record)))
 }
 
 /// Fetch the grant token
@@ -114,18 +126,19 @@ pub(crate) struct EnforcementQuery {
 #[utoipa::path(
     get, path = "/v1/grants/{id}/enforcement", operation_id = "getEnforcement", tag = GRANTS,
     params(("id" = GrantId, Path, description = "The grant's id."), EnforcementQuery),
-    responses((status = 200, description = "Who enforces it, and by when the silent ones stop.", body = Enforcement)),
+    responses((status = 200, description = "Who enforces it, and by when the silent ones stop.", body = Enforcement,
+        headers(("ETag" = String)))),
 )]
 pub(crate) async fn enforcement(
     State(state): State<ApiState>,
     Caller(caller): Caller,
     Named(id): Named,
     Asked(query): Asked<EnforcementQuery>,
-) -> Result<Json<Enforcement>, Refusal> {
+) -> Result<Tagged<Enforcement>, Refusal> {
     let record = state.workflow.visible_grant(&caller, &parse(&id)?).await?;
     let wait = Duration::from_millis(query.wait_ms.min(WAIT_MS_MAX));
     let (service, changed) = (&record.grant.service, record.changed);
-    Ok(Json(state.hub.wait_enforced(service, record.revision, changed, wait).await))
+    Ok(Tagged(state.hub.wait_enforced(service, record.revision, changed, wait).await))
 }
 
 fn parse(id: &str) -> Result<GrantId, Refusal> {
