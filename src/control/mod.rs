@@ -14,6 +14,7 @@
 pub mod admin;
 pub mod api;
 pub mod feed;
+mod intake;
 pub mod keys;
 pub mod metrics;
 pub mod openapi;

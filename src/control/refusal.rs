@@ -2,15 +2,14 @@
 //!
 //! A refusal is a value. The one match below maps it; nothing else chooses a status.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
-use crate::config::policy::StepUp;
-use crate::error_chain::error_chain;
 use crate::identity::IdentityError;
 use crate::policy;
-use crate::wire::problem::Problem;
+
+mod told;
+
+pub use told::{Current, Refusal};
 
 /// The stable cause of a refusal. Its code is the problem's code and a metric's label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,9 +22,15 @@ pub enum Cause {
     NotPermitted,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     MediaType,
     MalformedRequest,
     BodyTooLarge,
+    UriTooLong,
+    HeadersTooLarge,
+    PreconditionRequired,
+    PreconditionFailed,
+    RateLimited,
     UnknownService,
     UnknownReason,
     TicketMalformed,
@@ -51,6 +56,15 @@ pub enum Cause {
     KeyReused,
     NoteTooLong,
     GrantEnded,
+    OwnRequest,
+    AlreadyApproved,
+    StateConflict,
+    Frozen,
+    PolicyChanged,
+    NarrowingWidens,
+    NarrowingEmpty,
+    NoteMissing,
+    RulesUnavailable,
     Overloaded,
     TimedOut,
     StoreUnavailable,
@@ -67,9 +81,15 @@ impl Cause {
         Self::NotPermitted,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::MediaType,
         Self::MalformedRequest,
         Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
+        Self::PreconditionRequired,
+        Self::PreconditionFailed,
+        Self::RateLimited,
         Self::UnknownService,
         Self::UnknownReason,
         Self::TicketMalformed,
@@ -95,6 +115,15 @@ impl Cause {
         Self::KeyReused,
         Self::NoteTooLong,
         Self::GrantEnded,
+        Self::OwnRequest,
+        Self::AlreadyApproved,
+        Self::StateConflict,
+        Self::Frozen,
+        Self::PolicyChanged,
+        Self::NarrowingWidens,
+        Self::NarrowingEmpty,
+        Self::NoteMissing,
+        Self::RulesUnavailable,
         Self::Overloaded,
         Self::TimedOut,
         Self::StoreUnavailable,
@@ -115,9 +144,21 @@ impl Cause {
             Self::NotPermitted => (S::FORBIDDEN, "not_permitted", "This is not yours to do"),
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed here"),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "No answer is of a type you accept"),
             Self::MediaType => (S::UNSUPPORTED_MEDIA_TYPE, "media_type", "The body must be JSON"),
             Self::MalformedRequest => (S::BAD_REQUEST, "malformed_request", "The request can't be understood"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long", "The address is too long"),
+            Self::HeadersTooLarge => {
+                (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The header fields are too large")
+            }
+            Self::PreconditionRequired => {
+                (S::PRECONDITION_REQUIRED, "precondition_required", "Say which state you have seen")
+            }
+            Self::PreconditionFailed => {
+                (S::PRECONDITION_FAILED, "precondition_failed", "It has changed since you looked")
+            }
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Self::UnknownService => (S::UNPROCESSABLE_ENTITY, "unknown_service", "There is no such service"),
             Self::UnknownReason => (S::UNPROCESSABLE_ENTITY, "unknown_reason", "There is no such reason code"),
             Self::TicketMalformed => (S::UNPROCESSABLE_ENTITY, "ticket_malformed", "The ticket is not a reference"),
@@ -151,6 +192,19 @@ impl Cause {
             }
             Self::NoteTooLong => (S::UNPROCESSABLE_ENTITY, "note_too_long", "The note is too long"),
             Self::GrantEnded => (S::CONFLICT, "grant_ended", "The grant has ended already"),
+            Self::OwnRequest => (S::FORBIDDEN, "own_request", "This is your own"),
+            Self::AlreadyApproved => (S::CONFLICT, "already_approved", "You have approved this"),
+            Self::StateConflict => (S::CONFLICT, "state_conflict", "It stands otherwise by now"),
+            Self::Frozen => (S::CONFLICT, "frozen", "Overrides are frozen"),
+            Self::PolicyChanged => (S::CONFLICT, "policy_changed", "The policy has changed"),
+            Self::NarrowingWidens => {
+                (S::UNPROCESSABLE_ENTITY, "narrowing_widens", "An approver can narrow, never widen")
+            }
+            Self::NarrowingEmpty => {
+                (S::UNPROCESSABLE_ENTITY, "narrowing_empty", "Nothing would be left of the request")
+            }
+            Self::NoteMissing => (S::UNPROCESSABLE_ENTITY, "note_missing", "Say why"),
+            Self::RulesUnavailable => (S::SERVICE_UNAVAILABLE, "rules_unavailable", "The policy can't be read here"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The database is not available"),
@@ -195,15 +249,27 @@ impl Cause {
             Self::TierAmbiguous => Some("name one of them as tier"),
             Self::Wildcard => Some("name each resource, such as contract/C-1042"),
             Self::MediaType => Some("send Content-Type: application/json"),
+            Self::NotAcceptable => Some("send Accept: application/json"),
+            Self::PreconditionRequired => Some("read it, and send its ETag as If-Match"),
+            Self::PreconditionFailed => Some("look at what it is now, and send the new ETag if it is still right"),
+            Self::RateLimited => Some("wait for as long as Retry-After says"),
             Self::KeyReused => Some("use a new key for a new request"),
-            Self::IdentityUnverifiable | Self::Overloaded | Self::TimedOut | Self::StoreUnavailable => {
-                Some("try again in a moment")
-            }
+            Self::IdentityUnverifiable
+            | Self::Overloaded
+            | Self::TimedOut
+            | Self::StoreUnavailable
+            | Self::RulesUnavailable => Some("try again in a moment"),
+            Self::AlreadyApproved => Some("wait for the others: one person counts once"),
+            Self::Frozen => Some("ask those who run this service; `breakglass sidecars` shows where it is frozen"),
+            Self::PolicyChanged => Some("ask anew: breakglass request"),
+            Self::NarrowingEmpty => Some("agree on the same actions, or deny the request"),
             Self::NotPermitted
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::MalformedRequest
             | Self::BodyTooLarge
+            | Self::UriTooLong
+            | Self::HeadersTooLarge
             | Self::TicketMalformed
             | Self::TicketForeign
             | Self::ResourceMalformed
@@ -219,6 +285,10 @@ impl Cause {
             | Self::KeyMalformed
             | Self::NoteTooLong
             | Self::GrantEnded
+            | Self::OwnRequest
+            | Self::StateConflict
+            | Self::NarrowingWidens
+            | Self::NoteMissing
             | Self::Internal => None,
         }
     }
@@ -268,70 +338,6 @@ impl From<policy::Cause> for Cause {
             P::TooManyLive => Self::TooManyLive,
             P::CoolDown => Self::CoolDown,
             P::StepUp => Self::StepUp,
-        }
-    }
-}
-
-/// A cause and what was wrong with this very request. The detail never quotes a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub cause: Cause,
-    pub detail: String,
-    /// What the authentication must be, where that is the cause.
-    pub step_up: Option<StepUp>,
-    /// After what time the same request would pass, where time is the cause.
-    pub retry_after: Option<Duration>,
-}
-
-impl Refusal {
-    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), step_up: None, retry_after: None }
-    }
-
-    /// The one answer for what does not exist and for what is someone else's.
-    pub fn not_found() -> Self {
-        Self::new(Cause::NotFound, "it does not exist, or it is not yours to see")
-    }
-
-    pub fn problem(&self) -> Problem {
-        let (status, code, title) = self.cause.row();
-        let problem = Problem::new(status.as_u16(), code, title, self.detail.as_str());
-        match self.cause.hint() {
-            Some(hint) => problem.with_hint(hint),
-            None => problem,
-        }
-    }
-}
-
-impl From<policy::Refused> for Refusal {
-    fn from(refused: policy::Refused) -> Self {
-        let policy::Refused { cause, detail, step_up, retry_after } = refused;
-        Self { cause: cause.into(), detail, step_up, retry_after }
-    }
-}
-
-impl From<crate::store::StoreError> for Refusal {
-    fn from(error: crate::store::StoreError) -> Self {
-        tracing::error!(error = %error_chain(&error), "the database failed");
-        Self::new(Cause::StoreUnavailable, "nothing was changed")
-    }
-}
-
-impl From<super::keys::KeysError> for Refusal {
-    fn from(error: super::keys::KeysError) -> Self {
-        tracing::error!(error = %error_chain(&error), "a grant could not be signed");
-        Self::new(Cause::Internal, "nothing was changed")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_policy_s_codes_are_the_api_s() {
-        for cause in policy::Cause::ALL {
-            assert_eq!(Cause::from(*cause).code(), cause.code());
         }
     }
 }

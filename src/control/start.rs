@@ -20,8 +20,8 @@ use super::keys::{Keys, KeysError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
-use super::workflow::request::RefusedBudget;
-use super::workflow::rules::{Rules, RulesError};
+use super::workflow::budget::RefusedBudget;
+use super::workflow::rules::{InForce, Rules, RulesError};
 use super::{admin, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
@@ -208,7 +208,7 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         store,
         keys,
         assertion_key_validity: config.assertion_key_validity,
-        rules,
+        rules: InForce::new(rules),
         groups: config.groups.clone(),
         issuer: config.issuer.clone(),
         clock,

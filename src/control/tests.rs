@@ -4,4 +4,5 @@ mod bad_input;
 mod bench;
 mod document;
 mod lifecycle;
+mod lists;
 mod operation;

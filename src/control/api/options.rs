@@ -4,8 +4,9 @@ use axum::Json;
 use axum::extract::State;
 
 use super::ApiState;
+use super::asked::Named;
 use super::caller::Caller;
-use super::paging::Named;
+use super::etag::Tagged;
 use crate::config::policy::Tier;
 use crate::control::openapi::{ABOUT, SERVICES, SIDECARS, refusals};
 use crate::control::refusal::{Cause, Refusal};
@@ -18,15 +19,16 @@ use crate::wire::api::{KeysView, Page, ReasonOption, RequestOptions, SidecarView
 #[utoipa::path(
     get, path = "/v1/services/{service}/options", operation_id = "getRequestOptions", tag = SERVICES,
     params(("service" = ServiceName, Path, description = "The service's name.")),
-    responses((status = 200, description = "Reasons, ticket patterns and tiers.", body = RequestOptions)),
+    responses((status = 200, description = "Reasons, ticket patterns and tiers.", body = RequestOptions,
+        headers(("ETag" = String)))),
     extensions(("x-refusals" = json!(refusals(&[Cause::UnknownService])))),
 )]
 pub(crate) async fn options(
     State(state): State<ApiState>,
     Caller(caller): Caller,
     Named(service): Named,
-) -> Result<Json<RequestOptions>, Refusal> {
-    let rules = &state.workflow.rules;
+) -> Result<Tagged<RequestOptions>, Refusal> {
+    let rules = state.workflow.rules();
     let known = service.parse::<ServiceName>().ok().filter(|name| rules.services.contains_key(name));
     let service = known.ok_or_else(|| Refusal::new(Cause::UnknownService, "no service has that name"))?;
     let policy = &rules.policy;
@@ -39,7 +41,7 @@ pub(crate) async fn options(
     let open = |tier: &&Tier| tier.services.contains(&service) && is_open_to(tier, &caller.groups);
     let (reasons, tickets) = (reasons.collect(), tickets.collect());
     let tiers = policy.tiers.iter().filter(open).map(tier_option).collect();
-    Ok(Json(RequestOptions { service, reasons, tickets, tiers }))
+    Ok(Tagged(RequestOptions { service, reasons, tickets, tiers }))
 }
 
 fn tier_option(tier: &Tier) -> TierOption {
@@ -68,9 +70,9 @@ pub(crate) async fn sidecars(State(state): State<ApiState>, Caller(caller): Call
 }
 
 fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool {
-    let tiers = &state.workflow.rules.policy.tiers;
+    let rules = state.workflow.rules();
     state.workflow.sees_all(caller)
-        || tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
+        || rules.policy.tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
 }
 
 /// The public root keys
@@ -78,9 +80,9 @@ fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool 
 /// What sidecars pin. To anyone: they are public.
 #[utoipa::path(
     get, path = "/v1/keys", operation_id = "getKeys", tag = ABOUT,
-    responses((status = 200, description = "The keys.", body = KeysView)),
+    responses((status = 200, description = "The keys.", body = KeysView, headers(("ETag" = String)))),
     security(()),
 )]
-pub(crate) async fn keys(State(state): State<ApiState>) -> Json<KeysView> {
-    Json(KeysView { grant_roots: state.workflow.keys.roots() })
+pub(crate) async fn keys(State(state): State<ApiState>) -> Tagged<KeysView> {
+    Tagged(KeysView { grant_roots: state.workflow.keys.roots() })
 }

@@ -18,7 +18,15 @@ pub(super) struct Shape {
 
 /// What every call of a shape may refuse with.
 pub(super) fn implied(shape: &Shape) -> Vec<Cause> {
-    let mut causes = vec![Cause::Overloaded, Cause::TimedOut, Cause::Internal];
+    let mut causes = vec![
+        Cause::NotAcceptable,
+        Cause::UriTooLong,
+        Cause::HeadersTooLarge,
+        Cause::BodyTooLarge,
+        Cause::Overloaded,
+        Cause::TimedOut,
+        Cause::Internal,
+    ];
     if shape.authenticated {
         causes.extend([
             Cause::IdentityMissing,
@@ -26,11 +34,12 @@ pub(super) fn implied(shape: &Shape) -> Vec<Cause> {
             Cause::IdentityExpired,
             Cause::IdentityUnverifiable,
             Cause::HumanRequired,
+            Cause::RateLimited,
             Cause::StoreUnavailable,
         ]);
     }
     if shape.body {
-        causes.extend([Cause::MediaType, Cause::MalformedRequest, Cause::BodyTooLarge]);
+        causes.extend([Cause::MediaType, Cause::MalformedRequest]);
     }
     if shape.query {
         causes.push(Cause::MalformedRequest);

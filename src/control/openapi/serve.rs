@@ -1,9 +1,10 @@
 //! `GET /v1/openapi.json`, to anyone.
 
-use http::header;
+use axum::response::Response;
+use http::{HeaderValue, header};
 
 use super::{ABOUT, document};
-use crate::control::refusal::Refusal;
+use crate::control::api::etag::tagged;
 
 /// This document
 ///
@@ -11,9 +12,12 @@ use crate::control::refusal::Refusal;
 #[utoipa::path(
     get, path = "/v1/openapi.json", operation_id = "getApiDescription", tag = ABOUT,
     responses((status = 200, description = "An OpenAPI 3.1 document.", body = serde_json::Value,
-        content_type = "application/json")),
+        content_type = "application/json", headers(("ETag" = String)))),
     security(()),
 )]
-pub(crate) async fn openapi() -> Result<([(header::HeaderName, &'static str); 1], bytes::Bytes), Refusal> {
-    Ok(([(header::CONTENT_TYPE, "application/json")], document().text.clone()))
+pub(crate) async fn openapi() -> Response {
+    let mut response = tagged(document().text.clone(), "application/json");
+    // Public: it may be kept, and asked for again by its tag.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
 }

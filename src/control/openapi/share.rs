@@ -16,7 +16,7 @@ pub(super) fn items(root: &mut Map<String, Value>) {
     }
 }
 
-/// Problems that several calls answer with.
+/// Answers that several calls have alike.
 pub(super) fn responses(root: &mut Map<String, Value>) {
     let mut seen: BTreeMap<(String, String), usize> = BTreeMap::new();
     each(root, |status, response| *seen.entry((status.to_owned(), response.to_string())).or_default() += 1);
@@ -24,7 +24,7 @@ pub(super) fn responses(root: &mut Map<String, Value>) {
     let mut shared = Map::new();
     for (known, _) in seen.into_iter().filter(|(_, count)| *count > 1) {
         let alike = names.keys().filter(|(status, _)| *status == known.0).count();
-        let name = format!("problem_{}_{}", known.0, alike + 1);
+        let name = format!("answer_{}_{}", known.0, alike + 1);
         shared.insert(name.clone(), serde_json::from_str(&known.1).unwrap_or_default());
         names.insert(known, name);
     }

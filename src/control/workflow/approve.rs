@@ -3,8 +3,6 @@
 //! What an approver saw, what the policy says now and what the others agreed to are held together outside the
 //! transaction, which holds only if none of it has changed.
 
-use std::collections::BTreeSet;
-
 use super::Workflow;
 use super::request::{ATTEMPTS_MAX, contended, frozen, kept_id};
 use crate::config::policy::approvals::Approver;
@@ -12,8 +10,8 @@ use crate::config::policy::{Approvals, Tier};
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::{Approval, Bounds, ElevationId, ElevationState, Narrowing, NarrowingError, Person, WallTime};
 use crate::identity::Verified;
-use crate::policy::standing::{GrantFacts, Why, still_allowed};
 use crate::policy::Rules;
+use crate::policy::standing::{GrantFacts, Why, still_allowed};
 use crate::store::{Answered, ElevationRecord, NewApproval, NewGrant, OnceKey, Past, Seen};
 
 /// Earlier grants that an approver is shown.
@@ -45,6 +43,11 @@ impl Workflow {
         self.seen_by(caller, record, &self.rules()).await
     }
 
+    /// A request in a list: without what the person did before.
+    pub fn brief_sight(&self, record: ElevationRecord) -> Sight {
+        brief(record, &self.rules())
+    }
+
     /// The record as `caller`, who may see it, sees it by these rules.
     async fn seen_by(&self, caller: &Verified, record: ElevationRecord, rules: &Rules) -> Result<Sight, Refusal> {
         let may_approve = may_approve(rules, caller, &record);
@@ -52,9 +55,7 @@ impl Workflow {
             true => Some(self.store.past(&record.elevation.person, PAST_SHOWN).await?),
             false => None,
         };
-        let wanted = rules.policy.tier(&record.tier).map(|tier| tier.approvals.clone());
-        let bounds = narrowed(&record).unwrap_or_else(|_| Bounds::of(&record.elevation));
-        Ok(Sight { record, wanted, policy_revision: rules.revision, bounds, past })
+        Ok(Sight { past, ..brief(record, rules) })
     }
 
     /// Stores an approval of what `check_seen` accepts as seen.
@@ -106,7 +107,8 @@ impl Workflow {
         rules: &Rules,
         (etag, once): (String, Option<OnceKey>),
     ) -> Result<NewApproval, Refusal> {
-        let tier = rules.policy.tier(&record.tier).ok_or_else(|| policy_changed(&Why::TierGone(record.tier.clone())))?;
+        let tier =
+            rules.policy.tier(&record.tier).ok_or_else(|| policy_changed(&Why::TierGone(record.tier.clone())))?;
         let approval = Approval {
             person: caller.person.clone(),
             idp: caller.principal.issuer.clone(),
@@ -149,6 +151,12 @@ impl Workflow {
         }
         elevation
     }
+}
+
+fn brief(record: ElevationRecord, rules: &Rules) -> Sight {
+    let wanted = rules.policy.tier(&record.tier).map(|tier| tier.approvals.clone());
+    let bounds = narrowed(&record).unwrap_or_else(|_| Bounds::of(&record.elevation));
+    Sight { record, wanted, policy_revision: rules.revision, bounds, past: None }
 }
 
 /// Whether `caller` may approve or deny requests of this tier at all, by the rules in force; never their own.
@@ -240,16 +248,10 @@ fn policy_changed(why: &Why) -> Refusal {
 fn refused_narrowing(error: NarrowingError) -> Refusal {
     let cause = match error {
         NarrowingError::NothingLeft => Cause::NarrowingEmpty,
-        NarrowingError::NoTime
-        | NarrowingError::Longer { .. }
-        | NarrowingError::ActionNotAsked(_)
-        | NarrowingError::MoreUses { .. } => Cause::NarrowingWidens,
+        NarrowingError::NoTime => Cause::DurationTooShort,
+        NarrowingError::Longer { .. } | NarrowingError::ActionNotAsked(_) | NarrowingError::MoreUses { .. } => {
+            Cause::NarrowingWidens
+        }
     };
     Refusal::new(cause, error.to_string())
-}
-
-/// The groups in which `caller` could approve something.
-pub(super) fn approving_groups(rules: &Rules, caller: &Verified) -> BTreeSet<String> {
-    let wanted = rules.policy.tiers.iter().flat_map(|tier| &tier.approvals.groups);
-    wanted.filter(|group| caller.groups.contains(group)).cloned().collect()
 }

@@ -5,6 +5,7 @@
 //! stands, so that neither a policy that changed nor a second request of the same person slips by.
 
 use super::Workflow;
+use super::check::{Terms, check};
 use super::grant::random_bits;
 use crate::config::policy::Tier;
 use crate::control::keys::KeysError;
@@ -13,7 +14,7 @@ use crate::domain::{Bounds, Elevation, ElevationId, ElevationState, Justificatio
 use crate::identity::Verified;
 use crate::ledger::Refused;
 use crate::ledger::entry::Draft;
-use crate::policy::{Asker, Rules, Terms, check};
+use crate::policy::{Asker, Rules};
 use crate::store::{Basis, Created, Decided, ElevationRecord, Kept, NewElevation, OnceKey};
 use crate::wire::api::ElevationRequest;
 
@@ -54,7 +55,7 @@ impl Workflow {
             }
             let terms = match check(&rules, &self.asker(caller, &basis), asked.into()) {
                 Ok(terms) => terms,
-                Err(refused) => return Err(self.refuse(caller, asked, refused.into()).await),
+                Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
             };
             let new = self.draw_up(caller, asked, &terms, &rules, (basis, once.clone()))?;
             match self.store.create(&new).await? {
