@@ -61,6 +61,10 @@ pub enum Cause {
     StateConflict,
     Frozen,
     PolicyChanged,
+    PolicyInvalid,
+    ProposalDecided,
+    ProposalsTooMany,
+    SecondAdministrator,
     NarrowingWidens,
     NarrowingEmpty,
     NoteMissing,
@@ -120,6 +124,10 @@ impl Cause {
         Self::StateConflict,
         Self::Frozen,
         Self::PolicyChanged,
+        Self::PolicyInvalid,
+        Self::ProposalDecided,
+        Self::ProposalsTooMany,
+        Self::SecondAdministrator,
         Self::NarrowingWidens,
         Self::NarrowingEmpty,
         Self::NoteMissing,
@@ -196,6 +204,12 @@ impl Cause {
             Self::AlreadyApproved => (S::CONFLICT, "already_approved", "You have approved this"),
             Self::StateConflict => (S::CONFLICT, "state_conflict", "It stands otherwise by now"),
             Self::Frozen => (S::CONFLICT, "frozen", "Overrides are frozen"),
+            Self::PolicyInvalid => (S::UNPROCESSABLE_ENTITY, "policy_invalid", "The policy has mistakes"),
+            Self::ProposalDecided => (S::CONFLICT, "proposal_decided", "The proposal is no longer open"),
+            Self::ProposalsTooMany => (S::CONFLICT, "proposals_too_many", "Too many proposals are open"),
+            Self::SecondAdministrator => {
+                (S::FORBIDDEN, "second_administrator", "Another administrator must confirm this")
+            }
             Self::PolicyChanged => (S::CONFLICT, "policy_changed", "The policy has changed"),
             Self::NarrowingWidens => {
                 (S::UNPROCESSABLE_ENTITY, "narrowing_widens", "An approver can narrow, never widen")
@@ -261,6 +275,8 @@ impl Cause {
             | Self::RulesUnavailable => Some("try again in a moment"),
             Self::AlreadyApproved => Some("wait for the others: one person counts once"),
             Self::Frozen => Some("ask those who run this service; `breakglass sidecars` shows where it is frozen"),
+            Self::PolicyInvalid => Some("breakglass policy check names every mistake"),
+            Self::ProposalsTooMany => Some("confirm or withdraw some: breakglass policy proposals"),
             Self::PolicyChanged => Some("ask anew: breakglass request"),
             Self::NarrowingEmpty => Some("agree on the same actions, or deny the request"),
             Self::NotPermitted
@@ -289,6 +305,8 @@ impl Cause {
             | Self::StateConflict
             | Self::NarrowingWidens
             | Self::NoteMissing
+            | Self::ProposalDecided
+            | Self::SecondAdministrator
             | Self::Internal => None,
         }
     }

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::api::answer::Refused;
 use super::api::etag::if_none_match;
-use super::api::{ApiState, decisions, elevations, grants, options, reviews};
+use super::api::{ApiState, decisions, elevations, grants, options, policy, proposals, reviews};
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
@@ -42,6 +42,13 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(grants::revoke))
         .add(routes!(grants::enforcement))
         .add(routes!(reviews::review))
+        .add(routes!(policy::show, policy::apply))
+        .add(routes!(policy::preview))
+        .add(routes!(policy::revisions))
+        .add(routes!(proposals::list))
+        .add(routes!(proposals::show))
+        .add(routes!(proposals::confirm))
+        .add(routes!(proposals::withdraw))
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))

@@ -27,6 +27,8 @@ pub enum EntryKind {
     ControlStarted,
     KeyCreated,
     AssertionKeyCertified,
+    PolicyProposed,
+    PolicyProposalWithdrawn,
     PolicyApplied,
     ServiceApplied,
     ElevationRequested,
@@ -50,6 +52,8 @@ impl EntryKind {
             Self::ControlStarted => "control_started",
             Self::KeyCreated => "key_created",
             Self::AssertionKeyCertified => "assertion_key_certified",
+            Self::PolicyProposed => "policy_proposed",
+            Self::PolicyProposalWithdrawn => "policy_proposal_withdrawn",
             Self::PolicyApplied => "policy_applied",
             Self::ServiceApplied => "service_applied",
             Self::ElevationRequested => "elevation_requested",
@@ -77,6 +81,8 @@ pub enum PersonalField {
     Person,
     /// The human who did it, where that is another.
     By,
+    /// The second administrator.
+    ConfirmedBy,
     Ticket,
     Note,
 }
@@ -86,6 +92,7 @@ impl PersonalField {
         match self {
             Self::Person => "person",
             Self::By => "by",
+            Self::ConfirmedBy => "confirmed_by",
             Self::Ticket => "ticket",
             Self::Note => "note",
         }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::entry::{Draft, EntryKind, PersonalField};
 use crate::domain::{
-    Approval, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ServiceName, Verdict, WallTime,
+    Approval, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId, ServiceName, Verdict, WallTime,
 };
 
 impl Draft {
@@ -37,8 +37,52 @@ impl Draft {
             .fact("certificate", certificate)
     }
 
-    pub fn policy_applied(policy_revision: u64, digest: &str) -> Self {
-        Self::new(EntryKind::PolicyApplied).fact("policy_revision", policy_revision).fact("sha256", digest)
+    /// `by` applied it, or proposed it where `confirmed_by` is somebody. Both absent: the first start did.
+    pub fn policy_applied(
+        policy_revision: u64,
+        digest: &str,
+        by: Option<&Person>,
+        confirmed_by: Option<&Person>,
+        note: Option<&str>,
+    ) -> Self {
+        let draft = Self::new(EntryKind::PolicyApplied).fact("policy_revision", policy_revision).fact("sha256", digest);
+        let named = [
+            (PersonalField::By, by.map(Person::as_str)),
+            (PersonalField::ConfirmedBy, confirmed_by.map(Person::as_str)),
+            (PersonalField::Note, note),
+        ];
+        named.into_iter().fold(draft, |draft, (field, value)| match value {
+            Some(value) => draft.personal(field, value),
+            None => draft,
+        })
+    }
+
+    /// A change of the policy waits for a second administrator. `base` is the revision that it would follow.
+    pub fn policy_proposed(id: &ProposalId, base: u64, digest: &str, by: &Person, note: Option<&str>) -> Self {
+        let draft = Self::new(EntryKind::PolicyProposed)
+            .fact("proposal", id.as_str())
+            .fact("base", base)
+            .fact("sha256", digest)
+            .personal(PersonalField::By, by.as_str());
+        match note {
+            Some(note) => draft.personal(PersonalField::Note, note),
+            None => draft,
+        }
+    }
+
+    pub fn policy_proposal_withdrawn(id: &ProposalId, by: &Person) -> Self {
+        Self::new(EntryKind::PolicyProposalWithdrawn)
+            .fact("proposal", id.as_str())
+            .personal(PersonalField::By, by.as_str())
+    }
+
+    /// A live grant that a policy revision no longer allows.
+    pub fn grant_revoked_by_policy(grant: &GrantId, policy_revision: u64, why: &str) -> Self {
+        Self::new(EntryKind::GrantRevoked)
+            .fact("grant", grant.as_str())
+            .fact("cause", "policy_applied")
+            .fact("policy_revision", policy_revision)
+            .fact("why", why)
     }
 
     pub fn service_applied(policy_revision: u64, service: &str, digest: &str) -> Self {

@@ -199,6 +199,12 @@ pub struct AppliedPolicy {
     pub digest: String,
     /// Name, text and digest of each service file.
     pub services: Vec<AppliedFile>,
+    pub at: WallTime,
+    /// Absent: the first start applied the files that it found.
+    pub by: Option<Person>,
+    /// Where a second administrator was needed.
+    pub confirmed_by: Option<Person>,
+    pub note: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,6 +28,7 @@ mod once;
 mod opening;
 mod policies;
 mod postgres;
+mod proposals;
 mod requests;
 mod reviews;
 mod rows;
@@ -46,6 +47,8 @@ pub use entries::StoredEntry;
 pub use history::Past;
 pub use lifecycle::*;
 pub use opening::OpenError;
+pub use policies::{LiveGrant, NoLongerAllowed, PolicyChange, PolicyOutcome, StillAllowed};
+pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

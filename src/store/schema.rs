@@ -23,4 +23,5 @@ pub(super) const STEPS: &[Step] = &[
         postgres: include_str!("migrations/0001_first.postgres.sql"),
     },
     Step::of(include_str!("migrations/0002_lifecycle.sql")),
+    Step::of(include_str!("migrations/0005_policy.sql")),
 ];

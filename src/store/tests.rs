@@ -286,7 +286,7 @@ async fn everything_outlives_a_restart(bench: Bench) {
     };
     store.record_sidecar(&seen).await.unwrap();
     store
-        .apply_policy("text", "digest", &[AppliedFile { name: "a".into(), text: "t".into(), digest: "x".into() }])
+        .establish_policy("text", "digest", &[AppliedFile { name: "a".into(), text: "t".into(), digest: "x".into() }])
         .await
         .unwrap();
     let epoch = store.epoch().to_owned();

@@ -12,8 +12,8 @@ use super::answer::shown;
 use crate::control::refusal::{Cause, Refusal};
 use crate::wire::strict_json;
 
-/// Greatest size of a request body.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Greatest size of a request body: a policy with its service files, of many teams.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// A body as bytes, read whole and shown to be JSON by its type.
 #[derive(Debug)]

@@ -12,6 +12,8 @@ pub mod grants;
 mod once;
 pub mod options;
 pub mod paging;
+pub mod policy;
+pub mod proposals;
 pub mod reviews;
 mod words;
 

@@ -7,7 +7,7 @@
 //! - [`revoke`]: end a grant early.
 //! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what.
-//! - [`rules`]: the policy and services that are served.
+//! - [`rules`]: the policy and services that are served; [`policy_change`] makes others the next revision.
 //! - [`budget`]: how much of what is refused is written down.
 //! - [`upkeep`]: what happens by itself: requests lapse, grants expire, reviews become overdue, keys are renewed.
 
@@ -16,6 +16,7 @@ pub mod budget;
 pub mod check;
 pub mod decline;
 mod grant;
+pub mod policy_change;
 pub mod request;
 pub mod review;
 pub mod revoke;

@@ -30,9 +30,10 @@ impl Rules {
     /// [`RulesError`].
     pub async fn establish(store: &Store, config: &ControlConfig) -> Result<Self, RulesError> {
         if store.policy().await?.is_none() {
-            let revision =
-                store.apply_policy(&config.policy.text, &config.policy.checked.digest, &files(config)).await?;
-            tracing::info!(revision, "policy and service files applied");
+            let (text, digest) = (&config.policy.text, &config.policy.checked.digest);
+            if let Some(revision) = store.establish_policy(text, digest, &files(config)).await? {
+                tracing::info!(revision, "policy and service files applied");
+            }
         }
         let applied = newest(store).await?;
         warn_of_differences(&applied, config);
@@ -48,15 +49,32 @@ impl Rules {
     }
 
     fn parse(applied: &AppliedPolicy) -> Result<Self, RulesError> {
+        let services: Vec<_> = applied.services.iter().map(|file| (file.name.as_str(), file.text.as_str())).collect();
         let stored = |source| RulesError::Stored { revision: applied.revision, source };
-        let services = applied
-            .services
-            .iter()
-            .map(|file| ServiceConfig::parse(Path::new(&file.name), &file.text))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(stored)?;
-        let policy = PolicyConfig::parse(Path::new("policy"), &applied.text, &services).map_err(stored)?;
-        Ok(Self::new(applied.revision, policy, services))
+        Self::read(applied.revision, &applied.text, &services).map_err(stored)
+    }
+
+    /// Rules from the texts of their files; each service file with the name that mistakes in it are told by.
+    ///
+    /// # Errors
+    /// Every mistake of all files.
+    pub fn read(revision: u64, policy: &str, services: &[(&str, &str)]) -> Result<Self, ConfigError> {
+        let (mut known, mut mistakes) = (Vec::new(), Vec::new());
+        for (name, text) in services {
+            match ServiceConfig::parse(Path::new(name), text) {
+                Ok(service) => known.push(service),
+                Err(error) => mistakes.extend(error.mistakes),
+            }
+        }
+        let policy = PolicyConfig::parse(Path::new("policy"), policy, &known);
+        match policy {
+            Ok(policy) if mistakes.is_empty() => Ok(Self::new(revision, policy, known)),
+            Ok(_) => Err(ConfigError { mistakes }),
+            Err(mut error) => {
+                error.mistakes.splice(0..0, mistakes);
+                Err(error)
+            }
+        }
     }
 }
 
@@ -106,7 +124,7 @@ fn files(config: &ControlConfig) -> Vec<AppliedFile> {
 /// A changed file takes no effect by itself, and says so.
 fn warn_of_differences(applied: &AppliedPolicy, config: &ControlConfig) {
     const LATER: &str = "the file differs from the revision that is served; it takes effect when it is applied \
-                         (`breakglass policy apply`, in a later version), not by a restart";
+                         (`breakglass policy apply`), not by a restart";
     if config.policy.checked.digest != applied.digest {
         tracing::warn!(file = %config.policy.path.display(), revision = applied.revision, "{LATER}");
     }
