@@ -31,6 +31,8 @@ mod postgres;
 mod requests;
 mod reviews;
 mod rows;
+#[cfg(test)]
+pub(crate) mod sample;
 mod schema;
 mod scope_items;
 mod shares;
