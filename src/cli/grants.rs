@@ -99,14 +99,16 @@ pub(super) fn joined<T: AsRef<str>>(values: &[T]) -> String {
 
 #[cfg(test)]
 pub(crate) mod sample {
-    use crate::domain::{Binding, ElevationId, GrantId, WallTime};
-    use crate::wire::api::{Enforcement, GrantState, GrantView};
+    use crate::domain::{Binding, ElevationId, ElevationState, GrantId, ReviewState, WallTime};
+    use crate::wire::api::{ElevationView, Enforcement, GrantState, GrantView};
+    use crate::wire::lifecycle::{AuthenticationView, ReviewView};
 
     /// A live grant for payment.release on contract/C-1042, enforced on the one sidecar, with 15 minutes from the epoch.
     pub(crate) fn grant() -> GrantView {
         GrantView {
             id: GrantId::from_random(7),
             elevation: ElevationId::from_random(9),
+            tier: "on-call".into(),
             state: GrantState::Active,
             service: "payments".parse().unwrap(),
             person: "maria@example.com".parse().unwrap(),
@@ -125,6 +127,14 @@ pub(crate) mod sample {
             ended_at: None,
             ended_by: None,
             end_note: None,
+            review: ReviewView {
+                state: ReviewState::None,
+                due_at: None,
+                reviewed_at: None,
+                reviewed_by: None,
+                verdict: None,
+                findings: None,
+            },
             enforcement: Enforcement {
                 revision: 4,
                 sidecars: 1,
@@ -133,6 +143,43 @@ pub(crate) mod sample {
                 silent: vec![],
                 rejected: vec![],
             },
+        }
+    }
+
+    /// The request of that grant, approved as it was made.
+    pub(crate) fn elevation() -> ElevationView {
+        let grant = grant();
+        ElevationView {
+            id: grant.elevation.clone(),
+            state: ElevationState::Approved,
+            service: grant.service.clone(),
+            person: grant.person.clone(),
+            tier: grant.tier.clone(),
+            role: grant.role.clone(),
+            resources: grant.resources.clone(),
+            actions: grant.actions.clone(),
+            reason: grant.reason.clone(),
+            ticket: grant.ticket.clone(),
+            duration_s: 900,
+            max_uses: grant.max_uses,
+            binding: grant.binding,
+            authentication: AuthenticationView {
+                issuer: "https://login.example.com".parse().unwrap(),
+                acr: Some("phishing-resistant".into()),
+                amr: vec!["hwk".into()],
+                auth_at: Some(WallTime::EPOCH),
+            },
+            policy_revision: 1,
+            requested_at: grant.issued_at,
+            lapses_at: None,
+            wanted: None,
+            approvals: vec![],
+            would_grant: None,
+            past: None,
+            decided_at: Some(grant.issued_at),
+            decided_by: None,
+            decided_note: None,
+            grant: Some(grant),
         }
     }
 }

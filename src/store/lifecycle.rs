@@ -97,7 +97,7 @@ pub struct Seen {
 }
 
 /// A request that the policy lets through. With a grant it is approved as it is made; without one it waits.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NewElevation {
     pub record: ElevationRecord,
     pub grant: Option<NewGrant>,
@@ -106,7 +106,7 @@ pub struct NewElevation {
 }
 
 /// A signed grant that nobody knows yet.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NewGrant {
     pub grant: Grant,
     pub issuer: String,
@@ -116,7 +116,7 @@ pub struct NewGrant {
 }
 
 /// One person's approval.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NewApproval {
     pub elevation: ElevationId,
     /// Its time is the transition's.

@@ -32,6 +32,8 @@ mod proposals;
 mod requests;
 mod reviews;
 mod rows;
+#[cfg(test)]
+pub(crate) mod sample;
 mod schema;
 mod scope_items;
 mod shares;
