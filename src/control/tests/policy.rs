@@ -51,7 +51,7 @@ async fn a_change_ends_what_it_no_longer_allows_and_says_so_before() {
     let doomed = bench.granted(&alice, &request(json!({}))).await.grant.unwrap();
     let spared = bench.granted(&alice, &request(json!({ "actions": ["limit.set"] }))).await.grant.unwrap();
     let (before, tag) = in_force(&bench, &root).await;
-    assert_eq!((before.revision, before.policy.as_str(), before.applied_by), (1, POLICY, None));
+    assert_eq!((before.revision, before.policy.as_str(), &before.applied_by), (1, POLICY, &None));
     assert_eq!((before.services[0].name.as_str(), before.services[0].text.as_str()), ("payments-demo", SERVICE));
 
     let body = texts(&narrower());
@@ -73,7 +73,7 @@ async fn a_change_ends_what_it_no_longer_allows_and_says_so_before() {
     let later = bench.granted(&alice, &request(json!({ "actions": ["limit.set"] }))).await.grant.unwrap();
     assert_eq!(later.policy_revision, 2);
     let after = in_force(&bench, &root).await.0;
-    assert_eq!((after.revision, after.applied_by), (2, Some("root".parse::<Person>().unwrap())));
+    assert_eq!((after.revision, &after.applied_by), (2, &Some("root".parse::<Person>().unwrap())));
     assert_eq!(problem(&put(&bench, &root, &tag, &body).await).code, "precondition_failed", "it was changed meanwhile");
     let kinds = bench.entry_kinds().await;
     let applied = kinds.iter().rposition(|kind| kind == "policy_applied").unwrap();
