@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod bench;
+mod policies;
 
 use bench::{Bench, break_table, count, make_newer, mend_table, on_both_databases};
 
