@@ -5,9 +5,10 @@ use super::args::{Format, Global, GrantsArgs, GrantsFilter, GrantsVerb};
 use super::enforcement::{clock_time, span, summary};
 use super::failure::Failure;
 use super::output::{Cell, Colour, Output};
+use super::requests;
 use super::session::{self, Lookup};
 use crate::clock::Clock;
-use crate::domain::WallTime;
+use crate::domain::{ReviewState, WallTime};
 use crate::wire::api::{GrantState, GrantView, Page};
 
 /// # Errors
@@ -22,7 +23,12 @@ pub(super) async fn run(args: GrantsArgs, global: &Global, env: Lookup<'_>, out:
 }
 
 fn query(filter: GrantsFilter) -> GrantQuery {
-    GrantQuery { service: filter.service, state: filter.state.map(super::args::StateFilter::as_str), mine: filter.mine }
+    GrantQuery {
+        service: filter.service,
+        state: filter.state.map(super::args::StateFilter::as_str),
+        review: filter.review.map(super::args::ReviewFilter::as_str),
+        mine: filter.mine,
+    }
 }
 
 fn list(grants: Vec<GrantView>, now: WallTime, out: &mut Output) -> Result<(), Failure> {
@@ -34,7 +40,7 @@ fn list(grants: Vec<GrantView>, now: WallTime, out: &mut Output) -> Result<(), F
         return Ok(());
     }
     let rows: Vec<Vec<Cell>> = grants.iter().map(|grant| row(grant, now)).collect();
-    out.table(&["ID", "STATE", "SERVICE", "RESOURCES", "ACTIONS", "ROLE", "PERSON", "LEFT", "USES"], &rows)
+    out.table(&["ID", "STATE", "SERVICE", "RESOURCES", "ACTIONS", "ROLE", "PERSON", "LEFT", "USES", "REVIEW"], &rows)
 }
 
 fn row(grant: &GrantView, now: WallTime) -> Vec<Cell> {
@@ -49,6 +55,7 @@ fn row(grant: &GrantView, now: WallTime) -> Vec<Cell> {
         Cell::new(&grant.person),
         left.into(),
         uses(grant).into(),
+        review(grant.review.state),
     ]
 }
 
@@ -76,6 +83,10 @@ fn show(grant: &GrantView, out: &mut Output) -> Result<(), Failure> {
     facts.extend(grant.ended_at.map(|at| ("ended", clock_time(at).into())));
     facts.extend(grant.ended_by.as_ref().map(|person| ("ended by", Cell::new(person))));
     facts.extend(grant.end_note.as_ref().map(|note| ("note", Cell::new(note))));
+    facts.push(("review", requests::review(grant.review.state, grant.review.verdict).into()));
+    facts.extend(grant.review.due_at.map(|at| ("review by", clock_time(at).into())));
+    facts.extend(grant.review.reviewed_by.as_ref().map(|person| ("reviewed by", Cell::new(person))));
+    facts.extend(grant.review.findings.as_ref().map(|findings| ("findings", Cell::new(findings))));
     out.facts(&facts)
 }
 
@@ -85,6 +96,15 @@ fn state(state: GrantState) -> Cell {
         GrantState::Expired => Cell::coloured("expired", Colour::Dim),
         GrantState::Revoked => Cell::coloured("revoked", Colour::Red),
         GrantState::UsedUp => Cell::coloured("used_up", Colour::Dim),
+    }
+}
+
+fn review(state: ReviewState) -> Cell {
+    match state {
+        ReviewState::None => Cell::coloured("-", Colour::Dim),
+        ReviewState::Due => Cell::coloured("due", Colour::Yellow),
+        ReviewState::Overdue => Cell::coloured("overdue", Colour::Red),
+        ReviewState::Reviewed => Cell::coloured("reviewed", Colour::Dim),
     }
 }
 

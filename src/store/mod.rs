@@ -66,6 +66,9 @@ struct Shared {
     newest: watch::Sender<u64>,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
+    /// Has the next commit's answer lost, as a broken connection would.
+    #[cfg(test)]
+    loses_answer: std::sync::atomic::AtomicBool,
 }
 
 impl Drop for Shared {

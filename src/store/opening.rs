@@ -77,7 +77,16 @@ impl Store {
                 Some(listening.abort_handle())
             }
         };
-        Ok(Self { shared: Arc::new(Shared { database, clock, epoch, newest, listening }) })
+        let shared = Shared {
+            database,
+            clock,
+            epoch,
+            newest,
+            listening,
+            #[cfg(test)]
+            loses_answer: false.into(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 }
 

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 mod bench;
+mod lifecycle;
+mod migration;
+mod model;
 mod policies;
 
 use bench::{Bench, break_table, count, make_newer, mend_table, on_both_databases};

@@ -11,6 +11,7 @@
 )]
 
 mod activation;
+mod approval;
 mod assertion;
 mod audit_damage;
 mod clocks;

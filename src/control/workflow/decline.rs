@@ -62,7 +62,7 @@ impl Workflow {
         match ended {
             Answered::Done { .. } => {
                 self.metrics.elevations.with_label_values(&[how]).inc();
-                tracing::info!(elevation = %id, state = how, "elevation ended without a grant");
+                tracing::info!(elevation = %id, "elevation {how}");
                 Ok(id.clone())
             }
             other => answered(other),

@@ -71,7 +71,7 @@ impl Workflow {
             return Ok(false);
         }
         let rules = Rules::reload(&self.store).await?;
-        tracing::info!(revision = rules.revision, before, "another policy revision is in force");
+        tracing::info!(revision = rules.revision, "another policy revision is in force");
         self.rules.replace(rules);
         Ok(true)
     }

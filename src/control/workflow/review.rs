@@ -36,7 +36,7 @@ impl Workflow {
         match self.store.review(&new).await? {
             ReviewOutcome::Done => {
                 self.metrics.reviews.with_label_values(&[verdict.as_str()]).inc();
-                tracing::info!(grant = %id, verdict = verdict.as_str(), "grant reviewed");
+                tracing::info!(grant = %id, "grant reviewed");
                 self.visible_grant(caller, id).await
             }
             ReviewOutcome::Kept(kept) => self.visible_grant(caller, &kept_id(kept)?).await,

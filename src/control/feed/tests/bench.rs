@@ -126,7 +126,9 @@ impl Bench {
     /// Issues a grant; answers its revision.
     pub(super) async fn grant(&self, n: u64, max_uses: u32) -> (GrantId, u64) {
         let mut new = sample::granted(n, max_uses, Clock::System.wall());
+        new.record.elevation.service = service();
         let grant = new.grant.as_mut().unwrap();
+        grant.grant.service = service();
         grant.token = mint_grant(&grant.grant, "https://control.test", &self.key).unwrap();
         let id = grant.grant.id.clone();
         match sample::create(&self.store, &new).await.unwrap() {
