@@ -12,6 +12,7 @@ use tokio::task::AbortHandle;
 use crate::clock::Clock;
 use database::Database;
 
+pub mod check;
 pub mod contract;
 mod database;
 mod elevations;
@@ -21,6 +22,7 @@ mod grants;
 mod opening;
 mod policies;
 mod postgres;
+mod restoring;
 mod rows;
 mod schema;
 mod shares;
@@ -34,6 +36,7 @@ mod transition;
 pub use contract::*;
 pub use entries::StoredEntry;
 pub use opening::OpenError;
+pub use restoring::{BackupError, Restored};
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

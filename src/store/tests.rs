@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 mod bench;
+mod checking;
 
 use bench::{Bench, break_table, count, make_newer, mend_table, on_both_databases};
 
