@@ -27,7 +27,7 @@ const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the server enforces on every connection, so that none outlives its replica: times in milliseconds, keep-alives
 /// in seconds.
-const SERVER_SETTINGS: [(&str, &str); 8] = [
+const SERVER_SETTINGS: [(&str, &str); 9] = [
     ("statement_timeout", "10000"),
     ("lock_timeout", "8000"),
     ("idle_in_transaction_session_timeout", "10000"),
@@ -35,6 +35,7 @@ const SERVER_SETTINGS: [(&str, &str); 8] = [
     ("tcp_keepalives_interval", "2"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "10000"),
+    ("client_min_messages", "warning"),
     // The server's own default, said aloud: a transition that has returned is on disk.
     ("synchronous_commit", "on"),
 ];
@@ -43,7 +44,7 @@ const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (version 
 const VERSION: &str = "SELECT COALESCE((SELECT MAX(version) FROM schema_version), 0)";
 
 /// Sessions of other programs of this name in the same database. This one's carry its own process in their name.
-const OTHERS: &str = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+const OTHERS: &str = "SELECT COUNT(DISTINCT application_name) FROM pg_stat_activity WHERE datname = current_database() \
                       AND application_name LIKE 'breakglass-control%' \
                       AND application_name <> current_setting('application_name')";
 
