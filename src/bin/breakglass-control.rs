@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use breakglass::clock::Clock;
 use breakglass::config::ConfigError;
 use breakglass::config::control::ControlConfig;
+use breakglass::control::openapi;
 use breakglass::control::{Control, StartError};
 use breakglass::error_chain::error_chain;
 use breakglass::telemetry::{HealthError, LogError, LogFormat, LogSetup, ProcessName, health, name_process};
@@ -55,6 +56,8 @@ enum Command {
     },
     #[command(flatten)]
     Database(DatabaseCommand),
+    /// Print the description of the API (OpenAPI 3.1), as /v1/openapi.json serves it
+    Openapi,
     /// Ask an admin port's /readyz or /livez; exits 0 when it answers 2xx
     Health {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9902/readyz")]
@@ -121,6 +124,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Serve => runtime.block_on(serve(&args.config)),
         Command::Config { command: ConfigCommand::Check } => check(&args.config),
         Command::Database(command) => Ok(runtime.block_on(database::run(&args.config, command))?),
+        Command::Openapi => Ok(std::io::stdout().write_all(&openapi::document().text)?),
         Command::Health { url } => Ok(writeln!(std::io::stdout(), "{}", runtime.block_on(health(&url))?.trim_end())?),
     }
 }

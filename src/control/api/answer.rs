@@ -29,6 +29,12 @@ impl IntoResponse for Refusal {
         if self.cause.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
         }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(tag) = self.current.and_then(|current| current.tag.header()) {
+            headers.insert(header::ETAG, tag);
+        }
         response.extensions_mut().insert(Refused(self.cause));
         response
     }
