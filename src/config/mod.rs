@@ -10,12 +10,14 @@ pub mod database;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 mod mistakes;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;
 pub mod reader;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod resource_pattern;
 pub mod route_path;
+#[cfg(any(feature = "control", feature = "cli"))]
+pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

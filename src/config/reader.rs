@@ -108,6 +108,11 @@ impl<'a> Section<'a> {
         self.raw(key).is_some()
     }
 
+    /// True when `key` holds a table: for a key that has a short form and a long one.
+    pub fn has_table(&self, key: &'static str) -> bool {
+        self.raw(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// A string parsed as `T`; `None` where the key is absent or wrong.
     pub fn optional<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<T> {
         let value = self.raw(key)?;
