@@ -27,7 +27,7 @@ use super::upgrade::{self, Afterwards, Asked};
 use super::upstream::{Lease, Pool, UpstreamError};
 use super::{forward_headers, intake, tunnel};
 use crate::audit::End;
-use crate::config::sidecar::UpstreamConfig;
+use crate::config::upstream::UpstreamConfig;
 use crate::decision::{Permit, RefusalCode};
 
 /// A permit whose intent is durable: the only key to [`as_override`].
