@@ -14,6 +14,15 @@ pub enum UpstreamAddress {
     Unix(PathBuf),
 }
 
+/// What becomes of informational answers (1xx), of which clients of HTTP/1.1 may be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Informational {
+    Pass,
+    Drop,
+}
+
+const INFORMATIONAL: &[(&str, Informational)] = &[("pass", Informational::Pass), ("drop", Informational::Drop)];
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamConfig {
     pub address: UpstreamAddress,
@@ -27,6 +36,8 @@ pub struct UpstreamConfig {
     pub outcome_wait: Duration,
     /// How long a client that waits to be asked for its body (`Expect: 100-continue`) waits for the upstream's word.
     pub continue_wait: Duration,
+    /// What becomes of informational answers other than 100 and 101.
+    pub informational: Informational,
     /// The protocols a connection may be switched to (RFC 9110 §7.8), in lower case.
     pub upgrade_protocols: Vec<UpgradeProtocol>,
     /// How long a connection that speaks another protocol may be silent in both directions.
@@ -41,6 +52,7 @@ pub(super) fn read_upstream(section: &Section<'_>) -> Option<UpstreamConfig> {
     let idle_timeout = section.millis("idle_timeout_ms_max", 100..=600_000, 30_000);
     let outcome_wait = section.millis("outcome_wait_ms_max", 0..=60_000, 5_000);
     let continue_wait = section.millis("continue_wait_ms_max", 10..=60_000, 1_000);
+    let informational = section.choice("informational", INFORMATIONAL).unwrap_or(Informational::Pass);
     let upgrade_protocols = read_upgrade_protocols(section);
     let tunnel_idle_timeout = section.millis("tunnel_idle_timeout_ms_max", 100..=86_400_000, 3_600_000);
     let address = match address? {
@@ -58,6 +70,7 @@ pub(super) fn read_upstream(section: &Section<'_>) -> Option<UpstreamConfig> {
         idle_timeout,
         outcome_wait,
         continue_wait,
+        informational,
         upgrade_protocols,
         tunnel_idle_timeout,
     })

@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::framing_chunked::ChunkScanner;
 use super::framing_goodbye::Goodbye;
 use super::framing_head::{self, BodyLength, HeadFault};
+use super::framing_hints::HintWriter;
+use super::hints::Hints;
 
 /// Stands in for a head that was not sound. The path is never looked at: the note says what to answer.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -91,6 +93,7 @@ pub struct FramingGuard<I> {
     /// Why the body after what is released can't be read.
     broken: Option<&'static str>,
     goodbye: Goodbye,
+    hints: HintWriter,
     /// A write could not be carried out, and nothing was flushed since.
     held_up: bool,
 }
@@ -107,9 +110,15 @@ impl<I> FramingGuard<I> {
             released: BytesMut::new(),
             broken: None,
             goodbye: Goodbye::default(),
+            hints: HintWriter::default(),
             held_up: false,
         };
         (guard, notes)
+    }
+
+    /// What is to be written between answers.
+    pub fn hints(&self) -> Hints {
+        self.hints.hints()
     }
 
     /// The stream itself and what was read of it and not yet handed on, for another protocol.
@@ -286,7 +295,11 @@ impl<I: AsyncWrite + Unpin> FramingGuard<I> {
     where
         F: FnOnce(Pin<&mut I>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     {
-        let polled = write(Pin::new(&mut self.io), cx);
+        let polled = match self.hints.poll_finish(&mut self.io, cx) {
+            Poll::Ready(Ok(())) => write(Pin::new(&mut self.io), cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
         self.held_up |= polled.is_pending();
         polled
     }
@@ -311,6 +324,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<I> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.hints.poll_write_waiting(&mut this.io, cx))?;
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         if std::mem::take(&mut this.held_up) {
             // While an answer was held up, hyper (1.12) may have read the next request and put it off until its buffer is
@@ -322,6 +336,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<I> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.hints.poll_finish(&mut this.io, cx))?;
         let between = matches!(this.position, Position::Head { .. }) && this.pending.is_empty();
         this.goodbye.poll(&mut this.io, !between, cx)
     }
