@@ -256,6 +256,27 @@ mod tests {
         assert!(taken(&hints).unwrap().contains("link: 5"));
     }
 
+    /// Whether it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+
+    #[test]
+    fn the_writer_is_woken_for_what_is_said() {
+        let hints = Hints::default();
+        let relay = hints.open();
+        let woken = Arc::new(Woken::default());
+        assert!(hints.take(&Context::from_waker(&Arc::clone(&woken).into())).is_none());
+        assert!(!woken.0.load(Ordering::Acquire));
+        relay.source(None).say(StatusCode::PROCESSING, &HeaderMap::new());
+        assert!(woken.0.load(Ordering::Acquire));
+    }
+
     #[test]
     fn neither_a_switch_nor_an_answer_is_a_hint() {
         let hints = Hints::default();
