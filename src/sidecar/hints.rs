@@ -153,7 +153,7 @@ impl Source {
         let mut waiting = self.hints.lock();
         let is_open = self.hints.0.open.load(Ordering::Acquire) && waiting.exchange == self.exchange;
         if !is_open || !waiting.has_room(hint.len()) {
-            tracing::debug!(%status, is_open, "an informational answer of the upstream was dropped");
+            tracing::debug!("an informational answer of the upstream was dropped");
             return;
         }
         waiting.bytes.extend_from_slice(&hint);
