@@ -23,6 +23,7 @@ mod expectations;
 mod framing_attacks;
 mod handover;
 mod harness;
+mod hints;
 mod kill;
 mod logs;
 mod metrics;
