@@ -7,5 +7,5 @@ mod document;
 mod lifecycle;
 mod lists;
 mod operation;
-mod review;
 mod policy;
+mod review;

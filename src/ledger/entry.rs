@@ -44,6 +44,7 @@ pub enum EntryKind {
     GrantReviewed,
     ReviewOverdue,
     FreezeChanged,
+    DatabaseRestored,
 }
 
 impl EntryKind {
@@ -69,6 +70,7 @@ impl EntryKind {
             Self::GrantReviewed => "grant_reviewed",
             Self::ReviewOverdue => "review_overdue",
             Self::FreezeChanged => "freeze_changed",
+            Self::DatabaseRestored => "database_restored",
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use database::Database;
 
 mod approvals;
+pub mod check;
 pub mod contract;
 mod database;
 mod elevations;
@@ -30,6 +31,7 @@ mod policies;
 mod postgres;
 mod proposals;
 mod requests;
+mod restoring;
 mod reviews;
 mod rows;
 #[cfg(test)]
@@ -51,6 +53,7 @@ pub use lifecycle::*;
 pub use opening::OpenError;
 pub use policies::{LiveGrant, NoLongerAllowed, PolicyChange, PolicyOutcome, StillAllowed};
 pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
+pub use restoring::{BackupError, Restored};
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

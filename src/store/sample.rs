@@ -3,7 +3,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Created, Decided, ElevationRecord, NewElevation, NewGrant, Store};
+use super::{
+    AppliedFile, Created, Decided, ElevationRecord, NewElevation, NewGrant, PolicyChange, PolicyOutcome, Store,
+};
 use crate::domain::*;
 use crate::policy::AdmittedBy;
 use crate::secret::Secret;
@@ -96,5 +98,21 @@ pub(crate) async fn create(store: &Store, new: &NewElevation) -> Result<Created,
             Created::Stale => {}
             created => return Ok(created),
         }
+    }
+}
+
+/// Makes a text the next policy revision, and ends no grant.
+pub(crate) async fn apply_policy(store: &Store, text: &str, services: &[AppliedFile]) -> u64 {
+    let change = PolicyChange {
+        text: text.to_owned(),
+        digest: crate::config::digest_hex(text),
+        services: services.to_vec(),
+        base: store.policy_revision().await.unwrap(),
+        by: "root".parse().unwrap(),
+        note: None,
+    };
+    match store.apply_policy(&change, None, &|_, _| Ok(())).await.unwrap() {
+        PolicyOutcome::Applied { revision, .. } => revision,
+        other => panic!("{other:?}"),
     }
 }

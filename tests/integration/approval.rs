@@ -9,6 +9,7 @@ use breakglass::cli;
 use breakglass::cli::args::Format;
 use breakglass::cli::failure::{Exit, Failure};
 use breakglass::cli::output::Output;
+use breakglass::store::PolicyChange;
 use breakglass::wire::api::{ElevationView, GrantView};
 use http::Method;
 use serde_json::{Value, json};
@@ -36,7 +37,15 @@ async fn site() -> Site {
     let policy = std::fs::read_to_string(site.path().join("policy.toml")).unwrap();
     let store = site.control().store();
     let applied = store.policy().await.unwrap().unwrap();
-    store.apply_policy(&format!("{policy}{FOUR_EYES}"), "digest", &applied.services).await.unwrap();
+    let change = PolicyChange {
+        text: format!("{policy}{FOUR_EYES}"),
+        digest: "digest".to_owned(),
+        services: applied.services,
+        base: applied.revision,
+        by: "root".parse().unwrap(),
+        note: None,
+    };
+    store.apply_policy(&change, None, &|_, _| Ok(())).await.unwrap();
     site
 }
 

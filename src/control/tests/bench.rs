@@ -136,7 +136,7 @@ impl Bench {
     pub(super) async fn apply_elsewhere(&self, policy: &str) -> u64 {
         let store = self.running.store();
         let applied = store.policy().await.unwrap().unwrap();
-        store.apply_policy(policy, "elsewhere", &applied.services).await.unwrap()
+        crate::store::sample::apply_policy(store, policy, &applied.services).await
     }
 
     pub(super) async fn admin(&self, path: &str) -> Answer {

@@ -102,7 +102,7 @@ async fn what_is_no_longer_as_it_was_seen_is_not_approved(bench: Bench) {
     store.approve(&bob).await.unwrap();
     assert_eq!(store.approve(&carol).await.unwrap(), Answered::Stale, "carol has not seen bob's approval");
     let carol = approval(&store, &id, "carol", Some(7)).await;
-    store.apply_policy("text", "digest", &[]).await.unwrap();
+    sample::apply_policy(&store, "text", &[]).await;
     assert_eq!(store.approve(&carol).await.unwrap(), Answered::Stale, "nor the policy that is in force");
     let bob = approval(&store, &id, "bob", Some(7)).await;
     store.approve(&bob).await.unwrap_err();

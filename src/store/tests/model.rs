@@ -324,7 +324,7 @@ async fn perform(store: &Store, clock: &ManualClock, op: Op) -> String {
             told(&store.review(&new).await.unwrap())
         }
         Op::Policy => {
-            store.apply_policy("text", "digest", &[]).await.unwrap();
+            sample::apply_policy(store, "text", &[]).await;
             "applied".to_owned()
         }
         Op::Freeze(frozen) => {
