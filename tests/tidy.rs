@@ -66,6 +66,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("dashmap", &["sidecar"]),
     ("clap", &["cli", "bin"]),
     ("x509_parser", &["telemetry"]),
+    // Only under the feature `control`: the sidecar and the command line describe nothing.
+    ("utoipa", &["control", "wire", "domain"]),
+    ("utoipa_axum", &["control"]),
 ];
 
 enum Imports {

@@ -5,6 +5,8 @@
 pub mod assertion;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "control")]
+pub mod database;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 mod mistakes;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::api::etag::Tag;
 use crate::config::policy::StepUp;
 use crate::error_chain::error_chain;
 use crate::identity::IdentityError;
@@ -13,7 +14,7 @@ use crate::policy;
 use crate::wire::problem::Problem;
 
 /// The stable cause of a refusal. Its code is the problem's code and a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     IdentityMissing,
     IdentityInvalid,
@@ -23,9 +24,15 @@ pub enum Cause {
     NotPermitted,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     MediaType,
     MalformedRequest,
     BodyTooLarge,
+    UriTooLong,
+    HeadersTooLarge,
+    PreconditionRequired,
+    PreconditionFailed,
+    RateLimited,
     UnknownService,
     UnknownReason,
     TicketMalformed,
@@ -67,9 +74,15 @@ impl Cause {
         Self::NotPermitted,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::MediaType,
         Self::MalformedRequest,
         Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
+        Self::PreconditionRequired,
+        Self::PreconditionFailed,
+        Self::RateLimited,
         Self::UnknownService,
         Self::UnknownReason,
         Self::TicketMalformed,
@@ -115,9 +128,21 @@ impl Cause {
             Self::NotPermitted => (S::FORBIDDEN, "not_permitted", "This is not yours to do"),
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed here"),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "No answer is of a type you accept"),
             Self::MediaType => (S::UNSUPPORTED_MEDIA_TYPE, "media_type", "The body must be JSON"),
             Self::MalformedRequest => (S::BAD_REQUEST, "malformed_request", "The request can't be understood"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long", "The address is too long"),
+            Self::HeadersTooLarge => {
+                (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The header fields are too large")
+            }
+            Self::PreconditionRequired => {
+                (S::PRECONDITION_REQUIRED, "precondition_required", "Say which state you have seen")
+            }
+            Self::PreconditionFailed => {
+                (S::PRECONDITION_FAILED, "precondition_failed", "It has changed since you looked")
+            }
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Self::UnknownService => (S::UNPROCESSABLE_ENTITY, "unknown_service", "There is no such service"),
             Self::UnknownReason => (S::UNPROCESSABLE_ENTITY, "unknown_reason", "There is no such reason code"),
             Self::TicketMalformed => (S::UNPROCESSABLE_ENTITY, "ticket_malformed", "The ticket is not a reference"),
@@ -166,6 +191,15 @@ impl Cause {
         self.row().1
     }
 
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The cause with this code.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|cause| cause.code() == code)
+    }
+
     /// What to do next, where that is always the same.
     const fn hint(self) -> Option<&'static str> {
         match self {
@@ -186,6 +220,10 @@ impl Cause {
             Self::TierAmbiguous => Some("name one of them as tier"),
             Self::Wildcard => Some("name each resource, such as contract/C-1042"),
             Self::MediaType => Some("send Content-Type: application/json"),
+            Self::NotAcceptable => Some("send Accept: application/json"),
+            Self::PreconditionRequired => Some("read it, and send its ETag as If-Match"),
+            Self::PreconditionFailed => Some("look at what it is now, and send the new ETag if it is still right"),
+            Self::RateLimited => Some("wait for as long as Retry-After says"),
             Self::KeyReused => Some("use a new key for a new request"),
             Self::IdentityUnverifiable | Self::Overloaded | Self::TimedOut | Self::StoreUnavailable => {
                 Some("try again in a moment")
@@ -195,6 +233,8 @@ impl Cause {
             | Self::MethodNotAllowed
             | Self::MalformedRequest
             | Self::BodyTooLarge
+            | Self::UriTooLong
+            | Self::HeadersTooLarge
             | Self::TicketMalformed
             | Self::TicketForeign
             | Self::ResourceMalformed
@@ -237,6 +277,13 @@ impl From<IdentityError> for Cause {
     }
 }
 
+/// The state that stood in a caller's way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    pub state: serde_json::Value,
+    pub tag: Tag,
+}
+
 impl From<policy::Cause> for Cause {
     fn from(cause: policy::Cause) -> Self {
         use policy::Cause as P;
@@ -268,15 +315,32 @@ impl From<policy::Cause> for Cause {
 pub struct Refusal {
     pub cause: Cause,
     pub detail: String,
+    /// What the refused call was about, as it stands now. Only what the caller may see.
+    pub current: Option<Box<Current>>,
     /// What the authentication must be, where that is the cause.
     pub step_up: Option<StepUp>,
-    /// After what time the same request would pass, where time is the cause.
+    /// After what time the same request would pass, where time is the cause; absent: as usual for the status.
     pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), step_up: None, retry_after: None }
+        Self { cause, detail: detail.into(), current: None, step_up: None, retry_after: None }
+    }
+
+    /// Shows the caller the state that stood in the way.
+    #[must_use]
+    pub fn with_current<T: serde::Serialize>(mut self, current: &T) -> Self {
+        if let (Ok(state), Ok(tag)) = (serde_json::to_value(current), Tag::of(current)) {
+            self.current = Some(Box::new(Current { state, tag }));
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn retry_after_s(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(Duration::from_secs(seconds.into()));
+        self
     }
 
     /// The one answer for what does not exist and for what is someone else's.
@@ -286,7 +350,8 @@ impl Refusal {
 
     pub fn problem(&self) -> Problem {
         let (status, code, title) = self.cause.row();
-        let problem = Problem::new(status.as_u16(), code, title, self.detail.as_str());
+        let mut problem = Problem::new(status.as_u16(), code, title, self.detail.as_str());
+        problem.current = self.current.as_ref().map(|current| current.state.clone());
         match self.cause.hint() {
             Some(hint) => problem.with_hint(hint),
             None => problem,
@@ -297,7 +362,7 @@ impl Refusal {
 impl From<policy::Refused> for Refusal {
     fn from(refused: policy::Refused) -> Self {
         let policy::Refused { cause, detail, step_up, retry_after } = refused;
-        Self { cause: cause.into(), detail, step_up, retry_after }
+        Self { current: None, cause: cause.into(), detail, step_up, retry_after }
     }
 }
 

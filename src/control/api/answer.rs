@@ -31,11 +31,14 @@ impl IntoResponse for Refusal {
         if let Some(challenge) = self.step_up.as_ref().and_then(step_up_challenge) {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
+        if self.cause.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
         if let Some(wait) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(whole(wait)));
         }
-        if self.cause.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        if let Some(tag) = self.current.and_then(|current| current.tag.header()) {
+            headers.insert(header::ETAG, tag);
         }
         response.extensions_mut().insert(Refused(self.cause));
         response
