@@ -2,6 +2,7 @@
 //! command lines are seen by every process of the machine.
 
 mod decisions;
+mod policy;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -13,6 +14,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use decisions::{
     ApproveArgs, DenyArgs, RequestStateFilter, RequestsArgs, RequestsFilter, RequestsVerb, ReviewArgs, ReviewFilter,
     WithdrawArgs,
+};
+pub use policy::{
+    PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles, PolicyTestArgs, PolicyVerb,
 };
 
 use crate::config::assertion::UpstreamFacing;
@@ -27,7 +31,7 @@ Environment:
 
 Exit codes:
   0 done                                4 not authenticated
-  1 the operation failed                5 unreachable, or no answer in time
+  1 failed, or policies differ          5 unreachable, or no answer in time
   2 the command line is wrong           6 not enforced everywhere in time
   3 refused by policy or a sidecar      7 what was checked does not hold
   `breakglass curl` ends with curl's own code where curl ran last.";
@@ -101,6 +105,8 @@ pub enum Verb {
     Certs(CertsArgs),
     /// Check configuration files
     Config(ConfigArgs),
+    /// Check, explain, compare and test a policy, without a control plane
+    Policy(PolicyArgs),
     /// Play the 2:13 story on this machine
     Demo(DemoArgs),
 }

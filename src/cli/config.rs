@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::args::{ConfigArgs, ConfigVerb, Format};
 use super::failure::{Exit, Failure};
 use super::output::Output;
+use crate::config::policy_cases::PolicyCases;
 use crate::config::{ConfigError, Mistake, ServiceConfig, reader};
 
 /// Keys that only one kind of file has, at its top.
@@ -12,32 +13,41 @@ const MARKS: &[(Kind, &[&str])] = &[
     (Kind::Service, &["name", "mode", "ceiling", "route"]),
     (Kind::Sidecar, &["service", "instance", "listen", "tls", "upstream", "trust", "audit", "freeze_file"]),
     (Kind::Control, &["url", "database", "keys", "policy", "services", "api", "groups"]),
-    (Kind::Policy, &["organisation", "reason", "ticket", "tier"]),
+    (Kind::Policy, &["organisation", "reason", "ticket", "schedule", "tier", "team"]),
+    (Kind::PolicyCases, &["policy", "services", "ask", "case"]),
 ];
 
 /// Which reader a file is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Service,
     Sidecar,
     Control,
     Policy,
+    PolicyCases,
 }
 
 /// # Errors
 /// When a file has a mistake, or there is nothing to check.
 pub(super) fn run(args: &ConfigArgs, out: &mut Output) -> Result<(), Failure> {
     let ConfigVerb::Check { paths } = &args.what;
-    let files = files(paths)?;
+    check_files(&files(paths)?, out)
+}
+
+/// Reports every mistake of the files.
+///
+/// # Errors
+/// When a file has a mistake.
+pub(super) fn check_files(files: &[PathBuf], out: &mut Output) -> Result<(), Failure> {
     let mut mistakes = Vec::new();
-    for file in &files {
-        match check(file, &files) {
+    for file in files {
+        match check(file, files) {
             Ok(warnings) => warnings.iter().for_each(|warning| out.warn(&warning.to_string())),
             Err(error) => mistakes.extend(error.mistakes),
         }
     }
     let mistakes = once(mistakes);
-    print(&files, &mistakes, out)?;
+    print(files, &mistakes, out)?;
     if mistakes.is_empty() {
         return Ok(());
     }
@@ -80,7 +90,7 @@ fn print(files: &[PathBuf], mistakes: &[Mistake], out: &mut Output) -> Result<()
 }
 
 /// The files named, and the .toml files of the folders named, with those of their folders.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
@@ -123,6 +133,7 @@ fn check(file: &Path, all: &[PathBuf]) -> Result<Vec<Mistake>, ConfigError> {
         Some(Kind::Sidecar) => check_sidecar(file),
         Some(Kind::Control) => check_control(file),
         Some(Kind::Policy) => check_policy(file, &text, all),
+        Some(Kind::PolicyCases) => PolicyCases::parse(file, &text).map(|_| Vec::new()),
         None => Err(ConfigError::one(Mistake::of_file(file, "is no configuration file that is known here"))),
     }
 }
@@ -164,7 +175,7 @@ fn elsewhere(file: &Path, program: &str) -> ConfigError {
 
 /// The kind whose marks are most of what stands at the top of the file. A file that is not whole TOML has its kind too:
 /// its reader says what is wrong.
-fn kind(text: &str) -> Option<Kind> {
+pub(super) fn kind(text: &str) -> Option<Kind> {
     let keys = top_keys(text);
     let score = |marks: &[&str]| keys.iter().filter(|key| marks.contains(key)).count();
     let best = MARKS.iter().max_by_key(|(_, marks)| score(marks))?;

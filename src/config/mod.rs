@@ -12,6 +12,8 @@ mod identity;
 mod mistakes;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;
+#[cfg(feature = "cli")]
+pub mod policy_cases;
 pub mod reader;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod resource_pattern;

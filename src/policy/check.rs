@@ -66,7 +66,7 @@ pub fn check<'r>(rules: &'r Rules, asker: &Asker, asked: Asked<'_>) -> Result<Te
 
 /// Every tier of the policy against the request, for whoever wants to see them all.
 pub fn examine_all<'r>(rules: &'r Rules, asker: &Asker, asked: Asked<'_>, scope: &Scope) -> Vec<TierVerdict<'r>> {
-    rules.policy.tiers.iter().map(|tier| examine(tier, asker, asked, scope)).collect()
+    rules.policy.tiers.iter().map(|tier| examine(&rules.policy, tier, asker, asked, scope)).collect()
 }
 
 /// What does not depend on who asks; the scope that is asked for.

@@ -4,10 +4,12 @@
 //! - [`check`]: is this a request that the policy allows, and on which terms?
 //! - [`obstacle`]: what stands between one tier and one request: `check` refuses with the first, `policy explain` shows
 //!   them all, so the two can't disagree.
+//! - [`difference`]: who gains and who loses by another policy?
 //! - [`standing`]: would this policy still allow this live grant?
 
 pub mod asker;
 pub mod check;
+pub mod difference;
 pub mod obstacle;
 pub mod refused;
 mod rules;

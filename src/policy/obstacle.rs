@@ -4,10 +4,10 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::asker::{AdmittedBy, Asked, Asker};
+use super::asker::{AdmittedBy, Asked, Asker, Ended, History};
 use super::refused::{Cause, Refused};
-use crate::config::policy::{StepUp, Tier};
-use crate::domain::{Action, Binding, ReasonCode, Resource, Scope, ServiceName};
+use crate::config::policy::{PolicyConfig, StepUp, Tier};
+use crate::domain::{Action, Binding, ReasonCode, Resource, Scope, ServiceName, WallTime};
 
 /// One reason why a tier does not give what is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,7 +162,13 @@ pub fn is_open_to(tier: &Tier, asker: &Asker) -> bool {
 }
 
 /// Everything that stands between the tier and the request.
-pub fn examine<'r>(tier: &'r Tier, asker: &Asker, asked: Asked<'_>, scope: &Scope) -> TierVerdict<'r> {
+pub fn examine<'r>(
+    policy: &PolicyConfig,
+    tier: &'r Tier,
+    asker: &Asker,
+    asked: Asked<'_>,
+    scope: &Scope,
+) -> TierVerdict<'r> {
     let admitted_by = admitted_by(tier, asker);
     let mut obstacles = Vec::new();
     if admitted_by.is_none() {
@@ -170,7 +176,8 @@ pub fn examine<'r>(tier: &'r Tier, asker: &Asker, asked: Asked<'_>, scope: &Scop
     }
     examine_fit(tier, asked, scope, &mut obstacles);
     examine_terms(tier, asked, &mut obstacles);
-    examine_history(tier, asker, asked, scope, &mut obstacles);
+    let history = kin_history(policy, tier, &asker.history);
+    examine_history(tier, &history, asker.now, asked, scope, &mut obstacles);
     let step_up = tier.step_up.as_ref().filter(|step_up| !step_up.is_met_by(&asker.authentication, asker.now));
     obstacles.extend(step_up.cloned().map(Obstacle::StepUp));
     TierVerdict { tier, admitted_by, obstacles }
@@ -208,17 +215,36 @@ fn examine_terms(tier: &Tier, asked: Asked<'_>, obstacles: &mut Vec<Obstacle>) {
     }
 }
 
-fn examine_history(tier: &Tier, asker: &Asker, asked: Asked<'_>, scope: &Scope, obstacles: &mut Vec<Obstacle>) {
-    let live = asker.history.live.get(&tier.name).copied().unwrap_or(0);
+/// What of the history counts for this tier.
+struct KinHistory<'h> {
+    live: u32,
+    ended: Vec<&'h Ended>,
+}
+
+fn kin_history<'h>(policy: &PolicyConfig, tier: &Tier, history: &'h History) -> KinHistory<'h> {
+    let live = history.live.iter().filter(|(name, _)| policy.is_kin(tier, name)).map(|(_, live)| *live);
+    KinHistory {
+        live: live.fold(0, u32::saturating_add),
+        ended: history.ended.iter().filter(|ended| policy.is_kin(tier, &ended.tier)).collect(),
+    }
+}
+
+fn examine_history(
+    tier: &Tier,
+    history: &KinHistory<'_>,
+    now: WallTime,
+    asked: Asked<'_>,
+    scope: &Scope,
+    obstacles: &mut Vec<Obstacle>,
+) {
+    let live = history.live;
     if let Some(most) = tier.concurrent_max.filter(|most| live >= most.get()) {
         obstacles.push(Obstacle::TooManyLive { live, most });
     }
-    let concerns = |ended: &&super::Ended| {
-        ended.tier == tier.name && ended.service == asked.request.service && scope.has_resource(&ended.resource)
-    };
-    let left = |ended: &super::Ended| ended.at.plus(tier.cool_down).since(asker.now);
-    let last = asker.history.ended.iter().filter(concerns).max_by_key(|ended| ended.at);
-    if let Some(ended) = last.filter(|ended| left(ended) > Duration::ZERO) {
-        obstacles.push(Obstacle::CoolDown { resource: ended.resource.clone(), left: left(ended) });
+    let concerns = |ended: &&&Ended| ended.service == asked.request.service && scope.has_resource(&ended.resource);
+    let Some(last) = history.ended.iter().filter(concerns).max_by_key(|ended| ended.at) else { return };
+    let left = last.at.plus(tier.cool_down).since(now);
+    if left > Duration::ZERO {
+        obstacles.push(Obstacle::CoolDown { resource: last.resource.clone(), left });
     }
 }

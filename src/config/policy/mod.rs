@@ -80,6 +80,11 @@ impl PolicyConfig {
     pub fn tier(&self, name: &str) -> Option<&Tier> {
         self.tiers.iter().find(|tier| tier.name == name)
     }
+
+    /// Whether the tier called `name` goes back to the same tier of the organisation as `tier` does.
+    pub fn is_kin(&self, tier: &Tier, name: &str) -> bool {
+        name == tier.family() || self.tier(name).is_some_and(|other| other.family() == tier.family())
+    }
 }
 
 fn read(root: &Section<'_>, digest: String, services: &[ServiceConfig]) -> PolicyConfig {

@@ -90,7 +90,7 @@ fn read_url(section: &Section<'_>) -> Option<String> {
     Some(url)
 }
 
-/// Those named, and those of the teams named.
+/// Those named, and those of the teams named. With a wrong name among them, all: so that it leads to no second mistake.
 fn read_services(
     section: &Section<'_>,
     teams: &Heads<'_>,
@@ -100,9 +100,11 @@ fn read_services(
         return None;
     }
     let mut served: BTreeSet<ServiceName> = section.list("services").into_iter().collect();
+    let mut wrong = false;
     for name in &served {
         if !services.iter().any(|service| service.name == *name) {
             name::no_service(section, name, services);
+            wrong = true;
         }
     }
     for wanted in section.list::<String>("teams") {
@@ -111,10 +113,11 @@ fn read_services(
             None => {
                 let known = teams.iter().map(|(_, team)| team.name.as_str());
                 name::unknown(section, "teams", "no team is named", &wanted, known);
+                wrong = true;
             }
         }
     }
-    Some(served)
+    (!wrong).then_some(served)
 }
 
 /// The pattern compiled to match a whole text. It is compiled alone first, so that it can't close our group.

@@ -52,9 +52,9 @@ pub struct Tier {
     /// By when a request that nobody answers ends.
     pub request_lapse: Duration,
     pub step_up: Option<StepUp>,
-    /// After a grant of this tier on a resource ended, how long its person waits for the next on that resource.
+    /// After a grant of this family of tiers on a resource ended, how long its person waits for the next on it.
     pub cool_down: Duration,
-    /// How many live grants of this tier one person may have; `None`: any number.
+    /// How many live grants of this family of tiers one person may have; `None`: any number.
     pub concurrent_max: Option<NonZeroU32>,
     pub review_due: Duration,
 }
@@ -71,6 +71,12 @@ impl Tier {
     /// What a request gets that names no binding.
     pub fn binding(&self) -> Binding {
         self.bindings.first().copied().unwrap_or(Binding::Identity)
+    }
+
+    /// The organisation's tier that it goes back to: limits on how often one may ask are counted over all that do, or
+    /// two narrow tiers would be more than their base.
+    pub fn family(&self) -> &str {
+        self.base.as_deref().unwrap_or(&self.name)
     }
 
     /// Without approvals, somebody must look at it afterwards.
@@ -133,6 +139,7 @@ fn check_complete(section: &Section<'_>, scope: &ScopeKeys) {
 pub(super) fn check_default(section: &Section<'_>, own: &TermKeys, under: &TermKeys) {
     let maximum = own.maximum_s.or(under.maximum_s).unwrap_or(MAXIMUM_S);
     if let Some(default) = own.default_s
+        && !section.has("maximum_s")
         && default > maximum
     {
         section.mistake("default_s", format_args!("{default} is above maximum_s, which is {maximum}"), None);
