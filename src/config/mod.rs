@@ -14,6 +14,8 @@ pub mod reader;
 #[cfg(feature = "control")]
 pub mod resource_pattern;
 pub mod route_path;
+#[cfg(feature = "control")]
+pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

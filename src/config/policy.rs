@@ -13,6 +13,7 @@ use regex::Regex;
 use super::mistakes::ConfigError;
 use super::reader::{self, Section};
 use super::resource_pattern::ResourcePattern;
+use super::schedule::{self, ScheduleConfig};
 use super::service::{self, ServiceConfig};
 use crate::domain::{Action, Binding, ReasonCode, Resource, Role, ServiceName, Ticket};
 
@@ -34,6 +35,7 @@ pub struct PolicyConfig {
     pub reasons: Vec<ReasonRule>,
     pub tickets: Vec<TicketRule>,
     pub tiers: Vec<Tier>,
+    pub schedules: Vec<ScheduleConfig>,
     /// SHA-256 of the file, hex.
     pub digest: String,
 }
@@ -118,12 +120,14 @@ impl PolicyConfig {
             let tickets = read_tickets(root);
             let maxima = maxima.unwrap_or(Maxima { lifetime_s: LIFETIME_MAX_S, staleness_s: STALENESS_MAX_S });
             let tiers = read_tiers(root, &maxima, services);
+            let schedules = schedule::read_schedules(root);
             Some(Self {
                 lifetime_max: Duration::from_secs(maxima.lifetime_s),
                 staleness_max: Duration::from_secs(maxima.staleness_s),
                 reasons,
                 tickets,
                 tiers,
+                schedules,
                 digest: super::digest_hex(text),
             })
         })
