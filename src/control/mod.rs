@@ -16,6 +16,7 @@ pub mod api;
 pub mod feed;
 pub mod keys;
 pub mod metrics;
+pub mod on_call;
 pub mod refusal;
 mod routes;
 mod server;
