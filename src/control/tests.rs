@@ -3,4 +3,5 @@
 mod bad_input;
 mod bench;
 mod lifecycle;
+mod on_call;
 mod operation;

@@ -48,12 +48,12 @@ fn what_is_left_out_has_its_usual_value() {
 
 #[test]
 fn everything_can_be_said() {
-    let schedule = one(&format!(
+    let schedule = one(
         "source = \"icalendar\"\nurl_file = \"primary.url\"\ntoken_file = \"nextcloud\"\nauthorization = \"basic\"\n\
          who = \"summary\"\nsummary_pattern = 'On Call - (.+) - .*'\ntime_zone = \"Europe/Berlin\"\nca = \"corp.pem\"\n\
          person = \"login\"\nemail_domain = \"example.com\"\nperson_prefix = \"corp:\"\nfallback_group = \"leads\"\n\
-         refresh_s = 120\nstale_max_s = 7200\n[schedule.persons]\n\"Jane Doe\" = \"corp:jane\"\n"
-    ));
+         refresh_s = 120\nstale_max_s = 7200\n[schedule.persons]\n\"Jane Doe\" = \"corp:jane\"\n",
+    );
     assert_eq!(schedule.ca.as_ref().map(CredentialName::as_str), Some("corp.pem"));
     assert_eq!(schedule.persons.exact["Jane Doe"].as_str(), "corp:jane");
     assert_eq!(schedule.persons.rule, PersonRule::Login { domain: "example.com".to_owned() });

@@ -19,7 +19,7 @@ mod refresh;
 mod schedule;
 mod standing;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

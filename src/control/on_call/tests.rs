@@ -5,7 +5,7 @@ mod calendars;
 mod expansion;
 mod failures;
 mod following;
-mod server;
+pub(in crate::control) mod server;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::server::Reply;
 use super::*;
 
-const OPSGENIE_ID: &str = "d875alp4-9b4e-4219-alp3-0c26936d18de";
+const ALICE: &str = r#"{"data":{"_parent":{"id":"d875alp4-9b4e-4219-alp3-0c26936d18de","name":"S","enabled":true},
+"onCallRecipients":["alice@x.test"]},"took":0.1,"requestId":"r"}"#;
 
 fn alice() -> Reply {
-    Reply::ok(format!(
-        r#"{{"data":{{"_parent":{{"id":"{OPSGENIE_ID}","name":"S","enabled":true}},"onCallRecipients":["alice@x.test"]}},"took":0.1,"requestId":"r"}}"#
-    ))
+    Reply::ok(ALICE)
 }
 
 fn count(bench: &Bench, kind: FailureKind) -> u64 {
@@ -133,6 +132,23 @@ async fn no_step_of_a_clock_makes_an_answer_younger() {
     bench.advance(600);
     bench.clock.step_wall(-600_000);
     assert!(!bench.is_on_call("alice@x.test"), "set back, it stays too old");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_takes_nothing_from_a_newer_one() {
+    let server = Server::start(alice()).await;
+    let notice = Arc::new(tokio::sync::Notify::new());
+    server.answer(Reply::Held(Arc::clone(&notice), Box::new(alice())));
+    let bench = Bench::start(&opsgenie(&server, ""));
+    let late = Arc::clone(&bench.on_call);
+    let late = tokio::spawn(async move { late.refresh().await });
+    server.until_asked(1).await;
+    bench.advance(1);
+    server.answer(Reply::ok(ALICE.replace("alice", "bob")));
+    let bench = bench.ready().await;
+    notice.notify_one();
+    assert_eq!(late.await.unwrap().len(), 0);
+    assert!(bench.is_on_call("bob@x.test") && !bench.is_on_call("alice@x.test"));
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn what_is_unchanged_goes_on_as_it_is() {
         Standing::Unknown { fallback_group: None, as_of: None },
         "another source"
     );
-    assert_eq!(of_secondary("bob@x.test").is_on_call(), false, "it is gone");
+    assert!(!of_secondary("bob@x.test").is_on_call(), "it is gone");
     bench.on_call.follow(&[]);
     assert_eq!(bench.on_call.health(bench.clock.now()), []);
     assert_eq!(bench.on_call.schedules_of(&person("alice@x.test"), &[], bench.clock.now()), []);

@@ -16,18 +16,21 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType}
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
 /// What is answered.
 #[derive(Clone)]
-pub(super) enum Reply {
+pub(in crate::control) enum Reply {
     Whole {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: Bytes,
     },
+    /// The same, once the notice is given.
+    Held(Arc<Notify>, Box<Self>),
     /// Nothing, for ever.
     Hang,
     /// The head, some bytes, and then nothing for ever.
@@ -37,15 +40,15 @@ pub(super) enum Reply {
 }
 
 impl Reply {
-    pub(super) fn ok(body: impl ToString) -> Self {
+    pub(in crate::control) fn ok(body: impl ToString) -> Self {
         Self::status(200, body)
     }
 
-    pub(super) fn status(status: u16, body: impl ToString) -> Self {
+    pub(in crate::control) fn status(status: u16, body: impl ToString) -> Self {
         Self::Whole { status, headers: Vec::new(), body: body.to_string().into() }
     }
 
-    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub(in crate::control) fn with(mut self, name: &'static str, value: &str) -> Self {
         if let Self::Whole { headers, .. } = &mut self {
             headers.push((name, value.to_owned()));
         }
@@ -55,19 +58,19 @@ impl Reply {
 
 type Answer = Arc<dyn Fn(&Parts) -> Reply + Send + Sync>;
 
-pub(super) struct Server {
-    pub(super) url: String,
+pub(in crate::control) struct Server {
+    pub(in crate::control) url: String,
     answer: Arc<Mutex<Answer>>,
-    asked: Arc<Mutex<Vec<Parts>>>,
+    asked: watch::Sender<Vec<Parts>>,
 }
 
 impl Server {
-    pub(super) async fn start(reply: Reply) -> Self {
+    pub(in crate::control) async fn start(reply: Reply) -> Self {
         Self::listen(reply, None).await
     }
 
     /// Over TLS, with a certificate of an authority of its own, in PEM.
-    pub(super) async fn start_tls(reply: Reply) -> (Self, String) {
+    pub(in crate::control) async fn start_tls(reply: Reply) -> (Self, String) {
         let ca_key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -93,22 +96,27 @@ impl Server {
             None => format!("http://{address}"),
         };
         let answer: Answer = Arc::new(move |_| reply.clone());
-        let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::default());
-        tokio::spawn(serve(listener, tls, Arc::clone(&answer), Arc::clone(&asked)));
+        let (answer, asked) = (Arc::new(Mutex::new(answer)), watch::Sender::default());
+        tokio::spawn(serve(listener, tls, Arc::clone(&answer), asked.clone()));
         Self { url, answer, asked }
     }
 
-    pub(super) fn answer(&self, reply: Reply) {
+    pub(in crate::control) fn answer(&self, reply: Reply) {
         self.answer_by(move |_| reply.clone());
     }
 
-    pub(super) fn answer_by(&self, answer: impl Fn(&Parts) -> Reply + Send + Sync + 'static) {
+    pub(in crate::control) fn answer_by(&self, answer: impl Fn(&Parts) -> Reply + Send + Sync + 'static) {
         *self.answer.lock().unwrap() = Arc::new(answer);
     }
 
     /// The requests so far.
-    pub(super) fn asked(&self) -> Vec<Parts> {
-        self.asked.lock().unwrap().clone()
+    pub(in crate::control) fn asked(&self) -> Vec<Parts> {
+        self.asked.borrow().clone()
+    }
+
+    /// Returns once there were that many requests.
+    pub(in crate::control) async fn until_asked(&self, count: usize) {
+        self.asked.subscribe().wait_for(|asked| asked.len() >= count).await.unwrap();
     }
 }
 
@@ -116,10 +124,10 @@ async fn serve(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
     answer: Arc<Mutex<Answer>>,
-    asked: Arc<Mutex<Vec<Parts>>>,
+    asked: watch::Sender<Vec<Parts>>,
 ) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (tls, answer, asked) = (tls.clone(), Arc::clone(&answer), Arc::clone(&asked));
+        let (tls, answer, asked) = (tls.clone(), Arc::clone(&answer), asked.clone());
         tokio::spawn(async move {
             match tls {
                 None => speak(stream, answer, asked).await,
@@ -133,12 +141,16 @@ async fn serve(
     }
 }
 
-async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin, answer: Arc<Mutex<Answer>>, asked: Arc<Mutex<Vec<Parts>>>) {
+async fn speak(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: Arc<Mutex<Answer>>,
+    asked: watch::Sender<Vec<Parts>>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (parts, _) = request.into_parts();
         let answer = Arc::clone(&answer.lock().unwrap());
         let reply = answer(&parts);
-        asked.lock().unwrap().push(parts);
+        asked.send_modify(|asked| asked.push(parts));
         async move { Ok::<_, Infallible>(respond(reply).await) }
     });
     // A client that has gone is none of a test's concern.
@@ -154,6 +166,10 @@ async fn respond(reply: Reply) -> Response<Body> {
                 response = response.header(name, value);
             }
             response.body(Full::new(body).map_err(|never| match never {}).boxed()).unwrap()
+        }
+        Reply::Held(notice, reply) => {
+            notice.notified().await;
+            Box::pin(respond(*reply)).await
         }
         Reply::Hang => std::future::pending().await,
         Reply::Stall => Response::new(BodyExt::boxed(StreamBody::new(begun().chain(stream::pending())))),
