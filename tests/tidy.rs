@@ -62,6 +62,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper", &["sidecar", "control", "http", "demo", "telemetry"]),
     ("hyper_util", &["sidecar", "control", "http", "demo", "telemetry"]),
     ("axum", &["control", "demo"]),
+    ("calcard", &["config", "control"]),
+    // The product's own times are those of the domain: calendars alone need zones and weeks.
+    ("chrono", &["control"]),
     ("sqlx", &["store"]),
     ("dashmap", &["sidecar"]),
     ("clap", &["cli", "bin"]),

@@ -30,6 +30,8 @@ pub struct ControlConfig {
     pub database: DatabaseConfig,
     /// Folder of the private keys.
     pub keys: PathBuf,
+    /// Folder of the tokens, private addresses and authorities that the policy's schedules name.
+    pub credentials: Option<PathBuf>,
     /// How long a grant key may sign. A new one is made when a third of it is left.
     pub key_validity: Duration,
     /// How long a sidecar's assertion key is certified for. It asks for another when a third of it is left.
@@ -108,6 +110,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         root.mistake("url", "must begin with https:// or http://", None);
     }
     let (database, keys) = (DatabaseConfig::read(root), root.required_path("keys"));
+    let credentials = root.path("credentials");
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
     let api = root.required_section("api").and_then(|section| read_listener(&section));
@@ -126,6 +129,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         issuer: issuer?,
         database: database?,
         keys: keys?,
+        credentials,
         key_validity: Duration::from_secs(validity_s),
         assertion_key_validity: Duration::from_secs(assertion_validity_s),
         api: api?,

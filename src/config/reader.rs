@@ -200,6 +200,17 @@ impl<'a> Section<'a> {
         text.parse().map_err(|error: T::Err| note(error.to_string())).ok()
     }
 
+    /// A table of strings under `key` whose own keys are free, each value parsed as `T`. Absent: empty.
+    pub fn entries<T: FromStr<Err: Display>>(&self, key: &'static str) -> Vec<(String, T)> {
+        let Some(value) = self.raw(key) else { return Vec::new() };
+        let Some(table) = value.get_ref().as_table() else {
+            self.wrong_type(key, "a table", value.get_ref());
+            return Vec::new();
+        };
+        let entry = |name: &str, item| Some((name.to_owned(), self.list_item(&format!("{key}.\"{name}\""), item)?));
+        table.iter().filter_map(|(name, item)| entry(name.get_ref(), item)).collect()
+    }
+
     /// Like [`Self::list`]; an absent or empty list is a mistake.
     pub fn required_list<T: FromStr<Err: Display>>(&self, key: &'static str) -> Vec<T> {
         match self.raw(key) {

@@ -14,6 +14,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::api::ApiState;
+use super::on_call::Freshness;
+use crate::domain::WallTime;
 use crate::telemetry::metric::CONTENT_TYPE;
 use crate::telemetry::{host, log};
 
@@ -63,12 +65,25 @@ struct Readiness {
     ready: bool,
     database: &'static str,
     issuers: Vec<IssuerState>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    schedules: Vec<ScheduleState>,
 }
 
 #[derive(Debug, Serialize)]
 struct IssuerState {
     issuer: String,
     keys: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+/// A schedule that is not current refuses nobody by itself: its fallback group may stand in.
+#[derive(Debug, Serialize)]
+struct ScheduleState {
+    schedule: String,
+    state: Freshness,
+    as_of: Option<String>,
+    fallback: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
 }
@@ -81,7 +96,15 @@ async fn readiness(State(state): State<Arc<ApiState>>) -> Response {
         keys: health.keys,
         failure: health.failure,
     });
+    let schedules = state.workflow.on_call.health(state.workflow.clock.now()).into_iter().map(|health| ScheduleState {
+        schedule: health.name,
+        state: health.freshness,
+        as_of: health.as_of.map(WallTime::rfc3339),
+        fallback: health.has_fallback,
+        failure: health.failure,
+    });
     let database = if ready { "readable" } else { "not readable" };
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, database, issuers: issuers.collect() })).into_response()
+    (status, Json(Readiness { ready, database, issuers: issuers.collect(), schedules: schedules.collect() }))
+        .into_response()
 }

@@ -19,6 +19,7 @@ mod intake;
 pub mod keys;
 pub mod metrics;
 pub mod openapi;
+pub mod on_call;
 pub mod refusal;
 mod routes;
 mod server;

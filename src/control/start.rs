@@ -18,6 +18,7 @@ use super::database_lock::DatabaseLock;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
+use super::on_call::{OnCall, OnCallSettings};
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
 use super::workflow::budget::RefusedBudget;
@@ -31,7 +32,7 @@ use crate::identity::{SetupError, Verifier};
 use crate::ledger::entry::Draft;
 use crate::store::{OpenError, Store, StoreError};
 
-/// How long the start waits for the issuers' keys. It goes on without them.
+/// How long the start waits for the issuers' keys, and for the schedules. It goes on without them.
 const ISSUERS_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long the end may take in all.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -109,18 +110,19 @@ impl Control {
     pub async fn start(config: ControlConfig, clock: Clock) -> Result<Running, StartError> {
         let api_tls = tls_config(&config.api.certificate, &config.api.key)?;
         let feed_tls = feed_tls(&config.feed)?;
-        let verifier = verifier(&config, &clock)?;
+        let client_tls = client_tls();
+        let verifier = verifier(&config, client_tls.clone(), &clock)?;
         let bound = Bound {
             api: bind(config.api.address).await?,
             feed: bind(config.feed.tls.address).await?,
             admin: bind(config.admin).await?,
         };
         let lock = config.database.file().map(DatabaseLock::take).transpose()?;
-        let state = assemble(&config, clock, verifier).await?;
+        let state = assemble(&config, clock, verifier, client_tls).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
         let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
-        fetch_issuer_keys(&state.verifier).await;
+        tokio::join!(fetch_issuer_keys(&state.verifier), fetch_schedules(&state.workflow.on_call));
         tracing::info!(%api_addr, %feed_addr, %admin_addr, "the control plane is up");
         Ok(Running { api_addr, feed_addr, admin_addr, state, stop, tasks, _lock: lock })
     }
@@ -168,12 +170,16 @@ fn feed_tls(feed: &FeedListener) -> Result<Arc<rustls::ServerConfig>, StartError
     Ok(feed::tls_config(chain, key, roots)?)
 }
 
-fn verifier(config: &ControlConfig, clock: &Clock) -> Result<Verifier, StartError> {
+fn client_tls() -> Option<ClientTls> {
     let tls = TlsRoots::native().and_then(|roots| ClientTls::new(roots, None));
     if let Err(error) = &tls {
-        tracing::warn!(%error, "no system authorities: only issuers with a ca of their own can be reached");
+        tracing::warn!(%error, "no system authorities: only issuers and schedules with a ca of their own can be reached");
     }
-    let client = Client::new(tls.ok(), Limits::default());
+    tls.ok()
+}
+
+fn verifier(config: &ControlConfig, tls: Option<ClientTls>, clock: &Clock) -> Result<Verifier, StartError> {
+    let client = Client::new(tls, Limits::default());
     Ok(Verifier::new(config.issuers.clone(), &client, clock.clone())?)
 }
 
@@ -186,17 +192,25 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Bind { address: unknown, source })
 }
 
-async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> Result<ApiState, StartError> {
+async fn assemble(
+    config: &ControlConfig,
+    clock: Clock,
+    verifier: Verifier,
+    tls: Option<ClientTls>,
+) -> Result<ApiState, StartError> {
     let store = Store::open_configured(&config.database, clock.clone()).await?;
     let keys = Keys::open(&config.keys, config.key_validity, clock.wall())?;
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
+    let settings = OnCallSettings::new(tls, config.credentials.clone());
+    let on_call = OnCall::new(&rules.policy.schedules, settings, clock.clone());
     let workflow = Workflow {
         store,
         keys,
         assertion_key_validity: config.assertion_key_validity,
         rules: InForce::new(rules),
+        on_call,
         groups: config.groups.clone(),
         issuer: config.issuer.clone(),
         clock,
@@ -230,6 +244,7 @@ fn spawn_all(
     let verifier = state.verifier.clone();
     let stop = stopped(stopping.clone());
     tasks.spawn(async move { verifier.run(stop).await });
+    tasks.spawn(Arc::clone(&state.workflow.on_call).run(stopped(stopping.clone())));
     let (hub, store) = (Arc::clone(&state.hub), Arc::new(state.workflow.store.clone()));
     let (keys, stop) = (feed_keys(state), stopped(stopping.clone()));
     tasks.spawn(async move {
@@ -262,4 +277,9 @@ async fn fetch_issuer_keys(verifier: &Verifier) {
     for (issuer, error) in failures {
         tracing::warn!(%issuer, error = %error_chain(&error), "the issuer was not reached; it is tried again");
     }
+}
+
+/// For the same reason. What fails says so itself, and is tried again.
+async fn fetch_schedules(on_call: &OnCall) {
+    let _ = timeout(ISSUERS_WAIT_MAX, on_call.refresh()).await;
 }

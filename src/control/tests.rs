@@ -6,6 +6,7 @@ mod bench;
 mod document;
 mod lifecycle;
 mod lists;
+mod on_call;
 mod operation;
 mod policy;
 mod review;

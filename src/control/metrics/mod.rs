@@ -4,6 +4,7 @@
 
 mod api;
 mod feed;
+mod on_call;
 mod standing;
 
 use std::sync::Arc;
@@ -44,8 +45,13 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 3] {
-    [("API and workflow", api::FAMILIES), ("Feed and sidecars", feed::FAMILIES), ("Standing", standing::FAMILIES)]
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 4] {
+    [
+        ("API and workflow", api::FAMILIES),
+        ("Feed and sidecars", feed::FAMILIES),
+        ("On-call schedules", on_call::FAMILIES),
+        ("Standing", standing::FAMILIES),
+    ]
 }
 
 impl ControlMetrics {

@@ -1,14 +1,16 @@
-//! What a scrape looks at: the feed's hub, the database, certificates, issuers' keys, the build.
+//! What a scrape looks at: the feed's hub, the database, certificates, issuers' keys, schedules, the build.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use super::feed::{self, Sidecars};
+use super::on_call;
 use crate::clock::Clock;
 use crate::config::control::ControlConfig;
 use crate::control::api::ApiState;
 use crate::control::feed::Hub;
+use crate::control::on_call::OnCall;
 use crate::identity::Verifier;
 use crate::policy::Rules;
 use crate::store::Store;
@@ -69,6 +71,7 @@ pub struct Observed {
     hub: Arc<Hub>,
     store: Store,
     verifier: Verifier,
+    on_call: Arc<OnCall>,
     clock: Clock,
     rules: watch::Receiver<Arc<Rules>>,
     expiries: Expiries,
@@ -80,6 +83,7 @@ impl Observed {
             hub: Arc::clone(&state.hub),
             store: state.workflow.store.clone(),
             verifier: state.verifier.clone(),
+            on_call: Arc::clone(&state.workflow.on_call),
             clock: state.workflow.clock.clone(),
             rules: state.workflow.rules.follow(),
             expiries,
@@ -89,7 +93,7 @@ impl Observed {
 
 impl Source for Observed {
     fn families(&self) -> Vec<&'static Family> {
-        feed::FAMILIES.iter().chain(FAMILIES).copied().collect()
+        feed::FAMILIES.iter().chain(on_call::FAMILIES).chain(FAMILIES).copied().collect()
     }
 
     fn fill(&self, page: &mut Page) {
@@ -103,6 +107,7 @@ impl Source for Observed {
         for (name, end) in CERTIFICATES.into_iter().zip([self.expiries.api, self.expiries.feed]) {
             page.show_by(&EXPIRY, &[name], end.map_or(f64::NAN, |end| end as f64));
         }
+        on_call::fill(&self.on_call.health(self.clock.now()), page);
         let now = self.clock.wall();
         for issuer in self.verifier.health() {
             let label = &[issuer.issuer.as_str()];

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use super::keys::Keys;
 use super::metrics::ControlMetrics;
+use super::on_call::OnCall;
 use crate::clock::Clock;
 use crate::config::control::AccessGroups;
 use crate::domain::Issuer;
@@ -45,6 +46,8 @@ pub struct Workflow {
     /// How long a sidecar's assertion key is certified for.
     pub assertion_key_validity: Duration,
     pub rules: InForce,
+    /// Who is on call, by the schedules of the policy.
+    pub on_call: Arc<OnCall>,
     pub groups: AccessGroups,
     /// `iss` of grant tokens.
     pub issuer: Issuer,

@@ -48,6 +48,7 @@ pub const OF_EVENTS: &[(&str, &str)] = &[
     ("refusal", "why a feed was refused"),
     ("requests", "a number of requests"),
     ("revision", "a revision of the feed, the policy or a file"),
+    ("schedule", "an on-call schedule"),
     ("seconds", "for how long"),
     ("sequence", "a place in the audit log"),
     ("sidecar", "the instance of a sidecar that the control plane speaks of"),

@@ -53,6 +53,11 @@ approvals = 0
 binding = "bearer"
 staleness_max_s = 3
 review_due_s = 86400
+
+[[schedule]]
+name = "payments-primary"
+source = "icalendar"
+url = "http://127.0.0.1:1/nobody-listens.ics"
 "#;
 
 /// What can be said of one sidecar's files; the rest is the same for all.
