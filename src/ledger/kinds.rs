@@ -115,6 +115,12 @@ impl Draft {
             .fact_if("lapses", lapses.map(WallTime::unix_ms))
     }
 
+    /// By what the tier was open to who asked, and the group that stood in for a schedule which was not known.
+    #[must_use]
+    pub fn admitted(self, by: Option<&str>, stood_in: Option<&str>) -> Self {
+        self.fact_if("admitted_by", by).fact_if("stood_in", stood_in)
+    }
+
     /// One person's approval, the `number`th of this request. `etag` names what they saw; `complete`: with it, the grant
     /// is made.
     pub fn elevation_approved(

@@ -100,6 +100,8 @@ pub struct Seen {
 #[derive(Debug, Clone)]
 pub struct NewElevation {
     pub record: ElevationRecord,
+    /// The group that stood in for a schedule which was not known.
+    pub stood_in: Option<String>,
     pub grant: Option<NewGrant>,
     pub once: Option<OnceKey>,
     pub basis: Basis,

@@ -34,7 +34,9 @@ async fn insert(transition: &mut Transition<'_>, new: &NewElevation) -> Result<O
     let elevation = &new.record.elevation;
     elevations::insert(transition, &new.record).await?;
     once::keep(transition, &elevation.person, new.once.as_ref(), elevation.id.as_str()).await?;
-    let asked = Draft::elevation_requested(elevation, &new.record.tier, new.record.lapses);
+    let admitted_by = new.record.admitted_by.as_ref().map(ToString::to_string);
+    let asked = Draft::elevation_requested(elevation, &new.record.tier, new.record.lapses)
+        .admitted(admitted_by.as_deref(), new.stood_in.as_deref());
     transition.entry(asked, None).await?;
     match &new.grant {
         Some(grant) => Ok(Some(grants::insert(transition, grant, &elevation.id, &new.record.tier).await?)),

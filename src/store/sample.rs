@@ -45,7 +45,7 @@ pub(crate) fn request(n: u64, max_uses: u32, now: WallTime) -> NewElevation {
         version: 1,
     };
     let basis = Basis { policy_revision: 0, ended_since: WallTime::EPOCH, history: Default::default() };
-    NewElevation { record, grant: None, once: None, basis }
+    NewElevation { record, stood_in: None, grant: None, once: None, basis }
 }
 
 /// The grant of a request within `bounds`, begun at `now`. Its review is due within a day.

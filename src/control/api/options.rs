@@ -10,9 +10,9 @@ use super::etag::Tagged;
 use crate::config::policy::Tier;
 use crate::control::openapi::{ABOUT, SERVICES, SIDECARS, refusals};
 use crate::control::refusal::{Cause, Refusal};
-use crate::control::workflow::check::is_open_to;
 use crate::domain::ServiceName;
 use crate::identity::Verified;
+use crate::policy::is_open_to;
 use crate::wire::api::{KeysView, Page, ReasonOption, RequestOptions, SidecarView, TicketOption, TierOption};
 
 /// What the caller may ask for on a service
@@ -38,7 +38,8 @@ pub(crate) async fn options(
         pattern: rule.pattern.clone(),
         example: rule.example.to_string(),
     });
-    let open = |tier: &&Tier| tier.services.contains(&service) && is_open_to(tier, &caller.groups);
+    let asker = state.workflow.asker(&caller);
+    let open = |tier: &&Tier| tier.services.contains(&service) && is_open_to(tier, &asker);
     let (reasons, tickets) = (reasons.collect(), tickets.collect());
     let tiers = policy.tiers.iter().filter(open).map(tier_option).collect();
     Ok(Tagged(RequestOptions { service, reasons, tickets, tiers }))
@@ -70,9 +71,9 @@ pub(crate) async fn sidecars(State(state): State<ApiState>, Caller(caller): Call
 }
 
 fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool {
-    let rules = state.workflow.rules();
+    let (rules, asker) = (state.workflow.rules(), state.workflow.asker(caller));
     state.workflow.sees_all(caller)
-        || rules.policy.tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
+        || rules.policy.tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &asker))
 }
 
 /// The public root keys

@@ -160,3 +160,27 @@ async fn where_two_are_wanted_one_proposes_and_another_confirms() {
     assert!(states.contains(&"applied") && states.contains(&"withdrawn"));
     bench.running.stop().await;
 }
+
+#[tokio::test]
+async fn a_schedule_of_a_new_policy_counts_at_once_and_what_stands_in_for_it_is_recorded() {
+    let bench = Bench::start().await;
+    let root = admin(&bench, "root");
+    let (_, tag) = in_force(&bench, &root).await;
+    let on_call = POLICY.replacen("groups = [\"payments-oncall\"]", "on_call = [\"primary\"]", 1)
+        + "\n[[schedule]]\nname = \"primary\"\nsource = \"opsgenie\"\nschedule = \"a-b\"\ntoken_file = \"none\"\n\
+           fallback_group = \"payments-leads\"\n";
+    let answer = put(&bench, &root, &tag, &texts(&on_call)).await;
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    let refused = bench.post(&bench.alice(), "/v1/elevations", &request(json!({}))).await;
+    assert_eq!(problem(&refused).code, "no_tier_fits", "nobody knows who is on call");
+    let lead = bench.token("lea", &["payments-leads"], json!({}));
+    bench.granted(&lead, &request(json!({}))).await;
+    let entries = bench.running.store().entries(0, 1000).await.unwrap();
+    let asked = entries.iter().rfind(|entry| entry.kind == "elevation_requested").unwrap();
+    let asked: Value = serde_json::from_str(&asked.canonical).unwrap();
+    assert_eq!(
+        (&asked["facts"]["admitted_by"], &asked["facts"]["stood_in"]),
+        (&json!("on_call:primary"), &json!("payments-leads"))
+    );
+    bench.running.stop().await;
+}

@@ -75,6 +75,7 @@ impl Workflow {
         }
         let rules = Rules::reload(&self.store).await?;
         tracing::info!(revision = rules.revision, "another policy revision is in force");
+        self.on_call.follow(&rules.policy.schedules);
         self.rules.replace(rules);
         Ok(true)
     }

@@ -53,7 +53,8 @@ impl Workflow {
                 self.reload_rules().await?;
                 continue;
             }
-            let terms = match check(&rules, &self.asker(caller, &basis), asked.into()) {
+            let asker = Asker { history: basis.history.clone(), ..self.asker(caller) };
+            let terms = match check(&rules, &asker, asked.into()) {
                 Ok(terms) => terms,
                 Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
             };
@@ -67,12 +68,6 @@ impl Workflow {
             }
         }
         Err(contended())
-    }
-
-    fn asker(&self, caller: &Verified, basis: &Basis) -> Asker {
-        let mut asker = Asker::new(caller.groups.iter().cloned(), caller.authentication.clone(), self.clock.wall());
-        asker.history = basis.history.clone();
-        asker
     }
 
     fn told_waiting(&self, new: &NewElevation) -> ElevationId {
@@ -143,7 +138,11 @@ impl Workflow {
             decided: (!waits).then_some(Decided { at: now, by: None, note: None }),
             version: 1,
         };
-        Ok(NewElevation { record, grant, once, basis })
+        let stood_in = self.stood_in(caller, &terms.admitted_by);
+        if let Some(group) = &stood_in {
+            tracing::warn!(by = %terms.admitted_by, group, "who is on call is not known: a group stands in");
+        }
+        Ok(NewElevation { record, stood_in, grant, once, basis })
     }
 }
 
