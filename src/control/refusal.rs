@@ -384,10 +384,36 @@ impl From<super::keys::KeysError> for Refusal {
 mod tests {
     use super::*;
 
+    use std::collections::BTreeSet;
+
+    use axum::response::IntoResponse as _;
+    use http::header;
+
     #[test]
     fn the_policy_s_codes_are_the_api_s() {
         for cause in policy::Cause::ALL {
             assert_eq!(Cause::from(*cause).code(), cause.code());
         }
+    }
+    #[test]
+    fn a_step_up_is_a_challenge_that_a_client_can_follow() {
+        let acr = BTreeSet::from(["urn:a".to_owned(), "urn:b".to_owned()]);
+        let step_up = StepUp { acr, max_age: Some(Duration::from_secs(300)) };
+        let refused = policy::Refused { step_up: Some(step_up), ..policy::Refused::new(policy::Cause::StepUp, "x") };
+        let response = Refusal::from(refused).into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            response.headers()[header::WWW_AUTHENTICATE],
+            r#"Bearer realm="break-glass", error="insufficient_user_authentication", acr_values="urn:a urn:b", max_age="300""#
+        );
+    }
+
+    #[test]
+    fn a_cool_down_says_when_to_come_back() {
+        let retry_after = Some(Duration::from_millis(1_001));
+        let refused = policy::Refused { retry_after, ..policy::Refused::new(policy::Cause::CoolDown, "x") };
+        let response = Refusal::from(refused).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
     }
 }
