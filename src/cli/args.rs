@@ -16,7 +16,8 @@ pub use decisions::{
     WithdrawArgs,
 };
 pub use policy::{
-    PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles, PolicyTestArgs, PolicyVerb,
+    PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles, PolicyShowArgs,
+    PolicyTestArgs, PolicyVerb, ProposalArgs,
 };
 
 use crate::config::assertion::UpstreamFacing;
@@ -105,7 +106,7 @@ pub enum Verb {
     Certs(CertsArgs),
     /// Check configuration files
     Config(ConfigArgs),
-    /// Check, explain, compare and test a policy, without a control plane
+    /// Check, explain, compare and test a policy, and put it in force
     Policy(PolicyArgs),
     /// Play the 2:13 story on this machine
     Demo(DemoArgs),

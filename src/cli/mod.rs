@@ -104,7 +104,7 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Audit(args) => audit::run(&args, out),
         Verb::Certs(args) => certs::run(&args, out),
         Verb::Config(args) => config::run(&args, out),
-        Verb::Policy(args) => return policy::run(&args, out),
+        Verb::Policy(args) => return policy::run(&args, global, env, out).await,
         Verb::Demo(args) => return demo::run(args, global, out).await,
     }
     .map(|()| Exit::Ok as u8)

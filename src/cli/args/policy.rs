@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::parse_span;
-use crate::domain::{Action, Binding, Person, ReasonCode, Resource, ServiceName, Ticket};
+use crate::domain::{Action, Binding, Person, ProposalId, ReasonCode, Resource, ServiceName, Ticket};
 
 #[derive(Debug, Args)]
 pub struct PolicyArgs {
@@ -24,6 +24,47 @@ pub enum PolicyVerb {
     Diff(PolicyDiffArgs),
     /// Hold a policy to the verdicts that a file expects
     Test(PolicyTestArgs),
+    /// Put a policy in force; shows first what changes and which live grants end
+    Apply(PolicyApplyArgs),
+    /// Print the policy in force
+    Show(PolicyShowArgs),
+    /// List changes that wait, or waited, for a second administrator
+    Proposals,
+    /// Confirm a change that another administrator proposed
+    Confirm(ProposalArgs),
+    /// Take a proposed change back
+    Withdraw(ProposalArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyApplyArgs {
+    #[command(flatten)]
+    pub files: PolicyFiles,
+    /// Why, for the record; at most 500 characters
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyShowArgs {
+    /// The file of this service instead of the policy's
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<ServiceName>,
+}
+
+#[derive(Debug, Args)]
+pub struct ProposalArgs {
+    /// The proposal, such as p-0123456789ab
+    pub id: ProposalId,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -33,6 +33,15 @@ struct AccessLine {
     actions: Vec<String>,
 }
 
+/// Shows a difference on standard error, beside something else. Answers whether there is any.
+pub(super) fn show(difference: &Difference, out: &mut Output) -> Result<bool, Failure> {
+    if out.format == Format::Json {
+        return Ok(!difference.is_empty());
+    }
+    print(difference, out)?;
+    Ok(!difference.is_empty())
+}
+
 /// # Errors
 /// When a policy cannot be read, or has a mistake.
 pub(super) fn run(args: &PolicyDiffArgs, out: &mut Output) -> Result<u8, Failure> {

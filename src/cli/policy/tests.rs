@@ -38,7 +38,8 @@ fn policy(words: &[&str]) -> (Result<u8, Failure>, String, String) {
     let line = CommandLine::try_parse_from(["breakglass", "policy"].iter().chain(words)).unwrap();
     let Verb::Policy(args) = line.verb else { panic!("another verb") };
     let (mut out, data, talk) = capture::output(line.global.output);
-    let ended = super::run(&args, &mut out);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let ended = runtime.block_on(super::run(&args, &line.global, &|_| None, &mut out));
     (ended, data.text(), talk.text())
 }
 
