@@ -42,6 +42,7 @@ pub enum EntryKind {
     GrantReviewed,
     ReviewOverdue,
     FreezeChanged,
+    DatabaseRestored,
 }
 
 impl EntryKind {
@@ -65,6 +66,7 @@ impl EntryKind {
             Self::GrantReviewed => "grant_reviewed",
             Self::ReviewOverdue => "review_overdue",
             Self::FreezeChanged => "freeze_changed",
+            Self::DatabaseRestored => "database_restored",
         }
     }
 }

@@ -113,8 +113,27 @@ pub(super) async fn ended(transition: Transition<'_>, answered: Answered) -> Res
 }
 
 async fn lapse(transition: &mut Transition<'_>, id: &ElevationId) -> Result<(), StoreError> {
+    lapse_for(transition, id, None).await
+}
+
+async fn lapse_for(
+    transition: &mut Transition<'_>,
+    id: &ElevationId,
+    cause: Option<&'static str>,
+) -> Result<(), StoreError> {
     elevations::decide(transition, id, ElevationState::Lapsed, None, None).await?;
-    transition.entry(Draft::elevation_lapsed(id), None).await?;
+    transition.entry(Draft::elevation_lapsed(id, cause), None).await?;
+    Ok(())
+}
+
+/// Ends every request that waits, whatever its deadline.
+pub(super) async fn lapse_all(transition: &mut Transition<'_>, cause: &'static str) -> Result<(), StoreError> {
+    let rows = sql("SELECT id FROM elevations WHERE state = 'requested' ORDER BY position")
+        .fetch_all(transition.connection())
+        .await?;
+    for row in &rows {
+        lapse_for(transition, &parsed("elevation id", row.try_get("id")?)?, Some(cause)).await?;
+    }
     Ok(())
 }
 

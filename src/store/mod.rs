@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use database::Database;
 
 mod approvals;
+pub mod check;
 pub mod contract;
 mod database;
 mod elevations;
@@ -29,6 +30,7 @@ mod opening;
 mod policies;
 mod postgres;
 mod requests;
+mod restoring;
 mod reviews;
 mod rows;
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use entries::StoredEntry;
 pub use history::Past;
 pub use lifecycle::*;
 pub use opening::OpenError;
+pub use restoring::{BackupError, Restored};
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

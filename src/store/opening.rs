@@ -27,6 +27,11 @@ pub enum OpenError {
         "the database {database} was written by a newer version (its schema is {found}, this version knows {known})"
     )]
     Newer { database: String, found: i64, known: usize },
+    #[error(
+        "the database {database} was written by an older version (its schema is {found}, this version's is {known}): \
+         start the control plane on it once"
+    )]
+    Older { database: String, found: i64, known: usize },
     #[error("the system's randomness failed")]
     Randomness,
 }
@@ -59,17 +64,37 @@ impl Store {
         Self::over(postgres::open(config).await?, config.shown(), clock).await
     }
 
+    /// Opens what the configuration names, as it is: nothing can be written, and no schema is changed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; also when the schema is not exactly this version's.
+    pub async fn open_to_read(config: &DatabaseConfig, clock: Clock) -> Result<Self, OpenError> {
+        let (database, name) = match config {
+            DatabaseConfig::Sqlite(path) => (sqlite::open_to_read(path).await?, path.display().to_string()),
+            DatabaseConfig::Postgres(config) => (postgres::open_to_read(config).await?, config.shown()),
+        };
+        let opened = async { Ok((known_epoch(&database).await?, newest(&database).await?)) };
+        let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                database,
+                clock,
+                epoch,
+                newest: watch::Sender::new(newest),
+                listening: None,
+                #[cfg(test)]
+                loses_answer: false.into(),
+            }),
+        })
+    }
+
     async fn over(database: Database, name: String, clock: Clock) -> Result<Self, OpenError> {
         let fresh = fresh_epoch()?;
         let unfilled = |error| OpenError::FillIn { database: name.clone(), source: Box::new(error) };
         filling::fill_in(&database).await.map_err(unfilled)?;
-        let opened = async {
-            let epoch = epoch(&database, fresh).await?;
-            let newest = sql("SELECT value FROM counters WHERE name = 'revision'").integer(&database).await?;
-            Ok((epoch, newest))
-        };
+        let opened = async { Ok((epoch(&database, fresh).await?, newest(&database).await?)) };
         let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
-        let newest = watch::Sender::new(from_sql(newest));
+        let newest = watch::Sender::new(newest);
         let listening = match &database {
             Database::Sqlite { .. } => None,
             Database::Postgres { readers, .. } => {
@@ -90,7 +115,7 @@ impl Store {
     }
 }
 
-fn fresh_epoch() -> Result<String, OpenError> {
+pub(super) fn fresh_epoch() -> Result<String, OpenError> {
     let mut random = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| OpenError::Randomness)?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -103,7 +128,14 @@ async fn epoch(database: &Database, fresh: String) -> Result<String, sqlx::Error
         .bind(fresh)
         .execute(&mut tx)
         .await?;
-    let row = sql("SELECT value FROM meta WHERE name = 'epoch'").fetch_one(&mut tx).await?;
     tx.commit().await?;
-    row.first()
+    known_epoch(database).await
+}
+
+async fn known_epoch(database: &Database) -> Result<String, sqlx::Error> {
+    sql("SELECT value FROM meta WHERE name = 'epoch'").fetch_one(database).await?.first()
+}
+
+async fn newest(database: &Database) -> Result<u64, sqlx::Error> {
+    Ok(from_sql(sql("SELECT value FROM counters WHERE name = 'revision'").integer(database).await?))
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod bench;
+mod checking;
 mod lifecycle;
 mod migration;
 mod model;

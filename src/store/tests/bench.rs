@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::NOW;
 use crate::clock::{Clock, ManualClock};
-use crate::config::database::PostgresConfig;
+use crate::config::database::{DatabaseConfig, PostgresConfig};
 use crate::domain::{BootTime, Moment};
 use crate::store::database::Database;
 use crate::store::schema::STEPS;
@@ -92,6 +92,15 @@ impl Place {
             Self::Folder(folder) => Store::open(&folder.path().join("db"), clock).await,
             Self::Server(config) => Store::connect(config, clock).await,
         }
+    }
+
+    /// Opens it as it is, to be read.
+    pub(super) async fn open_to_read(&self, clock: &Arc<ManualClock>) -> Result<Store, OpenError> {
+        let config = match self {
+            Self::Folder(folder) => DatabaseConfig::Sqlite(folder.path().join("db")),
+            Self::Server(config) => DatabaseConfig::Postgres(config.clone()),
+        };
+        Store::open_to_read(&config, Clock::Manual(Arc::clone(clock))).await
     }
 
     pub(super) fn folder(&self) -> &std::path::Path {

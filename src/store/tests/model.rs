@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bench::{Bench, on_both_databases};
-use super::lifecycle::{approval, person};
+use super::lifecycle::{approval, beside_tokens, person};
 use super::*;
 use crate::clock::ManualClock;
 
@@ -32,6 +32,7 @@ async fn the_database_says_what_the_model_says(bench: Bench) {
             run.step(step).await;
         }
         run.compare(STEPS).await;
+        assert_eq!(beside_tokens(&bench.store).await, Vec::<String>::new(), "seed {seed}");
     }
 }
 
@@ -80,6 +81,8 @@ struct Request {
 struct Issued {
     state: GrantState,
     expires: WallTime,
+    /// Whoever approves takes it down to 2.
+    most: u32,
     spent: u32,
     review: ReviewState,
     review_by: Option<WallTime>,
@@ -149,13 +152,13 @@ impl Model {
         if waits {
             return told(&Created::Waiting);
         }
-        told(&Created::New { revision: self.issue(n) })
+        told(&Created::New { revision: self.issue(n, 3) })
     }
 
-    fn issue(&mut self, n: u64) -> u64 {
+    fn issue(&mut self, n: u64, most: u32) -> u64 {
         let expires = self.now.plus(Duration::from_secs(900));
         let review = ReviewState::None;
-        self.grants.insert(n, Issued { state: GrantState::Active, expires, spent: 0, review, review_by: None });
+        self.grants.insert(n, Issued { state: GrantState::Active, expires, most, spent: 0, review, review_by: None });
         self.entries.push(("grant_issued", n));
         self.revision += 1;
         self.revision
@@ -178,7 +181,7 @@ impl Model {
         if grant.is_some() {
             request.state = ElevationState::Approved;
         }
-        told(&Answered::Done { revision: grant.map(|grant| self.issue(grant)) })
+        told(&Answered::Done { revision: grant.map(|grant| self.issue(grant, 2)) })
     }
 
     /// How it stands, if it does not wait; lapsed on the way where its time is over.
@@ -228,7 +231,7 @@ impl Model {
             return "used up: None".to_owned();
         }
         grant.spent = spent;
-        if spent < 3 || grant.state != GrantState::Active || grant.expires <= now {
+        if spent < grant.most || grant.state != GrantState::Active || grant.expires <= now {
             return "used up: None".to_owned();
         }
         self.end_grant(n, GrantState::UsedUp, "grant_used_up");
