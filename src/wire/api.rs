@@ -245,8 +245,18 @@ pub struct SidecarView {
     /// True when the digest is that of the applied service file.
     pub service_current: bool,
     pub connected: bool,
+    /// Newest revision it has acknowledged.
     pub revision: u64,
+    /// Changes of its service that it has not acknowledged; absent where that could not be told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub behind: Option<u64>,
     pub heard_at: WallTime,
+    /// How old the newest state is that it was told to be current.
+    #[serde(default)]
+    pub feed_age_ms: u64,
+    /// Its wall clock minus the control plane's, by its last ping; absent where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_skew_ms: Option<i64>,
     pub audit: super::feed::AuditPosition,
 }
 
