@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, Role,
-    ServiceName, Ticket, WallTime,
+    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, RevocationId,
+    Role, ServiceName, Ticket, WallTime,
 };
 use crate::wire::lifecycle::{ApprovalView, AuthenticationView, BoundsView, PastView, ReviewView, WantedApprovals};
 
@@ -134,6 +134,9 @@ pub struct GrantView {
     pub ended_by: Option<Person>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub end_note: Option<String>,
+    /// The revocation that ended it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revocation: Option<RevocationId>,
     pub review: ReviewView,
     pub enforcement: Enforcement,
 }
