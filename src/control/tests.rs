@@ -10,3 +10,4 @@ mod on_call;
 mod operation;
 mod policy;
 mod review;
+mod revocation;

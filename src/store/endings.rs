@@ -1,5 +1,6 @@
 //! How a request ends without a grant: denied, withdrawn, or lapsed because nobody answered.
 
+use super::revocations::NewRevocation;
 use super::rows::parsed;
 use super::statement::{On, sql};
 use super::transition::Transition;
@@ -80,6 +81,33 @@ impl Store {
     }
 }
 
+/// Ends the requests of a person that wait, as a part of a revocation: denied, or withdrawn where it is their own doing.
+/// Answers how many.
+pub(super) async fn end_waiting_of(
+    transition: &mut Transition<'_>,
+    person: &Person,
+    revocation: &NewRevocation<'_>,
+) -> Result<usize, StoreError> {
+    let now = transition.at();
+    let rows = sql("SELECT id FROM elevations WHERE state = 'requested' AND person = $1 AND lapses_ms > $2")
+        .bind(person.as_str())
+        .bind(now.unix_ms())
+        .fetch_all(transition.connection())
+        .await?;
+    let (by, note) = (revocation.by, revocation.note);
+    for row in &rows {
+        let id: ElevationId = parsed("elevation id", row.try_get("id")?)?;
+        let (state, entry) = if by == person {
+            (ElevationState::Withdrawn, Draft::elevation_withdrawn(&id, by))
+        } else {
+            (ElevationState::Denied, Draft::elevation_denied(&id, by, note.unwrap_or_default()))
+        };
+        elevations::decide(transition, &id, state, Some(by), note).await?;
+        transition.entry(entry.under(&revocation.id), None).await?;
+    }
+    Ok(rows.len())
+}
+
 struct Ending<'a> {
     state: ElevationState,
     note: Option<&'a str>,
@@ -113,8 +141,27 @@ pub(super) async fn ended(transition: Transition<'_>, answered: Answered) -> Res
 }
 
 async fn lapse(transition: &mut Transition<'_>, id: &ElevationId) -> Result<(), StoreError> {
+    lapse_for(transition, id, None).await
+}
+
+async fn lapse_for(
+    transition: &mut Transition<'_>,
+    id: &ElevationId,
+    cause: Option<&'static str>,
+) -> Result<(), StoreError> {
     elevations::decide(transition, id, ElevationState::Lapsed, None, None).await?;
-    transition.entry(Draft::elevation_lapsed(id), None).await?;
+    transition.entry(Draft::elevation_lapsed(id, cause), None).await?;
+    Ok(())
+}
+
+/// Ends every request that waits, whatever its deadline.
+pub(super) async fn lapse_all(transition: &mut Transition<'_>, cause: &'static str) -> Result<(), StoreError> {
+    let rows = sql("SELECT id FROM elevations WHERE state = 'requested' ORDER BY position")
+        .fetch_all(transition.connection())
+        .await?;
+    for row in &rows {
+        lapse_for(transition, &parsed("elevation id", row.try_get("id")?)?, Some(cause)).await?;
+    }
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod endings;
 mod entries;
 mod feed;
 mod filling;
+mod freezes;
 mod grants;
 mod history;
 pub mod lifecycle;
@@ -33,6 +34,8 @@ mod proposals;
 mod requests;
 mod restoring;
 mod reviews;
+mod revocation_records;
+mod revocations;
 mod rows;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -48,12 +51,15 @@ mod transition;
 
 pub use contract::*;
 pub use entries::StoredEntry;
+pub use freezes::{FreezeLifted, FreezeOutcome, FreezeRecord};
 pub use history::Past;
 pub use lifecycle::*;
 pub use opening::OpenError;
 pub use policies::{LiveGrant, NoLongerAllowed, PolicyChange, PolicyOutcome, StillAllowed};
 pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
 pub use restoring::{BackupError, Restored};
+pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
+pub use revocations::{OrderOutcome, Progress, Settled};
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -214,7 +214,7 @@ async fn end_others(
         let Some(end) = verdict(transition.connection(), &id, now, still).await? else { continue };
         let entry = Draft::grant_revoked_by_policy(&id, revision, &end.why);
         let note = format!("policy revision {revision}: {}", end.why);
-        let ending = End { cause: EndCause::Revoked, by: None, note: Some(&note), entry };
+        let ending = End { cause: EndCause::Revoked, by: None, note: Some(&note), revocation: None, entry };
         end_grant(transition, &id, &end.service, ending).await?;
         ended.push(end);
     }

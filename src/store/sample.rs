@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::{
-    AppliedFile, Created, Decided, ElevationRecord, NewElevation, NewGrant, PolicyChange, PolicyOutcome, Store,
+    AppliedFile, Created, Decided, ElevationRecord, FreezeOutcome, NewElevation, NewGrant, PolicyChange, PolicyOutcome,
+    Store, StoreError,
 };
 use crate::domain::*;
 use crate::policy::AdmittedBy;
@@ -90,7 +91,7 @@ pub(crate) fn granted(n: u64, max_uses: u32, now: WallTime) -> NewElevation {
 }
 
 /// Stores it on what stands, as often as that changes meanwhile.
-pub(crate) async fn create(store: &Store, new: &NewElevation) -> Result<Created, super::StoreError> {
+pub(crate) async fn create(store: &Store, new: &NewElevation) -> Result<Created, StoreError> {
     loop {
         let person = &new.record.elevation.person;
         let basis = store.basis(person, WallTime::EPOCH).await?;
@@ -114,5 +115,23 @@ pub(crate) async fn apply_policy(store: &Store, text: &str, services: &[AppliedF
     match store.apply_policy(&change, None, &|_, _| Ok(())).await.unwrap() {
         PolicyOutcome::Applied { revision, .. } => revision,
         other => panic!("{other:?}"),
+    }
+}
+
+impl Store {
+    /// Freezes or lifts, whichever stands. Answers the revision; the standing one's where nothing changed.
+    pub(crate) async fn set_frozen(
+        &self,
+        service: Option<&ServiceName>,
+        frozen: bool,
+        by: &Person,
+    ) -> Result<u64, StoreError> {
+        if !frozen {
+            let lifted = self.lift_freeze(service, by).await?;
+            return Ok(lifted.map(|lifted| lifted.revision).unwrap_or_default());
+        }
+        let (FreezeOutcome::Frozen(freeze) | FreezeOutcome::Stands(freeze)) =
+            self.freeze(service, by, Some("a test")).await?;
+        Ok(freeze.revision.unwrap_or_default())
     }
 }

@@ -8,6 +8,7 @@ mod lifecycle;
 mod migration;
 mod model;
 mod policies;
+mod revocations;
 
 use bench::{Bench, break_table, count, make_newer, mend_table, on_both_databases};
 
@@ -80,7 +81,8 @@ async fn revoking_ends_once_and_says_who(bench: Bench) {
         panic!("it was active");
     };
     assert_eq!((record.state, record.revision), (GrantState::Revoked, 2));
-    assert_eq!(record.ended, Some(GrantEnd { at: NOW, by: Some(bob.clone()), note: Some("done".into()) }));
+    let ended = record.ended.clone().unwrap();
+    assert_eq!((ended.at, ended.by, ended.note.as_deref()), (NOW, Some(bob.clone()), Some("done")));
     let again = store.revoke(&grant(&new).id, &bob, None).await.unwrap();
     assert_eq!(again, RevokeOutcome::Ended(record));
     assert_eq!(store.revoke(&GrantId::from_random(9), &bob, None).await.unwrap(), RevokeOutcome::Unknown);
@@ -139,7 +141,7 @@ async fn a_failure_anywhere_leaves_nothing_half_written(bench: Bench) {
         assert_eq!(before, after, "{broken}");
         assert_eq!(store.grant(&grant(&standing).id).await.unwrap().unwrap().state, GrantState::Active, "{broken}");
         mend_table(store).await;
-        assert_eq!(create(&store, &new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
+        assert_eq!(create(store, &new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
         let indices: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.index).collect();
         assert_eq!(indices, vec![0, 1, 2, 3], "{broken}");
     }
@@ -231,9 +233,9 @@ async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day(bench: Ben
 async fn a_freeze_is_told_as_it_stands_for_the_service(bench: Bench) {
     let Bench { store, .. } = bench;
     let bob: Person = "bob".parse().unwrap();
-    store.set_frozen(Some(&service()), true, &bob).await.unwrap();
-    store.set_frozen(None, true, &bob).await.unwrap();
-    store.set_frozen(None, false, &bob).await.unwrap();
+    store.freeze(Some(&service()), &bob, None).await.unwrap();
+    store.freeze(None, &bob, None).await.unwrap();
+    store.lift_freeze(None, &bob).await.unwrap().unwrap();
     assert!(store.snapshot(&service()).await.unwrap().frozen, "its own freeze stands");
     assert!(!store.snapshot(&"other".parse().unwrap()).await.unwrap().frozen);
     let told = store.changes_after(&service(), 2, 10).await.unwrap();

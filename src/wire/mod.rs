@@ -7,4 +7,5 @@ pub mod lifecycle;
 pub mod policy;
 pub mod problem;
 pub mod query;
+pub mod revocations;
 pub mod strict_json;

@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::config::policy::StepUp;
 use crate::control::refusal::{Cause, Refusal};
+use crate::policy::obstacle::whole;
 use crate::telemetry::request_context::request_id;
 use crate::wire::problem;
 
@@ -33,8 +34,8 @@ impl IntoResponse for Refusal {
         if self.cause.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
         }
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, seconds.into());
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole(wait)));
         }
         if let Some(tag) = self.current.and_then(|current| current.tag.header()) {
             headers.insert(header::ETAG, tag);

@@ -8,6 +8,7 @@ pub mod decisions;
 mod elevation_view;
 pub mod elevations;
 pub mod etag;
+pub mod freezes;
 pub mod grants;
 mod once;
 pub mod options;
@@ -15,6 +16,7 @@ pub mod paging;
 pub mod policy;
 pub mod proposals;
 pub mod reviews;
+pub mod revocations;
 mod words;
 
 use std::sync::Arc;

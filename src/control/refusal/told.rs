@@ -1,5 +1,7 @@
 //! One refusal: its cause, what was wrong with this very request, and what the caller may know of it.
 
+use std::time::Duration;
+
 use super::Cause;
 use crate::config::policy::StepUp;
 use crate::control::api::etag::Tag;
@@ -27,13 +29,13 @@ pub struct Refusal {
     pub current: Option<Box<Current>>,
     /// The word of the state that stood in the way.
     pub state: Option<&'static str>,
-    /// Seconds to wait; absent: as usual for the status.
-    pub retry_after_s: Option<u32>,
+    /// After what time the same request would pass, where time is the cause; absent: as usual for the status.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), step_up: None, current: None, state: None, retry_after_s: None }
+        Self { cause, detail: detail.into(), step_up: None, current: None, state: None, retry_after: None }
     }
 
     /// Shows the caller the state that stood in the way.
@@ -54,7 +56,7 @@ impl Refusal {
 
     #[must_use]
     pub fn retry_after_s(mut self, seconds: u32) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.retry_after = Some(Duration::from_secs(seconds.into()));
         self
     }
 
@@ -78,8 +80,7 @@ impl Refusal {
 impl From<policy::Refused> for Refusal {
     fn from(refused: policy::Refused) -> Self {
         let policy::Refused { cause, detail, step_up, retry_after } = refused;
-        let seconds = retry_after.map(|wait| u32::try_from(policy::obstacle::whole(wait)).unwrap_or(u32::MAX));
-        Self { step_up, retry_after_s: seconds, ..Self::new(cause.into(), detail) }
+        Self { step_up, retry_after, ..Self::new(cause.into(), detail) }
     }
 }
 

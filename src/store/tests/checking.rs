@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bench::{Bench, on_both_databases, raw};
-use super::{NOW, grant, holder, new_grant, service};
+use super::{NOW, holder, new_grant, service};
 use crate::config::digest_hex;
 use crate::store::check::CheckReport;
 use crate::store::sample::create;
@@ -34,10 +34,10 @@ impl Signer {
     }
 
     fn grant(&self, n: u64) -> NewElevation {
-        self.sign(new_grant(n, 3))
+        self.signed(new_grant(n, 3))
     }
 
-    fn sign(&self, mut new: NewElevation) -> NewElevation {
+    fn signed(&self, mut new: NewElevation) -> NewElevation {
         let grant = new.grant.as_mut().unwrap();
         grant.token = mint_grant(&grant.grant, &grant.issuer, &self.key).unwrap();
         new
@@ -52,16 +52,16 @@ async fn lived(bench: &Bench) -> Signer {
     for n in 1..=3 {
         create(store, &signer.grant(n)).await.unwrap();
     }
-    store.revoke(&grant(&signer.grant(1)).id, &bob, Some("done")).await.unwrap();
-    let third = grant(&signer.grant(3)).id.clone();
+    store.revoke(&signer.grant(1).grant.unwrap().grant.id, &bob, Some("done")).await.unwrap();
+    let third = signer.grant(3).grant.unwrap().grant.id;
     store.allot(&third, &holder("a"), 3).await.unwrap().unwrap();
     store.record_spent(&third, &holder("a"), 3).await.unwrap().used_up.unwrap();
     bench.clock.advance(Duration::from_secs(900));
     assert_eq!(store.expire_due().await.unwrap().len(), 1);
     bench.clock.advance(Duration::from_secs(1));
-    let mut live = new_grant(4, 3);
+    let mut live = signer.grant(4);
     live.grant.as_mut().unwrap().grant.expires = NOW.plus(Duration::from_secs(5000));
-    create(store, &signer.sign(live)).await.unwrap();
+    create(store, &signer.signed(live)).await.unwrap();
     store.set_frozen(Some(&service()), true, &bob).await.unwrap();
     signer
 }
@@ -75,11 +75,11 @@ async fn a_database_that_lived_is_sound(bench: Bench) {
     lived(&bench).await;
     let report = checked(&bench.store).await;
     assert_eq!(report.findings, vec![]);
-    assert_eq!((report.revision, report.entries, report.grants), (10, 14, 4));
+    assert_eq!((report.revision, report.entries, report.grants), (10, 15, 4));
 }
 
 async fn whatever_was_changed_is_named(bench: Bench) {
-    let cases: [(&str, &str, &str); 18] = [
+    let cases: [(&str, &str, &str); 22] = [
         ("DELETE FROM changes WHERE revision = 3", "changes", "the number of revisions is"),
         ("UPDATE counters SET value = value + 1 WHERE name = 'revision'", "changes", "the last revision is"),
         ("DELETE FROM changes WHERE kind = 'freeze'", "changes", "the last revision is"),
@@ -122,6 +122,10 @@ async fn whatever_was_changed_is_named(bench: Bench) {
             "grant ",
             "no approved elevation",
         ),
+        ("UPDATE revocations SET ended = 5", "revocation ", "the number of grants that it ended is 1, and should be 5"),
+        ("UPDATE grants SET revocation = 'r-0'", "grants", "a revocation that is not there is"),
+        ("UPDATE revocations SET enforced = 1", "revocation ", "entries revocation_enforced is 0"),
+        ("UPDATE revocations SET selector = '{}'", "revocation ", "does not know"),
     ];
     for (change, place, what) in cases {
         let fresh = bench.another().await;
@@ -149,7 +153,7 @@ async fn a_restored_database_begins_anew_frozen_and_with_every_grant_ended(bench
         assert!(snapshot.frozen && snapshot.tokens.is_empty(), "{name}");
     }
     assert_eq!(checked(&store).await.findings, vec![]);
-    let kinds: Vec<_> = store.entries(14, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
+    let kinds: Vec<_> = store.entries(15, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, ["database_restored", "freeze_changed", "grant_revoked"]);
 }
 

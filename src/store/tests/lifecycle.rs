@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::bench::{Bench, break_commit, break_table, count, lose_answer, mend_commit, mend_table, on_both_databases};
+use super::bench::{
+    Bench, break_commit, break_table, count, lose_answer, mend_commit, mend_table, on_both_databases, raw,
+};
 use super::*;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -62,6 +64,8 @@ on_both_databases! {
     lists_are_filtered_by_what_stands_in_them,
     a_failure_of_any_write_leaves_nothing_and_is_made_up_for,
     a_lost_answer_is_found_again_under_its_key,
+    what_a_hand_did_to_requests_and_reviews_is_named,
+    a_restored_request_waits_no_longer,
 }
 
 async fn two_approvals_make_one_grant_and_the_clock_starts_at_the_last(bench: Bench) {
@@ -235,7 +239,7 @@ async fn a_review_is_due_done_once_and_late(bench: Bench) {
         (person("ann"), Verdict::Justified, "as the ticket says")
     );
     assert_eq!(store.review(&review(&GrantId::from_random(9))).await.unwrap(), ReviewOutcome::Unknown);
-    assert_eq!(kinds(&store).await[6..], ["grant_reviewed", "review_overdue", "grant_reviewed"]);
+    assert_eq!(kinds(&store).await[8..], ["grant_reviewed", "review_overdue", "grant_reviewed"]);
     assert_eq!(store.newest_revision().await.unwrap(), 4, "the feed is not told of reviews");
 }
 
@@ -461,4 +465,56 @@ async fn a_lost_answer_is_found_again_under_its_key(bench: Bench) {
         assert_eq!(everything(store).await, after, "{transition} happened twice");
         stage.assert_dense().await;
     }
+}
+
+async fn what_a_hand_did_to_requests_and_reviews_is_named(bench: Bench) {
+    let cases = [
+        ("UPDATE elevations SET state = 'denied' WHERE state = 'requested'", "entries elevation_denied is 0"),
+        ("UPDATE elevations SET state = 'requested' WHERE state = 'denied'", "entries elevation_denied is 1"),
+        ("UPDATE elevations SET state = 'approved' WHERE state = 'requested'", "the number of its grants is 0"),
+        ("UPDATE elevations SET state = 'x' WHERE state = 'requested'", "does not know"),
+        ("UPDATE elevations SET decided_ms = NULL WHERE state = 'denied'", "waits and is decided, or neither"),
+        ("DELETE FROM approvals", "entries elevation_approved is 1, and should be 0"),
+        ("UPDATE approvals SET person = 'alice@example.test'", "approvals by the one who asked is 1"),
+        ("UPDATE grants SET review = 'reviewed' WHERE review = 'due'", "entries grant_reviewed is 0"),
+        ("UPDATE grants SET review = 'due', reviewed_ms = NULL WHERE review = 'reviewed'", "grant_reviewed is 1"),
+        ("UPDATE grants SET review = 'overdue' WHERE review = 'due'", "entries review_overdue is 0"),
+    ];
+    for (change, what) in cases {
+        let stage = Stage::set(bench.another().await).await;
+        let store = &stage.bench.store;
+        assert!(stage.make("approve").await.unwrap());
+        let denied = waiting(store, 9).await;
+        store.deny(&denied, &person("bob"), "no", None).await.unwrap();
+        create(store, &new_grant(8, 3)).await.unwrap();
+        store.revoke(&GrantId::from_random(8), &person("bob"), None).await.unwrap();
+        let review = NewReview {
+            grant: stage.ended.clone(),
+            person: person("ann"),
+            verdict: Verdict::Unclear,
+            findings: "x".into(),
+            once: None,
+        };
+        assert_eq!(store.review(&review).await.unwrap(), ReviewOutcome::Done);
+        assert_eq!(beside_tokens(store).await, Vec::<String>::new());
+        raw(store, change.to_owned()).await;
+        let found = beside_tokens(store).await;
+        assert!(found.iter().any(|found| found.contains(what)), "{change}: {found:?}");
+    }
+}
+
+/// What a check finds, but for tokens, which nobody signed here.
+pub(super) async fn beside_tokens(store: &Store) -> Vec<String> {
+    let findings = store.check().await.unwrap().findings.into_iter();
+    findings.map(|found| format!("{} {}", found.place, found.what)).filter(|found| !found.contains("token")).collect()
+}
+
+async fn a_restored_request_waits_no_longer(bench: Bench) {
+    let stage = Stage::set(bench).await;
+    let store = &stage.bench.store;
+    store.mark_restored().await.unwrap();
+    assert_eq!(state(store, &stage.asked).await, ElevationState::Lapsed, "nobody knows whether it was denied");
+    let lapsed = store.entries(0, 1000).await.unwrap().into_iter().find(|entry| entry.kind == "elevation_lapsed");
+    assert!(lapsed.unwrap().canonical.contains("\"cause\":\"database_restored\""));
+    assert_eq!(beside_tokens(store).await, Vec::<String>::new());
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bench::{Bench, on_both_databases};
-use super::lifecycle::{approval, person};
+use super::lifecycle::{approval, beside_tokens, person};
 use super::*;
 use crate::clock::ManualClock;
 
@@ -32,6 +32,7 @@ async fn the_database_says_what_the_model_says(bench: Bench) {
             run.step(step).await;
         }
         run.compare(STEPS).await;
+        assert_eq!(beside_tokens(&bench.store).await, Vec::<String>::new(), "seed {seed}");
     }
 }
 
@@ -59,6 +60,7 @@ enum Op {
     Deny { request: u64, by: &'static str },
     Withdraw { request: u64, by: &'static str },
     Revoke { grant: u64, by: &'static str },
+    RevokeAll { by: &'static str },
     Spend { grant: u64, spent: u32 },
     Review { grant: u64, by: &'static str },
     Policy,
@@ -80,6 +82,8 @@ struct Request {
 struct Issued {
     state: GrantState,
     expires: WallTime,
+    /// Whoever approves takes it down to 2.
+    most: u32,
     spent: u32,
     review: ReviewState,
     review_by: Option<WallTime>,
@@ -117,6 +121,7 @@ impl Model {
             Op::Deny { request, .. } => self.end(*request, ElevationState::Denied, "elevation_denied"),
             Op::Withdraw { request, .. } => self.end(*request, ElevationState::Withdrawn, "elevation_withdrawn"),
             Op::Revoke { grant, .. } => self.revoke(*grant),
+            Op::RevokeAll { .. } => self.revoke_all(),
             Op::Spend { grant, spent } => self.spend(*grant, *spent),
             Op::Review { grant, .. } => self.review(*grant),
             Op::Policy => {
@@ -125,9 +130,11 @@ impl Model {
                 "applied".to_owned()
             }
             Op::Freeze(frozen) => {
-                self.frozen = *frozen;
-                self.revision += 1;
-                self.entries.push(("freeze_changed", 0));
+                if self.frozen != *frozen {
+                    self.frozen = *frozen;
+                    self.revision += 1;
+                    self.entries.push(("freeze_changed", 0));
+                }
                 "set".to_owned()
             }
             Op::Sweep => self.sweep(),
@@ -149,13 +156,13 @@ impl Model {
         if waits {
             return told(&Created::Waiting);
         }
-        told(&Created::New { revision: self.issue(n) })
+        told(&Created::New { revision: self.issue(n, 3) })
     }
 
-    fn issue(&mut self, n: u64) -> u64 {
+    fn issue(&mut self, n: u64, most: u32) -> u64 {
         let expires = self.now.plus(Duration::from_secs(900));
         let review = ReviewState::None;
-        self.grants.insert(n, Issued { state: GrantState::Active, expires, spent: 0, review, review_by: None });
+        self.grants.insert(n, Issued { state: GrantState::Active, expires, most, spent: 0, review, review_by: None });
         self.entries.push(("grant_issued", n));
         self.revision += 1;
         self.revision
@@ -178,7 +185,7 @@ impl Model {
         if grant.is_some() {
             request.state = ElevationState::Approved;
         }
-        told(&Answered::Done { revision: grant.map(|grant| self.issue(grant)) })
+        told(&Answered::Done { revision: grant.map(|grant| self.issue(grant, 2)) })
     }
 
     /// How it stands, if it does not wait; lapsed on the way where its time is over.
@@ -218,8 +225,19 @@ impl Model {
             self.end_grant(n, GrantState::Expired, "grant_expired");
             return "ended".to_owned();
         }
+        self.entries.push(("revocation_ordered", n));
         self.end_grant(n, GrantState::Revoked, "grant_revoked");
         "revoked".to_owned()
+    }
+
+    fn revoke_all(&mut self) -> String {
+        let live = |grant: &Issued| grant.state == GrantState::Active && grant.expires > self.now;
+        let live: Vec<u64> = self.grants.iter().filter(|(_, grant)| live(grant)).map(|(n, _)| *n).collect();
+        self.entries.push(("revocation_ordered", 0));
+        for n in &live {
+            self.end_grant(*n, GrantState::Revoked, "grant_revoked");
+        }
+        format!("ended {}", live.len())
     }
 
     fn spend(&mut self, n: u64, spent: u32) -> String {
@@ -228,7 +246,7 @@ impl Model {
             return "used up: None".to_owned();
         }
         grant.spent = spent;
-        if spent < 3 || grant.state != GrantState::Active || grant.expires <= now {
+        if spent < grant.most || grant.state != GrantState::Active || grant.expires <= now {
             return "used up: None".to_owned();
         }
         self.end_grant(n, GrantState::UsedUp, "grant_used_up");
@@ -309,6 +327,10 @@ async fn perform(store: &Store, clock: &ManualClock, op: Op) -> String {
                 other => panic!("{other:?}"),
             }
         }
+        Op::RevokeAll { by } => match store.order(&Selector::Everything {}, &person(by), None, None).await.unwrap() {
+            OrderOutcome::Ordered(_, progress) => format!("ended {}", progress.ended),
+            other => panic!("{other:?}"),
+        },
         Op::Spend { grant, spent } => {
             let outcome = store.record_spent(&GrantId::from_random(grant), &holder("a"), spent).await.unwrap();
             format!("used up: {:?}", outcome.used_up)
@@ -364,7 +386,7 @@ impl Run<'_> {
             let found = perform(self.store, self.clock, op.clone()).await;
             assert_eq!(found, expected, "seed {}, step {step}: {op:?}", self.seed);
         }
-        if step % 20 == 0 {
+        if step.is_multiple_of(20) {
             self.compare(step).await;
         }
     }
@@ -394,32 +416,34 @@ impl Run<'_> {
         let by = self.dice.person();
         let request = self.pick(self.model.requests.keys().copied().collect(), races);
         let grant = self.pick(self.model.grants.keys().copied().collect(), races);
-        let roll = self.dice.roll(if races { 16 } else { 22 });
+        let roll = self.dice.roll(if races { 17 } else { 23 });
         match (roll, request, grant) {
             (0..=2, _, _) => Op::Ask { n, by, waits: self.dice.roll(3) > 0 },
             (3..=8, Some(request), _) => self.draw_approval(n, request, by),
             (9, Some(request), _) => Op::Deny { request, by },
             (10, Some(request), _) => Op::Withdraw { request, by },
             (11, _, Some(grant)) => Op::Revoke { grant, by },
-            (12, _, Some(grant)) => Op::Spend { grant, spent: 1 + self.dice.roll(3) as u32 },
+            (12, _, Some(grant)) => {
+                Op::Spend { grant, spent: 1 + self.dice.roll(self.model.grants[&grant].most as usize) as u32 }
+            }
             (13..=14, _, Some(grant)) => Op::Review { grant, by },
             (15, _, _) => Op::Sweep,
-            (16, _, _) => Op::Policy,
-            (17, _, _) => Op::Freeze(self.dice.roll(3) == 0),
-            (18, _, _) => Op::Sweep,
-            (19, _, _) => Op::Advance(3600),
-            (20, _, _) => Op::Advance(43_200),
+            (16, _, _) => Op::RevokeAll { by },
+            (17, _, _) => Op::Policy,
+            (18, _, _) => Op::Freeze(self.dice.roll(3) == 0),
+            (19, _, _) => Op::Sweep,
+            (20, _, _) => Op::Advance(3600),
+            (21, _, _) => Op::Advance(43_200),
             _ => Op::Advance(1 + self.dice.roll(600) as u64),
         }
     }
 
-    /// Of what stands, or of what stood; by somebody who has not approved it.
+    /// Of what stands, or of what stood; by somebody else who has not approved it.
     fn draw_approval(&mut self, n: u64, request: u64, by: &'static str) -> Op {
         let stands = &self.model.requests[&request];
         let stale = self.dice.roll(8) == 0;
-        let fresh = PEOPLE.iter().find(|name| !stands.approvals.contains(*name) && **name != stands.by);
-        let by = if stands.approvals.contains(&by) { fresh.copied().unwrap_or("erin") } else { by };
-        let by = if stands.approvals.contains(&by) { return Op::Sweep } else { by };
+        let may = |name: &str| name != stands.by && !stands.approvals.contains(&name);
+        let Some(by) = std::iter::once(by).chain(PEOPLE).find(|name| may(name)) else { return Op::Sweep };
         let seen = Seen { version: stands.version - u64::from(stale), policy_revision: self.model.policy };
         let grant = (self.dice.roll(2) == 0).then_some(n);
         Op::Approve { request, by, grant, seen }
