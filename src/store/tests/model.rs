@@ -15,7 +15,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::config::digest_hex;
 
-const RUNS: u64 = 8;
+const RUNS: u64 = 20;
 const STEPS: u64 = 100;
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
@@ -368,7 +368,7 @@ impl Run<'_> {
             let found = perform(self.store, self.clock, op.clone()).await;
             assert_eq!(found, expected, "seed {}, step {step}: {op:?}", self.seed);
         }
-        if step % 20 == 0 {
+        if step.is_multiple_of(20) {
             self.compare(step).await;
         }
     }
