@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::{Exit, Failure};
-use crate::domain::{ElevationId, GrantId, ServiceName};
+use crate::domain::{ElevationId, GrantId, RevocationId, ServiceName};
 use crate::error_chain::error_chain;
 use crate::http::{Answer, Client, HttpError};
 use crate::secret::Secret;
@@ -18,6 +18,10 @@ use crate::wire::api::{
 };
 use crate::wire::lifecycle::{ApproveRequest, DenyRequest, ReviewRequest, WithdrawRequest};
 use crate::wire::problem::Problem;
+use crate::wire::revocations::{
+    FreezeLiftedView, FreezeRequest, FreezeView, RevocationEnforcement, RevocationPreview, RevocationRequest,
+    RevocationView,
+};
 
 /// Pages read of one list before we say that there is more.
 const PAGES_MAX: usize = 100;
@@ -213,6 +217,53 @@ impl Api {
         self.get(&format!("/v1/grants/{id}/enforcement?wait_ms={}", wait.as_millis())).await
     }
 
+    /// What a revocation of many grants would end.
+    pub async fn preview(&self, request: &RevocationRequest) -> Result<RevocationPreview, ApiError> {
+        self.post("/v1/revocations/preview", request).await
+    }
+
+    /// Ends many grants.
+    pub async fn order(&self, request: &RevocationRequest) -> Result<RevocationView, ApiError> {
+        self.post("/v1/revocations", request).await
+    }
+
+    pub async fn revocation(&self, id: &RevocationId) -> Result<RevocationView, ApiError> {
+        self.get(&format!("/v1/revocations/{id}")).await
+    }
+
+    pub async fn revocations(&self) -> Result<Vec<RevocationView>, ApiError> {
+        self.all("/v1/revocations", "").await
+    }
+
+    /// How far a revocation has arrived; waits up to `wait` for all sidecars, or for more answers than `after`.
+    pub async fn revocation_enforcement(
+        &self,
+        id: &RevocationId,
+        wait: Duration,
+        after: Option<u32>,
+    ) -> Result<RevocationEnforcement, ApiError> {
+        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        self.get(&format!("/v1/revocations/{id}/enforcement?wait_ms={}{after}", wait.as_millis())).await
+    }
+
+    pub async fn freezes(&self) -> Result<Vec<FreezeView>, ApiError> {
+        self.all("/v1/freezes", "").await
+    }
+
+    /// Freezes a service, or everything. False where it was frozen before.
+    pub async fn freeze(&self, service: Option<&ServiceName>, note: &str) -> Result<(bool, FreezeView), ApiError> {
+        let body = body(&FreezeRequest { note: note.to_owned() })?;
+        let answer = self.ask(Method::PUT, &freeze_target(service), body, None).await?;
+        let freeze = answer.json().map_err(|source| ApiError::Unusable { source })?;
+        Ok((answer.status == StatusCode::CREATED, freeze))
+    }
+
+    /// Lifts a freeze; waits up to `wait` for the sidecars.
+    pub async fn lift(&self, service: Option<&ServiceName>, wait: Duration) -> Result<FreezeLiftedView, ApiError> {
+        let target = format!("{}?wait_ms={}", freeze_target(service), wait.as_millis());
+        self.call(Method::DELETE, &target, Vec::new()).await
+    }
+
     pub async fn sidecars(&self) -> Result<Vec<SidecarView>, ApiError> {
         self.all("/v1/sidecars", "").await
     }
@@ -284,6 +335,10 @@ impl Api {
     fn unreachable(&self, source: HttpError) -> ApiError {
         ApiError::Unreachable { control: self.base.to_string(), source }
     }
+}
+
+fn freeze_target(service: Option<&ServiceName>) -> String {
+    service.map_or_else(|| "/v1/freezes".to_owned(), |service| format!("/v1/freezes/{service}"))
 }
 
 fn body<Q: Serialize>(document: &Q) -> Result<Vec<u8>, ApiError> {

@@ -147,6 +147,7 @@ pub(crate) mod sample {
             ended_at: None,
             ended_by: None,
             end_note: None,
+            revocation: None,
             review: ReviewView {
                 state: ReviewState::None,
                 due_at: None,

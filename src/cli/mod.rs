@@ -8,6 +8,7 @@ pub mod api;
 mod approval;
 mod approve;
 pub mod args;
+mod arrival;
 mod audit;
 mod certs;
 mod config;
@@ -16,12 +17,14 @@ mod demo;
 mod elevate;
 mod enforcement;
 pub mod failure;
+mod freeze;
 mod grants;
 pub mod output;
 mod prompt;
 mod request;
 mod requests;
 mod review;
+mod revocations;
 mod revoke;
 mod session;
 mod sidecars;
@@ -98,6 +101,10 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Withdraw(args) => approve::withdraw(args, global, env, out).await,
         Verb::Grants(args) => grants::run(args, global, env, out).await,
         Verb::Revoke(args) => revoke::run(args, global, env, out).await,
+        Verb::Revocations => revocations::run(global, env, out).await,
+        Verb::Freeze(args) => freeze::freeze(args, global, env, out).await,
+        Verb::Unfreeze(args) => freeze::unfreeze(args, global, env, out).await,
+        Verb::Freezes => freeze::list(global, env, out).await,
         Verb::Review(args) => review::run(args, global, env, out).await,
         Verb::Sidecars => sidecars::run(global, env, out).await,
         Verb::Audit(args) => audit::run(&args, out),

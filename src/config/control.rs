@@ -62,12 +62,14 @@ pub struct FeedListener {
 /// Groups with rights beyond one's own requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccessGroups {
-    /// See everything, revoke everything.
+    /// See everything, revoke everything, freeze and lift.
     pub admins: BTreeSet<String>,
     /// See everything.
     pub auditors: BTreeSet<String>,
-    /// Revoke everything.
+    /// Revoke everything, and freeze.
     pub revokers: BTreeSet<String>,
+    /// Freeze: stop a service, or all. Not lift: that is for admins.
+    pub freezers: BTreeSet<String>,
     /// Review everything but their own.
     pub reviewers: BTreeSet<String>,
 }
@@ -150,6 +152,7 @@ fn read_groups(section: &Section<'_>) -> AccessGroups {
         admins: group("admins"),
         auditors: group("auditors"),
         revokers: group("revokers"),
+        freezers: group("freezers"),
         reviewers: group("reviewers"),
     }
 }

@@ -248,6 +248,7 @@ impl Cause {
             Self::NoTierFits => Some("GET /v1/services/{service}/options lists what you may ask for"),
             Self::TierAmbiguous => Some("name one of them as tier"),
             Self::Wildcard => Some("name each resource, such as contract/C-1042"),
+            Self::Frozen => Some("breakglass freezes shows what is frozen; an admin lifts it"),
             Self::MediaType => Some("send Content-Type: application/json"),
             Self::NotAcceptable => Some("send Accept: application/json"),
             Self::PreconditionRequired => Some("read it, and send its ETag as If-Match"),
@@ -260,7 +261,6 @@ impl Cause {
             | Self::StoreUnavailable
             | Self::RulesUnavailable => Some("try again in a moment"),
             Self::AlreadyApproved => Some("wait for the others: one person counts once"),
-            Self::Frozen => Some("ask those who run this service; `breakglass sidecars` shows where it is frozen"),
             Self::PolicyChanged => Some("ask anew: breakglass request"),
             Self::NarrowingEmpty => Some("agree on the same actions, or deny the request"),
             Self::NotPermitted

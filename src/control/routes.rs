@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::api::answer::Refused;
 use super::api::etag::if_none_match;
-use super::api::{ApiState, decisions, elevations, grants, options, reviews};
+use super::api::{ApiState, decisions, elevations, freezes, grants, options, reviews, revocations};
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
@@ -42,6 +42,12 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(grants::revoke))
         .add(routes!(grants::enforcement))
         .add(routes!(reviews::review))
+        .add(routes!(revocations::create, revocations::list))
+        .add(routes!(revocations::preview))
+        .add(routes!(revocations::show))
+        .add(routes!(revocations::show_enforcement))
+        .add(routes!(freezes::list, freezes::freeze_all, freezes::lift_all))
+        .add(routes!(freezes::freeze, freezes::lift))
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))

@@ -8,3 +8,4 @@ mod lifecycle;
 mod lists;
 mod operation;
 mod review;
+mod revocation;

@@ -42,6 +42,8 @@ pub enum EntryKind {
     GrantReviewed,
     ReviewOverdue,
     FreezeChanged,
+    RevocationOrdered,
+    RevocationEnforced,
     DatabaseRestored,
 }
 
@@ -66,6 +68,8 @@ impl EntryKind {
             Self::GrantReviewed => "grant_reviewed",
             Self::ReviewOverdue => "review_overdue",
             Self::FreezeChanged => "freeze_changed",
+            Self::RevocationOrdered => "revocation_ordered",
+            Self::RevocationEnforced => "revocation_enforced",
             Self::DatabaseRestored => "database_restored",
         }
     }
@@ -182,6 +186,14 @@ impl Draft {
     pub(super) fn personal(mut self, field: PersonalField, value: impl Into<String>) -> Self {
         self.personal.insert(field, value.into());
         self
+    }
+
+    /// As [`Draft::personal`], where there is a value.
+    pub(super) fn personal_if(self, field: PersonalField, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.personal(field, value),
+            None => self,
+        }
     }
 
     pub fn kind(&self) -> EntryKind {

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::entry::{Draft, EntryKind, PersonalField};
 use crate::domain::{
-    Approval, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ServiceName, Verdict, WallTime,
+    Approval, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, Resource, RevocationId, Selector,
+    ServiceName, Verdict, WallTime,
 };
 
 impl Draft {
@@ -150,13 +151,50 @@ impl Draft {
             .fact_if("review_due_s", issued.review_due.map(|due| due.as_secs()))
     }
 
-    pub fn grant_revoked(grant: &GrantId, by: &Person, note: Option<&str>) -> Self {
-        let draft =
-            Self::new(EntryKind::GrantRevoked).fact("grant", grant.as_str()).personal(PersonalField::By, by.as_str());
-        match note {
-            Some(note) => draft.personal(PersonalField::Note, note),
+    /// The same, as a part of a revocation that somebody ordered.
+    #[must_use]
+    pub fn under(self, revocation: &RevocationId) -> Self {
+        self.fact("revocation", revocation.as_str())
+    }
+
+    /// Somebody ordered that grants end. The entries of these grants name it, and follow it.
+    pub fn revocation_ordered(ordered: Ordered<'_>, by: &Person, note: Option<&str>) -> Self {
+        let selector = ordered.selector;
+        let draft = Self::new(EntryKind::RevocationOrdered)
+            .fact("revocation", ordered.revocation.as_str())
+            .fact("of", selector.kind())
+            .fact("grants", ordered.grants)
+            .personal(PersonalField::By, by.as_str());
+        let texts = [
+            ("grant", selector.grant().map(GrantId::as_str)),
+            ("resource", selector.resource().map(Resource::as_str)),
+            ("service", selector.service().map(ServiceName::as_str)),
+        ];
+        let named = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        let draft = named.fold(draft, |draft, (name, text)| draft.fact(name, text));
+        let person = selector.person().map(Person::as_str);
+        draft.personal_if(PersonalField::Person, person).personal_if(PersonalField::Note, note)
+    }
+
+    /// Nobody's answer to a revocation is awaited any more.
+    pub fn revocation_enforced(revocation: &RevocationId, enforced: Enforced) -> Self {
+        let draft = Self::new(EntryKind::RevocationEnforced)
+            .fact("revocation", revocation.as_str())
+            .fact("enforced", enforced.enforced)
+            .fact("stopped", enforced.stopped)
+            .fact("rejected", enforced.rejected);
+        match enforced.elapsed_ms {
+            Some(ms) => draft.fact("elapsed_ms", ms),
             None => draft,
         }
+    }
+
+    /// Why stands in the revocation's own entry.
+    pub fn grant_revoked(grant: &GrantId, revocation: &RevocationId, by: &Person) -> Self {
+        Self::new(EntryKind::GrantRevoked)
+            .fact("grant", grant.as_str())
+            .personal(PersonalField::By, by.as_str())
+            .under(revocation)
     }
 
     pub fn grant_expired(grant: &GrantId) -> Self {
@@ -182,13 +220,19 @@ impl Draft {
         Self::new(EntryKind::ReviewOverdue).fact("grant", grant.as_str())
     }
 
-    /// `service` absent: everywhere.
-    pub fn freeze_changed(service: Option<&ServiceName>, frozen: bool, by: &Person) -> Self {
+    /// `service` absent: everywhere. The arrival of a freeze is measured under `revocation`.
+    pub fn freeze_changed(
+        service: Option<&ServiceName>,
+        frozen: bool,
+        by: &Person,
+        note: Option<&str>,
+        revocation: Option<&RevocationId>,
+    ) -> Self {
         let draft = Self::new(EntryKind::FreezeChanged).fact("frozen", frozen).personal(PersonalField::By, by.as_str());
-        match service {
-            Some(service) => draft.fact("service", service.as_str()),
-            None => draft,
-        }
+        let texts =
+            [("service", service.map(ServiceName::as_str)), ("revocation", revocation.map(RevocationId::as_str))];
+        let named = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        named.fold(draft, |draft, (name, text)| draft.fact(name, text)).personal_if(PersonalField::Note, note)
     }
 
     /// A backup was put in place: a new history begins, everything frozen, after `revision` of the one before.
@@ -210,6 +254,27 @@ impl Draft {
     }
 }
 
+/// What was ordered to end.
+#[derive(Debug, Clone, Copy)]
+pub struct Ordered<'a> {
+    pub revocation: &'a RevocationId,
+    pub selector: &'a Selector,
+    /// How many grants that were.
+    pub grants: usize,
+}
+
+/// How a revocation ended at the sidecars.
+#[derive(Debug, Clone, Copy)]
+pub struct Enforced {
+    /// Sidecars that acknowledged it.
+    pub enforced: u32,
+    /// Sidecars that had stopped by themselves instead.
+    pub stopped: u32,
+    pub rejected: u32,
+    /// From the order to the last acknowledgement, where that is known.
+    pub elapsed_ms: Option<u64>,
+}
+
 /// What a grant says of itself only here.
 #[derive(Debug, Clone, Copy)]
 pub struct Issued<'a> {
@@ -223,7 +288,7 @@ pub struct Issued<'a> {
 #[derive(Debug, Clone, Copy)]
 pub struct Refused<'a> {
     pub service: &'a ServiceName,
-    pub resources: &'a [crate::domain::Resource],
+    pub resources: &'a [Resource],
     pub actions: &'a [crate::domain::Action],
     pub reason: &'a str,
     pub ticket: &'a str,

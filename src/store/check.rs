@@ -7,6 +7,7 @@ mod elevations;
 mod entries;
 mod grants;
 mod numbers;
+mod revocations;
 
 use super::{Store, StoreError};
 
@@ -68,6 +69,7 @@ impl Store {
         let told = entries::check(&mut reading, &mut report).await?;
         elevations::check(&mut reading, &told, &mut report).await?;
         grants::check(&mut reading, &told, &mut report).await?;
+        revocations::check(&mut reading, &told, &mut report).await?;
         Ok(report)
     }
 }

@@ -1,5 +1,6 @@
 //! How a request ends without a grant: denied, withdrawn, or lapsed because nobody answered.
 
+use super::revocations::NewRevocation;
 use super::rows::parsed;
 use super::statement::{On, sql};
 use super::transition::Transition;
@@ -78,6 +79,33 @@ impl Store {
         transition.commit().await?;
         Ok(due)
     }
+}
+
+/// Ends the requests of a person that wait, as a part of a revocation: denied, or withdrawn where it is their own doing.
+/// Answers how many.
+pub(super) async fn end_waiting_of(
+    transition: &mut Transition<'_>,
+    person: &Person,
+    revocation: &NewRevocation<'_>,
+) -> Result<usize, StoreError> {
+    let now = transition.at();
+    let rows = sql("SELECT id FROM elevations WHERE state = 'requested' AND person = $1 AND lapses_ms > $2")
+        .bind(person.as_str())
+        .bind(now.unix_ms())
+        .fetch_all(transition.connection())
+        .await?;
+    let (by, note) = (revocation.by, revocation.note);
+    for row in &rows {
+        let id: ElevationId = parsed("elevation id", row.try_get("id")?)?;
+        let (state, entry) = if by == person {
+            (ElevationState::Withdrawn, Draft::elevation_withdrawn(&id, by))
+        } else {
+            (ElevationState::Denied, Draft::elevation_denied(&id, by, note.unwrap_or_default()))
+        };
+        elevations::decide(transition, &id, state, Some(by), note).await?;
+        transition.entry(entry.under(&revocation.id), None).await?;
+    }
+    Ok(rows.len())
 }
 
 struct Ending<'a> {

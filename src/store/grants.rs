@@ -5,10 +5,11 @@ use super::statement::{On, Row, sql};
 use super::transition::{StoredChange, Transition};
 use super::{
     GrantEnd, GrantRecord, Listed, Listing, NewGrant, OnceKey, RevokeOutcome, Store, StoreError, once, reviews,
-    scope_items,
+    revocations, scope_items,
 };
 use crate::domain::{
-    Action, ElevationId, Grant, GrantId, Person, ReasonCode, Resource, ReviewState, ServiceName, Ticket, WallTime,
+    Action, ElevationId, Grant, GrantId, Person, ReasonCode, Resource, ReviewState, RevocationId, ServiceName, Ticket,
+    WallTime,
 };
 use crate::ledger::Issued;
 use crate::ledger::entry::Draft;
@@ -41,7 +42,15 @@ pub(super) struct End<'a> {
     pub(super) cause: EndCause,
     pub(super) by: Option<&'a Person>,
     pub(super) note: Option<&'a str>,
+    /// The revocation it is a part of.
+    pub(super) revocation: Option<&'a RevocationId>,
     pub(super) entry: Draft,
+}
+
+impl End<'_> {
+    fn expired(id: &GrantId) -> Self {
+        Self { cause: EndCause::Expired, by: None, note: None, revocation: None, entry: Draft::grant_expired(id) }
+    }
 }
 
 impl Store {
@@ -72,13 +81,12 @@ impl Store {
         if record.state != GrantState::Active {
             return Ok(RevokeOutcome::Ended(Box::new(record)));
         }
-        let expired = record.grant.expires <= transition.at();
-        let end = if expired {
-            End { cause: EndCause::Expired, by: None, note: None, entry: Draft::grant_expired(id) }
+        let (service, expired) = (&record.grant.service, record.grant.expires <= transition.at());
+        if expired {
+            end_grant(&mut transition, id, service, End::expired(id)).await?;
         } else {
-            End { cause: EndCause::Revoked, by: Some(by), note, entry: Draft::grant_revoked(id, by, note) }
-        };
-        end_grant(&mut transition, id, &record.grant.service, end).await?;
+            revocations::end_one(&mut transition, id, service, by, note).await?;
+        }
         once::keep(&mut transition, by, once, id.as_str()).await?;
         let record = fetch(transition.connection(), id).await?;
         transition.commit().await?;
@@ -98,8 +106,7 @@ impl Store {
         let mut transition = self.transition().await?;
         let due = due(transition.connection(), now).await?;
         for (id, service) in &due {
-            let end = End { cause: EndCause::Expired, by: None, note: None, entry: Draft::grant_expired(id) };
-            end_grant(&mut transition, id, service, end).await?;
+            end_grant(&mut transition, id, service, End::expired(id)).await?;
         }
         transition.commit().await?;
         Ok(due.into_iter().map(|(id, _)| id).collect())
@@ -202,13 +209,14 @@ pub(super) async fn end_grant(
     let at = transition.at();
     // From here on its review is due, where one is asked for.
     sql("UPDATE grants SET state = $1, revision = $2, changed_ms = $3, ended_ms = $3, ended_by = $4, end_note = $5, \
-         review = CASE WHEN review_due_s IS NULL THEN review ELSE 'due' END, review_by_ms = $3 + review_due_s * 1000 \
-         WHERE id = $6 AND state = 'active'")
+         review = CASE WHEN review_due_s IS NULL THEN review ELSE 'due' END, review_by_ms = $3 + review_due_s * 1000, \
+         revocation = $6 WHERE id = $7 AND state = 'active'")
     .bind(state_text(ended_state(end.cause)))
     .bind(to_sql(revision))
     .bind(at.unix_ms())
     .bind(end.by.map(Person::as_str))
     .bind(end.note)
+    .bind(end.revocation.map(RevocationId::as_str))
     .bind(id.as_str())
     .execute(transition.connection())
     .await?;
@@ -252,10 +260,12 @@ fn record(row: &Row) -> Result<GrantRecord, StoreError> {
 fn end(row: &Row) -> Result<Option<GrantEnd>, StoreError> {
     let Some(at) = row.try_get::<Option<i64>>("ended_ms")? else { return Ok(None) };
     let by: Option<&str> = row.try_get("ended_by")?;
+    let revocation: Option<&str> = row.try_get("revocation")?;
     Ok(Some(GrantEnd {
         at: WallTime::from_unix_ms(at),
         by: by.map(|by| parsed("person", by)).transpose()?,
         note: row.try_get("end_note")?,
+        revocation: revocation.map(|id| parsed("revocation id", id)).transpose()?,
     }))
 }
 

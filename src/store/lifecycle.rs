@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    Approval, Elevation, ElevationId, ElevationState, Grant, GrantId, Person, ReviewState, Verdict, WallTime,
+    Approval, Elevation, ElevationId, ElevationState, Grant, GrantId, Person, ReviewState, RevocationId, Verdict,
+    WallTime,
 };
 use crate::policy::{AdmittedBy, History};
 use crate::secret::Secret;
@@ -59,6 +60,8 @@ pub struct GrantEnd {
     /// Absent when time or use ended it.
     pub by: Option<Person>,
     pub note: Option<String>,
+    /// The revocation that ended it.
+    pub revocation: Option<RevocationId>,
 }
 
 /// What is to be thought, and what is thought, of a grant.
@@ -146,6 +149,7 @@ pub enum Operation {
     Withdraw,
     Review,
     Revoke,
+    RevokeAll,
 }
 
 impl Operation {
@@ -157,6 +161,7 @@ impl Operation {
             Self::Withdraw => "withdraw",
             Self::Review => "review",
             Self::Revoke => "revoke",
+            Self::RevokeAll => "revoke_all",
         }
     }
 }

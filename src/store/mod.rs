@@ -22,6 +22,7 @@ mod endings;
 mod entries;
 mod feed;
 mod filling;
+mod freezes;
 mod grants;
 mod history;
 pub mod lifecycle;
@@ -32,6 +33,8 @@ mod postgres;
 mod requests;
 mod restoring;
 mod reviews;
+mod revocation_records;
+mod revocations;
 mod rows;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -47,10 +50,13 @@ mod transition;
 
 pub use contract::*;
 pub use entries::StoredEntry;
+pub use freezes::{FreezeLifted, FreezeOutcome, FreezeRecord};
 pub use history::Past;
 pub use lifecycle::*;
 pub use opening::OpenError;
 pub use restoring::{BackupError, Restored};
+pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
+pub use revocations::{OrderOutcome, Progress, Settled};
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -88,7 +88,7 @@ impl Store {
         let live = active(&mut transition).await?;
         for (id, service) in &live {
             let entry = Draft::grant_revoked_by_restore(id);
-            let end = End { cause: EndCause::Revoked, by: None, note: None, entry };
+            let end = End { cause: EndCause::Revoked, by: None, note: None, revocation: None, entry };
             revision = end_grant(&mut transition, id, service, end).await?;
         }
         // Nor does it know which requests were denied or taken back: whoever still needs one asks again.
@@ -100,10 +100,21 @@ impl Store {
 }
 
 async fn freeze_all(transition: &mut Transition<'_>) -> Result<u64, StoreError> {
-    sql("INSERT INTO freezes (service, frozen) VALUES ('', 1) ON CONFLICT (service) DO UPDATE SET frozen = 1")
+    let revision = transition.change(None, &StoredChange::Freeze { frozen: true }).await?;
+    let at = transition.at();
+    sql("INSERT INTO freezes (service, frozen, note, at_ms, revision) VALUES ('', 1, $1, $2, $3) \
+         ON CONFLICT (service) DO UPDATE SET frozen = 1, by_person = NULL, note = excluded.note, \
+         at_ms = excluded.at_ms, revision = excluded.revision, revocation = NULL")
+    .bind("a backup was put in place")
+    .bind(at.unix_ms())
+    .bind(super::rows::to_sql(revision))
+    .execute(transition.connection())
+    .await?;
+    // Nobody can tell any more how what was ordered before arrived.
+    sql("UPDATE revocations SET is_open = 0, settled_ms = $1 WHERE settled_ms IS NULL")
+        .bind(at.unix_ms())
         .execute(transition.connection())
         .await?;
-    let revision = transition.change(None, &StoredChange::Freeze { frozen: true }).await?;
     transition.entry(Draft::frozen_by_restore(), Some(revision)).await?;
     Ok(revision)
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::{Created, Decided, ElevationRecord, NewElevation, NewGrant, Store};
+use super::{Created, Decided, ElevationRecord, FreezeOutcome, NewElevation, NewGrant, Store, StoreError};
 use crate::domain::*;
 use crate::policy::AdmittedBy;
 use crate::secret::Secret;
@@ -88,7 +88,7 @@ pub(crate) fn granted(n: u64, max_uses: u32, now: WallTime) -> NewElevation {
 }
 
 /// Stores it on what stands, as often as that changes meanwhile.
-pub(crate) async fn create(store: &Store, new: &NewElevation) -> Result<Created, super::StoreError> {
+pub(crate) async fn create(store: &Store, new: &NewElevation) -> Result<Created, StoreError> {
     loop {
         let person = &new.record.elevation.person;
         let basis = store.basis(person, WallTime::EPOCH).await?;
@@ -96,5 +96,23 @@ pub(crate) async fn create(store: &Store, new: &NewElevation) -> Result<Created,
             Created::Stale => {}
             created => return Ok(created),
         }
+    }
+}
+
+impl Store {
+    /// Freezes or lifts, whichever stands. Answers the revision; the standing one's where nothing changed.
+    pub(crate) async fn set_frozen(
+        &self,
+        service: Option<&ServiceName>,
+        frozen: bool,
+        by: &Person,
+    ) -> Result<u64, StoreError> {
+        if !frozen {
+            let lifted = self.lift_freeze(service, by).await?;
+            return Ok(lifted.map(|lifted| lifted.revision).unwrap_or_default());
+        }
+        let (FreezeOutcome::Frozen(freeze) | FreezeOutcome::Stands(freeze)) =
+            self.freeze(service, by, Some("a test")).await?;
+        Ok(freeze.revision.unwrap_or_default())
     }
 }

@@ -25,6 +25,7 @@ pub(super) const STEPS: &[Step] = &[
         postgres: include_str!("migrations/0001_first.postgres.sql"),
     },
     Step::of(include_str!("migrations/0002_lifecycle.sql")),
+    Step::of(include_str!("migrations/0003_revocation.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

@@ -7,6 +7,7 @@ mod checking;
 mod lifecycle;
 mod migration;
 mod model;
+mod revocations;
 
 use bench::{Bench, break_table, count, make_newer, mend_table, on_both_databases};
 
@@ -79,7 +80,8 @@ async fn revoking_ends_once_and_says_who(bench: Bench) {
         panic!("it was active");
     };
     assert_eq!((record.state, record.revision), (GrantState::Revoked, 2));
-    assert_eq!(record.ended, Some(GrantEnd { at: NOW, by: Some(bob.clone()), note: Some("done".into()) }));
+    let ended = record.ended.clone().unwrap();
+    assert_eq!((ended.at, ended.by, ended.note.as_deref()), (NOW, Some(bob.clone()), Some("done")));
     let again = store.revoke(&grant(&new).id, &bob, None).await.unwrap();
     assert_eq!(again, RevokeOutcome::Ended(record));
     assert_eq!(store.revoke(&GrantId::from_random(9), &bob, None).await.unwrap(), RevokeOutcome::Unknown);
@@ -230,9 +232,9 @@ async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day(bench: Ben
 async fn a_freeze_is_told_as_it_stands_for_the_service(bench: Bench) {
     let Bench { store, .. } = bench;
     let bob: Person = "bob".parse().unwrap();
-    store.set_frozen(Some(&service()), true, &bob).await.unwrap();
-    store.set_frozen(None, true, &bob).await.unwrap();
-    store.set_frozen(None, false, &bob).await.unwrap();
+    store.freeze(Some(&service()), &bob, None).await.unwrap();
+    store.freeze(None, &bob, None).await.unwrap();
+    store.lift_freeze(None, &bob).await.unwrap().unwrap();
     assert!(store.snapshot(&service()).await.unwrap().frozen, "its own freeze stands");
     assert!(!store.snapshot(&"other".parse().unwrap()).await.unwrap().frozen);
     let told = store.changes_after(&service(), 2, 10).await.unwrap();

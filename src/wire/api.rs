@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, Role,
-    ServiceName, Ticket, WallTime,
+    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, RevocationId,
+    Role, ServiceName, Ticket, WallTime,
 };
 use crate::wire::lifecycle::{ApprovalView, AuthenticationView, BoundsView, PastView, ReviewView, WantedApprovals};
 
@@ -134,6 +134,9 @@ pub struct GrantView {
     pub ended_by: Option<Person>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub end_note: Option<String>,
+    /// The revocation that ended it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revocation: Option<RevocationId>,
     pub review: ReviewView,
     pub enforcement: Enforcement,
 }
@@ -245,8 +248,18 @@ pub struct SidecarView {
     /// True when the digest is that of the applied service file.
     pub service_current: bool,
     pub connected: bool,
+    /// Newest revision it has acknowledged.
     pub revision: u64,
+    /// Changes of its service that it has not acknowledged; absent where that could not be told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub behind: Option<u64>,
     pub heard_at: WallTime,
+    /// How old the newest state is that it was told to be current.
+    #[serde(default)]
+    pub feed_age_ms: u64,
+    /// Its wall clock minus the control plane's, by its last ping; absent where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_skew_ms: Option<i64>,
     pub audit: super::feed::AuditPosition,
 }
 

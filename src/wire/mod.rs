@@ -6,4 +6,5 @@ pub mod feed;
 pub mod lifecycle;
 pub mod problem;
 pub mod query;
+pub mod revocations;
 pub mod strict_json;

@@ -75,6 +75,21 @@ pub struct ElevationsQuery {
     pub limit: Option<u32>,
 }
 
+/// Which revocations to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct RevocationsQuery {
+    /// Only those that one ordered, where one sees more.
+    pub mine: Option<bool>,
+    /// `next` of the page before. The other parameters must be those of that page.
+    #[cfg_attr(feature = "control", param(max_length = 64))]
+    pub cursor: Option<String>,
+    /// Greatest number of items. Absent: 50; more than 200 are 200.
+    #[cfg_attr(feature = "control", param(minimum = 1, example = 50))]
+    pub limit: Option<u32>,
+}
+
 /// The part of a query that both lists have: what is asked for, why, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Content {

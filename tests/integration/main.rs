@@ -41,6 +41,7 @@ mod p8_quiet;
 mod p9_helpful;
 mod proxying;
 mod reload;
+mod revocation;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

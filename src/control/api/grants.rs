@@ -24,7 +24,7 @@ use crate::wire::lifecycle::ReviewView;
 use crate::wire::query::GrantsQuery;
 
 /// Longest wait for enforcement; within the limit on a request's time.
-const WAIT_MS_MAX: u64 = 20_000;
+pub(super) const WAIT_MS_MAX: u64 = 20_000;
 
 /// List grants
 ///
@@ -100,7 +100,7 @@ pub(crate) async fn token(
     request_body = RevokeRequest,
     responses((status = 200, description = "The ended grant.", body = GrantView)),
     extensions(("x-refusals" = json!(refusals(&[
-        Cause::NotPermitted, Cause::NoteTooLong, Cause::GrantEnded, Cause::KeyMalformed, Cause::KeyReused,
+        Cause::NotPermitted, Cause::NoteMissing, Cause::NoteTooLong, Cause::GrantEnded, Cause::KeyMalformed, Cause::KeyReused,
     ])))),
 )]
 pub(crate) async fn revoke(
@@ -177,6 +177,7 @@ pub(super) fn view(state: &ApiState, record: GrantRecord) -> GrantView {
         revision: record.revision,
         ended_at: ended.as_ref().map(|end| end.at),
         ended_by: ended.as_ref().and_then(|end| end.by.clone()),
+        revocation: ended.as_ref().and_then(|end| end.revocation.clone()),
         end_note: ended.and_then(|end| end.note),
         review: review_view(record.review),
         enforcement,

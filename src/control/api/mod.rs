@@ -8,11 +8,13 @@ pub mod decisions;
 mod elevation_view;
 pub mod elevations;
 pub mod etag;
+pub mod freezes;
 pub mod grants;
 mod once;
 pub mod options;
 pub mod paging;
 pub mod reviews;
+pub mod revocations;
 mod words;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What a caller may ask for, which sidecars there are, and the public keys.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 
@@ -65,7 +67,20 @@ fn tier_option(tier: &Tier) -> TierOption {
 )]
 pub(crate) async fn sidecars(State(state): State<ApiState>, Caller(caller): Caller) -> Json<Page<SidecarView>> {
     let all = state.hub.sidecars(|service| state.digest(service));
-    let items = all.into_iter().filter(|sidecar| concerns(&state, &caller, &sidecar.service)).collect();
+    let mut items: Vec<_> = all.into_iter().filter(|sidecar| concerns(&state, &caller, &sidecar.service)).collect();
+    // Most of a service have acknowledged the same revision: one question for all of them.
+    let mut behind: BTreeMap<(ServiceName, u64), Option<u64>> = BTreeMap::new();
+    for sidecar in &mut items {
+        let key = (sidecar.service.clone(), sidecar.revision);
+        sidecar.behind = match behind.get(&key) {
+            Some(known) => *known,
+            None => {
+                // What the hub knows is shown even where the database cannot be asked.
+                let known = state.workflow.store.changes_behind(&key.0, key.1).await.ok();
+                *behind.entry(key).or_insert(known)
+            }
+        };
+    }
     Json(Page { items, next: None })
 }
 

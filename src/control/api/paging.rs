@@ -15,7 +15,7 @@ use crate::control::refusal::{Cause, Refusal};
 use crate::domain::{ElevationState, Person, ReviewState, ServiceName};
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::api::{GrantState, Page};
-use crate::wire::query::{Content, ElevationsQuery, GrantsQuery};
+use crate::wire::query::{Content, ElevationsQuery, GrantsQuery, RevocationsQuery};
 
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 200;
@@ -82,6 +82,13 @@ list_asked!(ElevationsQuery, "elevations", |asked| ListAsked {
     to_approve: asked.to_approve.unwrap_or(false),
     ..ListAsked::default()
 });
+
+impl From<RevocationsQuery> for ListAsked {
+    fn from(asked: RevocationsQuery) -> Self {
+        let mine = asked.mine.unwrap_or(false);
+        Self { list: "revocations", mine, cursor: asked.cursor, limit: asked.limit, ..Self::default() }
+    }
+}
 
 impl ListAsked {
     /// What the store is to list for a caller: one who does not see all sees their own. `None` where that is nothing.

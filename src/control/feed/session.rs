@@ -174,7 +174,8 @@ impl<S: FeedStore> Running<'_, S> {
         hub.heard(self.stream);
         match line {
             FromSidecar::Subscribe(_) => return Err(SessionEnd::SubscribedTwice),
-            FromSidecar::Ping { n } => {
+            FromSidecar::Ping { n, at } => {
+                hub.told_time(self.stream, at);
                 self.catch_up().await?;
                 self.delivery.heartbeat(n).await?;
             }

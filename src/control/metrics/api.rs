@@ -15,6 +15,8 @@ const STATES: &[Label] =
 const VERDICT: &[Label] =
     &[Label { name: "verdict", values: Values::Of(|| Verdict::ALL.iter().map(|verdict| verdict.as_str()).collect()) }];
 const ENDS: [&str; 2] = ["revoked", "expired"];
+const REVOKED: [&str; 5] = ["person", "resource", "service", "everything", "freeze"];
+const OF: &[Label] = &[Label { name: "of", values: Values::Of(|| REVOKED.to_vec()) }];
 const END: &[Label] = &[Label { name: "cause", values: Values::Of(|| ENDS.to_vec()) }];
 
 pub(super) static REQUESTS: Family = Family::counter(
@@ -76,6 +78,32 @@ pub(super) static REVIEWS_OVERDUE: Family = Family::gauge(
 pub(super) static GRANTS_ENDED: Family =
     Family::counter("breakglass_control_grants_ended_total", "Grants ended by revocation or time, by cause.", "")
         .by(END);
+pub(super) static REVOCATIONS: Family = Family::counter(
+    "breakglass_control_revocations_total",
+    "Revocations of many grants, and freezes, by what they are about. Those of one grant are counted as grants ended.",
+    "",
+)
+.by(OF);
+pub(super) static REVOCATION_SECONDS: Family = Family::histogram(
+    "breakglass_control_revocation_enforced_duration_seconds",
+    "Time from a revocation to the last sidecar's acknowledgement, where it is known.",
+    "Above a second: look at the sidecars' feeds, with `breakglass sidecars`.",
+);
+pub(super) static SIDECARS_STOPPED: Family = Family::counter(
+    "breakglass_control_revocation_sidecars_stopped_total",
+    "Sidecars that did not acknowledge a revocation and stopped by themselves instead.",
+    "Rising: sidecars lose their feed; see `breakglass sidecars`.",
+);
+pub(super) static REVOCATIONS_AWAITED: Family = Family::gauge(
+    "breakglass_control_revocations_awaited",
+    "Revocations and freezes whose acknowledgements are not all there yet.",
+    "Above zero for a minute: a sidecar is silent; `breakglass revocations` shows which are waited for.",
+);
+pub(super) static FREEZES: Family = Family::gauge(
+    "breakglass_control_freezes",
+    "Freezes that stand.",
+    "Above zero for long: somebody forgot to lift it; `breakglass freezes` says who set it and why.",
+);
 pub(super) static CONNECTIONS: Family =
     Family::gauge("breakglass_control_connections_open", "Connections to the API open now.", "");
 
@@ -93,6 +121,11 @@ pub(super) const FAMILIES: &[&Family] = &[
     &REVIEWS_DUE,
     &REVIEWS_OVERDUE,
     &GRANTS_ENDED,
+    &REVOCATIONS,
+    &REVOCATION_SECONDS,
+    &SIDECARS_STOPPED,
+    &REVOCATIONS_AWAITED,
+    &FREEZES,
     &CONNECTIONS,
 ];
 
@@ -107,6 +140,9 @@ pub(super) fn begin(metrics: &ControlMetrics) {
     }
     for verdict in Verdict::ALL {
         metrics.reviews.with_label_values(&[verdict.as_str()]);
+    }
+    for of in REVOKED {
+        metrics.revocations.with_label_values(&[of]);
     }
     for cause in ENDS {
         metrics.grants_ended.with_label_values(&[cause]);

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 pub use standing::{Expiries, Observed};
@@ -40,6 +41,12 @@ pub struct ControlMetrics {
     pub reviews_overdue: IntGauge,
     /// By cause: what ended through the feed's reports (used up) is counted by the feed.
     pub grants_ended: IntCounterVec,
+    /// By what they are about.
+    pub revocations: IntCounterVec,
+    pub revocation_seconds: Histogram,
+    pub sidecars_stopped: IntCounter,
+    pub revocations_awaited: IntGauge,
+    pub freezes: IntGauge,
     pub connections: IntGauge,
 }
 
@@ -68,6 +75,11 @@ impl ControlMetrics {
             reviews_due: make.gauge(&api::REVIEWS_DUE)?,
             reviews_overdue: make.gauge(&api::REVIEWS_OVERDUE)?,
             grants_ended: make.counters(&api::GRANTS_ENDED)?,
+            revocations: make.counters(&api::REVOCATIONS)?,
+            revocation_seconds: make.histogram(&api::REVOCATION_SECONDS)?,
+            sidecars_stopped: make.counter(&api::SIDECARS_STOPPED)?,
+            revocations_awaited: make.gauge(&api::REVOCATIONS_AWAITED)?,
+            freezes: make.gauge(&api::FREEZES)?,
             connections: make.gauge(&api::CONNECTIONS)?,
             registry,
         };
@@ -130,6 +142,10 @@ impl Maker<'_> {
 
     fn gauge(&self, family: &Family) -> Result<IntGauge, prometheus::Error> {
         self.add(family, Kind::Gauge, IntGauge::new(family.name, family.help)?)
+    }
+
+    fn histogram(&self, family: &Family) -> Result<Histogram, prometheus::Error> {
+        self.add(family, Kind::Histogram, Histogram::with_opts(HistogramOpts::new(family.name, family.help))?)
     }
 
     fn histograms(&self, family: &Family) -> Result<HistogramVec, prometheus::Error> {

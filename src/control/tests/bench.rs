@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::control::ControlConfig;
-use crate::control::{Control, Running};
+use crate::control::{Control, Running, StartError};
 use crate::domain::{BootTime, Moment, WallTime};
 use crate::http::{Answer, Client, ClientTls, Limits, TlsRoots};
 use crate::identity::Algorithm;
@@ -50,7 +50,7 @@ pub(super) fn write_files(folder: &Path, issuer: &str) -> PathBuf {
         "url = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"service.toml\"]\n[api]\n{listener}[feed]\n{listener}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
-         [groups]\nadmins = [\"admins\"]\nauditors = [\"auditors\"]\nrevokers = [\"leads\"]\n"
+         [groups]\nadmins = [\"admins\"]\nauditors = [\"auditors\"]\nrevokers = [\"leads\"]\nfreezers = [\"stoppers\"]\n"
     );
     write("control.toml", &control);
     folder.join("control.toml")
@@ -80,11 +80,17 @@ impl Bench {
 
     /// Stops it and starts it again on the same folder.
     pub(super) async fn restart(self) -> Self {
+        self.restart_after(async |_| {}).await.unwrap()
+    }
+
+    /// The same, with something done to the folder in between.
+    pub(super) async fn restart_after(self, act: impl AsyncFnOnce(&Path)) -> Result<Self, StartError> {
         let Self { running, clock, issuer, key, client, folder } = self;
         running.stop().await;
+        act(folder.path()).await;
         let config = ControlConfig::load(&folder.path().join("control.toml")).unwrap();
-        let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
-        Self { running, clock, issuer, key, client, folder }
+        let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await?;
+        Ok(Self { running, clock, issuer, key, client, folder })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -122,6 +128,16 @@ impl Bench {
         let mut headers = bearer(token);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         self.call(Method::POST, path, headers, body.to_string().into()).await
+    }
+
+    pub(super) async fn put(&self, token: &str, path: &str, body: &Value) -> Answer {
+        let mut headers = bearer(token);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.call(Method::PUT, path, headers, body.to_string().into()).await
+    }
+
+    pub(super) async fn delete(&self, token: &str, path: &str) -> Answer {
+        self.call(Method::DELETE, path, bearer(token), Bytes::new()).await
     }
 
     /// The same under an `If-Match`.

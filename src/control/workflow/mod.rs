@@ -4,7 +4,7 @@
 //! - [`request`]: ask; where nobody has to approve it, be granted.
 //! - [`approve`]: other humans agree; `grant` makes what they agree to.
 //! - [`decline`]: deny, or take back.
-//! - [`revoke`]: end a grant early.
+//! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
 //! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what.
 //! - [`rules`]: the policy and services that are served.
@@ -15,10 +15,12 @@ pub mod approve;
 pub mod budget;
 pub mod check;
 pub mod decline;
+pub mod freeze;
 mod grant;
 pub mod request;
 pub mod review;
 pub mod revoke;
+pub mod revoke_all;
 pub mod rules;
 pub mod sight;
 pub mod upkeep;

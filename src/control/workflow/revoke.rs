@@ -26,6 +26,7 @@ impl Workflow {
         if record.grant.person != caller.person && !self.revokes_all(caller) {
             return Err(Refusal::new(Cause::NotPermitted, "you may see this grant, but not end it"));
         }
+        needs_note(record.grant.person == caller.person, note)?;
         match self.store.revoke_once(id, &caller.person, note, once.as_ref()).await? {
             RevokeOutcome::Revoked(record) => {
                 self.metrics.grants_ended.with_label_values(&["revoked"]).inc();
@@ -46,6 +47,14 @@ pub(super) fn check_note(note: Option<&str>) -> Result<(), Refusal> {
         return Err(Refusal::new(Cause::NoteTooLong, format!("a note has at most {NOTE_CHARS_MAX} characters")));
     }
     Ok(())
+}
+
+/// Whose own it is need not say why they end it.
+pub(super) fn needs_note(is_own: bool, note: Option<&str>) -> Result<(), Refusal> {
+    if is_own || note.is_some_and(|note| !note.trim().is_empty()) {
+        return Ok(());
+    }
+    Err(Refusal::new(Cause::NoteMissing, "whoever ends what is not their own says why"))
 }
 
 fn ended(record: &GrantRecord) -> String {

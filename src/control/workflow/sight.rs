@@ -4,9 +4,9 @@ use super::Workflow;
 use super::approve::may_approve;
 use crate::config::policy::Tier;
 use crate::control::refusal::Refusal;
-use crate::domain::{ElevationId, ElevationState, GrantId, Person};
+use crate::domain::{ElevationId, ElevationState, GrantId, Person, RevocationId};
 use crate::identity::Verified;
-use crate::store::{ElevationRecord, GrantRecord};
+use crate::store::{ElevationRecord, GrantRecord, RevocationRecord};
 
 impl Workflow {
     /// Admins and auditors see everything, others what is their own.
@@ -17,6 +17,41 @@ impl Workflow {
     /// Admins and revokers may end any grant, others their own.
     pub(super) fn revokes_all(&self, caller: &Verified) -> bool {
         caller.groups.iter().any(|group| self.groups.admins.contains(group) || self.groups.revokers.contains(group))
+    }
+
+    /// Stopping is cheap, and whoever is unsure should stop.
+    pub fn may_freeze(&self, caller: &Verified) -> bool {
+        self.revokes_all(caller) || caller.groups.iter().any(|group| self.groups.freezers.contains(group))
+    }
+
+    /// Opening again is not.
+    pub(super) fn may_lift(&self, caller: &Verified) -> bool {
+        caller.groups.iter().any(|group| self.groups.admins.contains(group))
+    }
+
+    /// Who may order a revocation of what is not theirs, or see everything, sees them all; others what they ordered.
+    pub fn sees_revocations(&self, caller: &Verified) -> bool {
+        self.sees_all(caller) || self.may_freeze(caller)
+    }
+
+    /// Whose grants it ended sees it, too.
+    ///
+    /// # Errors
+    /// Not found: there is none, or it is not theirs to see.
+    pub async fn visible_revocation(&self, caller: &Verified, id: &RevocationId) -> Result<RevocationRecord, Refusal> {
+        let record = self.store.revocation(id).await?.ok_or_else(Refusal::not_found)?;
+        if self.sees_revocations(caller)
+            || record.by == caller.person
+            || record.selector.person() == Some(&caller.person)
+        {
+            return Ok(record);
+        }
+        let ended = match record.selector.grant() {
+            Some(grant) => self.store.grant(grant).await?,
+            None => None,
+        };
+        let is_own = ended.is_some_and(|ended| ended.grant.person == caller.person);
+        if is_own { Ok(record) } else { Err(Refusal::not_found()) }
     }
 
     fn may_see(&self, caller: &Verified, owner: &Person) -> bool {

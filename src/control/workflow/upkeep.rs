@@ -38,7 +38,8 @@ impl Workflow {
         }
     }
 
-    /// Requests that nobody answered lapse, grants expire, reviews that nobody did are overdue.
+    /// Requests that nobody answered lapse, grants expire, reviews that nobody did are overdue, and revocations that
+    /// somebody left half carried out are carried on.
     async fn sweep_all(&self) -> Result<(), StoreError> {
         let count = |ended: usize| u64::try_from(ended).unwrap_or(u64::MAX);
         let lapsed = self.store.lapse_due().await?;
@@ -48,6 +49,10 @@ impl Workflow {
         for grant in self.store.overdue_due().await? {
             tracing::warn!(%grant, "nobody has reviewed this grant in time");
         }
+        for order in self.store.open_orders().await? {
+            self.carry_on(&order).await;
+        }
+        self.metrics.freezes.set(i64::try_from(self.store.freezes().await?.len()).unwrap_or(i64::MAX));
         let awaited = self.store.awaited().await?;
         self.metrics.show_awaited(&awaited);
         Ok(())

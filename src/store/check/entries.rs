@@ -17,6 +17,8 @@ use crate::store::statement::{Row, sql};
 pub(super) struct Told {
     pub(super) grants: HashMap<String, ToldGrant>,
     pub(super) elevations: HashMap<String, Vec<String>>,
+    /// The kinds of entries that name each revocation.
+    pub(super) revocations: HashMap<String, Vec<String>>,
     /// Entries by the revision they name.
     revisions: BTreeMap<u64, u32>,
 }
@@ -93,6 +95,9 @@ fn note(document: &Value, kind: &str, told: &mut Told) {
     let fact = |name: &str| facts.and_then(|facts| facts.get(name)?.as_str()).map(str::to_owned);
     if let Some(elevation) = fact("elevation").filter(|_| kind.starts_with("elevation_")) {
         told.elevations.entry(elevation).or_default().push(kind.to_owned());
+    }
+    if let Some(revocation) = fact("revocation") {
+        told.revocations.entry(revocation).or_default().push(kind.to_owned());
     }
     let is_of_grant = kind.starts_with("grant_") || kind == "review_overdue";
     let Some(grant) = fact("grant").filter(|_| is_of_grant) else { return };

@@ -61,6 +61,7 @@ enum Op {
     Deny { request: u64, by: &'static str },
     Withdraw { request: u64, by: &'static str },
     Revoke { grant: u64, by: &'static str },
+    RevokeAll { by: &'static str },
     Spend { grant: u64, spent: u32 },
     Review { grant: u64, by: &'static str },
     Policy,
@@ -121,6 +122,7 @@ impl Model {
             Op::Deny { request, .. } => self.end(*request, ElevationState::Denied, "elevation_denied"),
             Op::Withdraw { request, .. } => self.end(*request, ElevationState::Withdrawn, "elevation_withdrawn"),
             Op::Revoke { grant, .. } => self.revoke(*grant),
+            Op::RevokeAll { .. } => self.revoke_all(),
             Op::Spend { grant, spent } => self.spend(*grant, *spent),
             Op::Review { grant, .. } => self.review(*grant),
             Op::Policy => {
@@ -129,9 +131,11 @@ impl Model {
                 "applied".to_owned()
             }
             Op::Freeze(frozen) => {
-                self.frozen = *frozen;
-                self.revision += 1;
-                self.entries.push(("freeze_changed", 0));
+                if self.frozen != *frozen {
+                    self.frozen = *frozen;
+                    self.revision += 1;
+                    self.entries.push(("freeze_changed", 0));
+                }
                 "set".to_owned()
             }
             Op::Sweep => self.sweep(),
@@ -222,8 +226,19 @@ impl Model {
             self.end_grant(n, GrantState::Expired, "grant_expired");
             return "ended".to_owned();
         }
+        self.entries.push(("revocation_ordered", n));
         self.end_grant(n, GrantState::Revoked, "grant_revoked");
         "revoked".to_owned()
+    }
+
+    fn revoke_all(&mut self) -> String {
+        let live = |grant: &Issued| grant.state == GrantState::Active && grant.expires > self.now;
+        let live: Vec<u64> = self.grants.iter().filter(|(_, grant)| live(grant)).map(|(n, _)| *n).collect();
+        self.entries.push(("revocation_ordered", 0));
+        for n in &live {
+            self.end_grant(*n, GrantState::Revoked, "grant_revoked");
+        }
+        format!("ended {}", live.len())
     }
 
     fn spend(&mut self, n: u64, spent: u32) -> String {
@@ -313,6 +328,10 @@ async fn perform(store: &Store, clock: &ManualClock, op: Op) -> String {
                 other => panic!("{other:?}"),
             }
         }
+        Op::RevokeAll { by } => match store.order(&Selector::Everything {}, &person(by), None, None).await.unwrap() {
+            OrderOutcome::Ordered(_, progress) => format!("ended {}", progress.ended),
+            other => panic!("{other:?}"),
+        },
         Op::Spend { grant, spent } => {
             let outcome = store.record_spent(&GrantId::from_random(grant), &holder("a"), spent).await.unwrap();
             format!("used up: {:?}", outcome.used_up)
@@ -398,7 +417,7 @@ impl Run<'_> {
         let by = self.dice.person();
         let request = self.pick(self.model.requests.keys().copied().collect(), races);
         let grant = self.pick(self.model.grants.keys().copied().collect(), races);
-        let roll = self.dice.roll(if races { 16 } else { 22 });
+        let roll = self.dice.roll(if races { 17 } else { 23 });
         match (roll, request, grant) {
             (0..=2, _, _) => Op::Ask { n, by, waits: self.dice.roll(3) > 0 },
             (3..=8, Some(request), _) => self.draw_approval(n, request, by),
@@ -410,11 +429,12 @@ impl Run<'_> {
             }
             (13..=14, _, Some(grant)) => Op::Review { grant, by },
             (15, _, _) => Op::Sweep,
-            (16, _, _) => Op::Policy,
-            (17, _, _) => Op::Freeze(self.dice.roll(3) == 0),
-            (18, _, _) => Op::Sweep,
-            (19, _, _) => Op::Advance(3600),
-            (20, _, _) => Op::Advance(43_200),
+            (16, _, _) => Op::RevokeAll { by },
+            (17, _, _) => Op::Policy,
+            (18, _, _) => Op::Freeze(self.dice.roll(3) == 0),
+            (19, _, _) => Op::Sweep,
+            (20, _, _) => Op::Advance(3600),
+            (21, _, _) => Op::Advance(43_200),
             _ => Op::Advance(1 + self.dice.roll(600) as u64),
         }
     }

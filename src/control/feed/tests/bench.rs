@@ -299,7 +299,7 @@ impl Sidecar {
 
     /// What comes up to the heartbeat, and the heartbeat.
     pub(super) async fn ping(&mut self, n: u64) -> (Vec<FromControl>, FromControl) {
-        self.say(FromSidecar::Ping { n }).await;
+        self.say(FromSidecar::Ping { n, at: None }).await;
         let mut heard = self.hear_until(|line| matches!(line, FromControl::Heartbeat { n: m, .. } if *m == n)).await;
         let heartbeat = heard.pop().unwrap();
         (heard, heartbeat)
