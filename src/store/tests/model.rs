@@ -14,7 +14,7 @@ use super::lifecycle::{approval, beside_tokens, person};
 use super::*;
 use crate::clock::ManualClock;
 
-const RUNS: u64 = 8;
+const RUNS: u64 = 20;
 const STEPS: u64 = 100;
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
