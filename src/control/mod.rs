@@ -18,6 +18,7 @@ mod intake;
 pub mod keys;
 pub mod metrics;
 pub mod openapi;
+pub mod rates;
 pub mod refusal;
 mod routes;
 mod server;

@@ -18,8 +18,10 @@ use super::api::ApiState;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
+use super::rates::Rates;
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
+use super::workflow::reads::ReadBook;
 use super::workflow::request::RefusedBudget;
 use super::workflow::rules::{Rules, RulesError};
 use super::{admin, routes};
@@ -214,11 +216,12 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         clock,
         metrics: ControlMetrics::new()?,
         refused: RefusedBudget::default(),
+        reads: ReadBook::default(),
         keys_recorded: AtomicBool::new(false),
     };
     workflow.store.record(Draft::control_started(env!("CARGO_PKG_VERSION"), workflow.store.epoch())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
-    let state = ApiState { workflow: Arc::new(workflow), verifier, hub };
+    let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates: Arc::new(Rates::new(config.limits)) };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }

@@ -6,3 +6,4 @@ mod document;
 mod lifecycle;
 mod lists;
 mod operation;
+mod watchful;

@@ -19,6 +19,7 @@ use super::paging::ListAsked;
 use crate::config::digest_hex;
 use crate::control::openapi::{ELEVATIONS, refusals};
 use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::reads::View;
 use crate::domain::ElevationId;
 use crate::store::{ElevationRecord, OnceKey};
 use crate::wire::api::{ElevationRequest, ElevationView, Page};
@@ -150,6 +151,11 @@ pub(crate) async fn list(
             && asked.content.fits(&elevation.scope, &elevation.justification, elevation.requested)
     };
     let listed = asked.read(listing, |listing| async move { store.elevations(&listing).await }, fits).await?;
+    if asked.is_beyond(&caller.person, state.workflow.sees_all(&caller)) {
+        let others = listed.items.iter().map(|record| &record.elevation).filter(|one| one.person != caller.person);
+        let shown = others.map(|elevation| elevation.id.as_str()).collect();
+        state.workflow.record_look(&caller, asked.look(View::Elevations, shown)).await?;
+    }
     let mut items = Vec::with_capacity(listed.items.len());
     for record in listed.items {
         items.push(view(&state, record).await?);
@@ -170,6 +176,7 @@ pub(crate) async fn show(
 ) -> Result<Tagged<ElevationView>, Refusal> {
     let id: ElevationId = id.parse().map_err(|_| Refusal::not_found())?;
     let record = state.workflow.visible_elevation(&caller, &id).await?;
+    state.workflow.record_look_at(&caller, View::Elevation, &record.elevation.person, id.as_str()).await?;
     Ok(Tagged(view(&state, record).await?))
 }
 

@@ -13,6 +13,7 @@ pub mod paging;
 use std::sync::Arc;
 
 use super::feed::Hub;
+use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
 
@@ -22,6 +23,7 @@ pub struct ApiState {
     pub workflow: Arc<Workflow>,
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
+    pub rates: Arc<Rates>,
 }
 
 impl ApiState {

@@ -28,6 +28,10 @@ pub struct ControlMetrics {
     pub refusals: IntCounterVec,
     pub elevations_refused: IntCounterVec,
     pub refusals_unrecorded: IntCounter,
+    /// Looks at other people's data: those that are an entry, and those that an entry stands for already.
+    pub data_reads: IntCounterVec,
+    /// By class of call, or `sign_in`.
+    pub rate_limited: IntCounterVec,
     pub grants_issued: IntCounter,
     /// By cause: what ended through the feed's reports (used up) is counted by the feed.
     pub grants_ended: IntCounterVec,
@@ -51,6 +55,8 @@ impl ControlMetrics {
             refusals: make.counters(&api::REFUSALS)?,
             elevations_refused: make.counters(&api::ELEVATIONS_REFUSED)?,
             refusals_unrecorded: make.counter(&api::REFUSALS_UNRECORDED)?,
+            data_reads: make.counters(&api::DATA_READS)?,
+            rate_limited: make.counters(&api::RATE_LIMITED)?,
             grants_issued: make.counter(&api::GRANTS_ISSUED)?,
             grants_ended: make.counters(&api::GRANTS_ENDED)?,
             connections: make.gauge(&api::CONNECTIONS)?,

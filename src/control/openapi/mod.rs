@@ -99,6 +99,12 @@ static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     Document { value, text: text.into() }
 });
 
+/// Whether a call makes something new: whether it is described with 201.
+pub fn creates(method: &http::Method, path: &str) -> bool {
+    let method = method.as_str().to_ascii_lowercase();
+    !document().value["paths"][path][method]["responses"]["201"].is_null()
+}
+
 /// The document of this version. It names nothing of the configuration.
 pub fn document() -> &'static Document {
     &DOCUMENT

@@ -19,6 +19,9 @@ use crate::identity::test_issuer::{TestIssuer, TestKey};
 use crate::wire::api::ElevationView;
 use crate::wire::problem::{self, Problem};
 
+/// The clock stands still, and so would a caller who has had all of theirs.
+pub(super) const LIMITS: &str = "[api.limits]\nreads_per_minute_max = 100000\nwrites_per_minute_max = 100000\n\
+                                 creates_per_minute_max = 100000\nfailed_authentications_per_minute_max = 100000\n";
 pub(super) const NOW_S: i64 = 1_795_313_580;
 
 pub(super) struct Bench {
@@ -48,7 +51,7 @@ pub(super) fn write_files(folder: &Path, issuer: &str) -> PathBuf {
     let listener = "address = \"127.0.0.1:0\"\ncertificate = \"server.pem\"\nkey = \"server.key\"\n";
     let control = format!(
         "url = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
-         policy = \"policy.toml\"\nservices = [\"service.toml\"]\n[api]\n{listener}[feed]\n{listener}client_ca = \"ca.pem\"\n\
+         policy = \"policy.toml\"\nservices = [\"service.toml\"]\n[api]\n{listener}{LIMITS}[feed]\n{listener}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
          [groups]\nadmins = [\"admins\"]\nauditors = [\"auditors\"]\nrevokers = [\"leads\"]\n"
     );

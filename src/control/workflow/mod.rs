@@ -3,11 +3,12 @@
 //! - [`check`]: is it a request the policy allows? Pure.
 //! - [`request`]: ask, and be granted.
 //! - [`revoke`]: end a grant early.
-//! - [`sight`]: who may see what.
+//! - [`sight`]: who may see what, and [`reads`]: that they did.
 //! - [`rules`]: the policy and services that are served.
 //! - [`upkeep`]: what happens by itself: grants expire, keys are renewed.
 
 pub mod check;
+pub mod reads;
 pub mod request;
 pub mod revoke;
 pub mod rules;
@@ -40,6 +41,7 @@ pub struct Workflow {
     pub clock: Clock,
     pub metrics: Arc<ControlMetrics>,
     pub refused: request::RefusedBudget,
+    pub reads: reads::ReadBook,
     /// Whether the ledger knows every key there is.
     pub keys_recorded: AtomicBool,
 }
