@@ -43,6 +43,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("wire", Never(PLANES)),
     ("http", Never(PLANES)),
     ("config", Never(PLANES)),
+    ("policy", Only(&["domain", "config", "wire"])),
     ("certs", Only(&["domain", "http", "secret"])),
     ("telemetry", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),

@@ -5,22 +5,28 @@
 pub mod assertion;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "control")]
+pub mod database;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 #[cfg(feature = "control")]
 pub mod limits;
 mod mistakes;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;
 pub mod reader;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod resource_pattern;
 pub mod route_path;
+#[cfg(any(feature = "control", feature = "cli"))]
+pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
+#[cfg(feature = "sidecar")]
+pub mod upstream;
 
 pub use mistakes::{ConfigError, Mistake};
 pub use service::{RouteConfig, RouteSubject, ServiceConfig};

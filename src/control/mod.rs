@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod api;
+mod database_lock;
 pub mod feed;
 mod intake;
 pub mod keys;
@@ -28,5 +29,6 @@ mod start;
 mod tests;
 pub mod workflow;
 
+pub use database_lock::DatabaseLock;
 pub use server::TlsFilesError;
 pub use start::{Control, Running, StartError};

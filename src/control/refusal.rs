@@ -2,11 +2,15 @@
 //!
 //! A refusal is a value. The one match below maps it; nothing else chooses a status.
 
+use std::time::Duration;
+
 use http::StatusCode;
 
 use super::api::etag::Tag;
+use crate::config::policy::StepUp;
 use crate::error_chain::error_chain;
 use crate::identity::IdentityError;
+use crate::policy;
 use crate::wire::problem::Problem;
 
 /// The stable cause of a refusal. Its code is the problem's code and a metric's label.
@@ -32,6 +36,7 @@ pub enum Cause {
     UnknownService,
     UnknownReason,
     TicketMalformed,
+    TicketForeign,
     ResourceMalformed,
     Wildcard,
     ActionMalformed,
@@ -39,11 +44,16 @@ pub enum Cause {
     ResourceNotServed,
     ActionNotServed,
     NoTierFits,
+    ReasonNotInTier,
     TierAmbiguous,
     DurationTooShort,
     DurationTooLong,
     TooFewUses,
     TooManyUses,
+    BindingNotInTier,
+    TooManyLive,
+    CoolDown,
+    StepUp,
     KeyMalformed,
     KeyReused,
     NoteTooLong,
@@ -76,6 +86,7 @@ impl Cause {
         Self::UnknownService,
         Self::UnknownReason,
         Self::TicketMalformed,
+        Self::TicketForeign,
         Self::ResourceMalformed,
         Self::Wildcard,
         Self::ActionMalformed,
@@ -83,11 +94,16 @@ impl Cause {
         Self::ResourceNotServed,
         Self::ActionNotServed,
         Self::NoTierFits,
+        Self::ReasonNotInTier,
         Self::TierAmbiguous,
         Self::DurationTooShort,
         Self::DurationTooLong,
         Self::TooFewUses,
         Self::TooManyUses,
+        Self::BindingNotInTier,
+        Self::TooManyLive,
+        Self::CoolDown,
+        Self::StepUp,
         Self::KeyMalformed,
         Self::KeyReused,
         Self::NoteTooLong,
@@ -130,6 +146,7 @@ impl Cause {
             Self::UnknownService => (S::UNPROCESSABLE_ENTITY, "unknown_service", "There is no such service"),
             Self::UnknownReason => (S::UNPROCESSABLE_ENTITY, "unknown_reason", "There is no such reason code"),
             Self::TicketMalformed => (S::UNPROCESSABLE_ENTITY, "ticket_malformed", "The ticket is not a reference"),
+            Self::TicketForeign => (S::UNPROCESSABLE_ENTITY, "ticket_foreign", "The ticket is of another tracker"),
             Self::ResourceMalformed => (S::UNPROCESSABLE_ENTITY, "resource_malformed", "A resource is malformed"),
             Self::Wildcard => (S::UNPROCESSABLE_ENTITY, "wildcard", "A grant names exact resources and actions"),
             Self::ActionMalformed => (S::UNPROCESSABLE_ENTITY, "action_malformed", "An action is malformed"),
@@ -139,11 +156,20 @@ impl Cause {
             }
             Self::ActionNotServed => (S::UNPROCESSABLE_ENTITY, "action_not_served", "The service has no such action"),
             Self::NoTierFits => (S::FORBIDDEN, "no_tier_fits", "The policy does not let you ask for this"),
+            Self::ReasonNotInTier => (S::FORBIDDEN, "reason_not_in_tier", "The policy gives this for other reasons"),
             Self::TierAmbiguous => (S::CONFLICT, "tier_ambiguous", "Several tiers fit"),
             Self::DurationTooShort => (S::UNPROCESSABLE_ENTITY, "duration_too_short", "The duration is too short"),
             Self::DurationTooLong => (S::UNPROCESSABLE_ENTITY, "duration_too_long", "The duration is too long"),
             Self::TooFewUses => (S::UNPROCESSABLE_ENTITY, "too_few_uses", "A grant allows at least one use"),
             Self::TooManyUses => (S::UNPROCESSABLE_ENTITY, "too_many_uses", "Too many uses"),
+            Self::BindingNotInTier => {
+                (S::UNPROCESSABLE_ENTITY, "binding_not_in_tier", "The policy does not accept this binding")
+            }
+            Self::TooManyLive => (S::CONFLICT, "too_many_live", "You have enough live grants of this kind"),
+            Self::CoolDown => (S::TOO_MANY_REQUESTS, "cool_down", "It is too soon after your last grant"),
+            Self::StepUp => {
+                (S::UNAUTHORIZED, "insufficient_user_authentication", "A stronger or fresher login is needed")
+            }
             Self::KeyMalformed => (S::BAD_REQUEST, "idempotency_key_malformed", "The Idempotency-Key is malformed"),
             Self::KeyReused => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The Idempotency-Key came with another request")
@@ -186,6 +212,10 @@ impl Cause {
             Self::UnknownService | Self::UnknownReason => {
                 Some("GET /v1/services/{service}/options lists what there is")
             }
+            Self::StepUp => Some("log in again as the challenge says, and send the new access token"),
+            Self::TooManyLive => Some("end one of them first: breakglass grants --mine"),
+            Self::CoolDown => Some("wait for as long as Retry-After says, or ask a colleague"),
+            Self::ReasonNotInTier => Some("name another reason, or another tier"),
             Self::NoTierFits => Some("GET /v1/services/{service}/options lists what you may ask for"),
             Self::TierAmbiguous => Some("name one of them as tier"),
             Self::Wildcard => Some("name each resource, such as contract/C-1042"),
@@ -206,6 +236,7 @@ impl Cause {
             | Self::UriTooLong
             | Self::HeadersTooLarge
             | Self::TicketMalformed
+            | Self::TicketForeign
             | Self::ResourceMalformed
             | Self::ActionMalformed
             | Self::ScopeSize
@@ -215,6 +246,7 @@ impl Cause {
             | Self::DurationTooLong
             | Self::TooFewUses
             | Self::TooManyUses
+            | Self::BindingNotInTier
             | Self::KeyMalformed
             | Self::NoteTooLong
             | Self::GrantEnded
@@ -252,6 +284,32 @@ pub struct Current {
     pub tag: Tag,
 }
 
+impl From<policy::Cause> for Cause {
+    fn from(cause: policy::Cause) -> Self {
+        use policy::Cause as P;
+        match cause {
+            P::UnknownReason => Self::UnknownReason,
+            P::TicketMalformed => Self::TicketMalformed,
+            P::UnknownService => Self::UnknownService,
+            P::TicketForeign => Self::TicketForeign,
+            P::ScopeSize => Self::ScopeSize,
+            P::ActionNotServed => Self::ActionNotServed,
+            P::ResourceNotServed => Self::ResourceNotServed,
+            P::NoTierFits => Self::NoTierFits,
+            P::ReasonNotInTier => Self::ReasonNotInTier,
+            P::TierAmbiguous => Self::TierAmbiguous,
+            P::DurationTooShort => Self::DurationTooShort,
+            P::DurationTooLong => Self::DurationTooLong,
+            P::TooFewUses => Self::TooFewUses,
+            P::TooManyUses => Self::TooManyUses,
+            P::BindingNotInTier => Self::BindingNotInTier,
+            P::TooManyLive => Self::TooManyLive,
+            P::CoolDown => Self::CoolDown,
+            P::StepUp => Self::StepUp,
+        }
+    }
+}
+
 /// A cause and what was wrong with this very request. The detail never quotes a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -259,13 +317,15 @@ pub struct Refusal {
     pub detail: String,
     /// What the refused call was about, as it stands now. Only what the caller may see.
     pub current: Option<Box<Current>>,
-    /// Seconds to wait; absent: as usual for the status.
-    pub retry_after_s: Option<u32>,
+    /// What the authentication must be, where that is the cause.
+    pub step_up: Option<StepUp>,
+    /// After what time the same request would pass, where time is the cause; absent: as usual for the status.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), current: None, retry_after_s: None }
+        Self { cause, detail: detail.into(), current: None, step_up: None, retry_after: None }
     }
 
     /// Shows the caller the state that stood in the way.
@@ -279,7 +339,7 @@ impl Refusal {
 
     #[must_use]
     pub fn retry_after_s(mut self, seconds: u32) -> Self {
-        self.retry_after_s = Some(seconds);
+        self.retry_after = Some(Duration::from_secs(seconds.into()));
         self
     }
 
@@ -299,6 +359,13 @@ impl Refusal {
     }
 }
 
+impl From<policy::Refused> for Refusal {
+    fn from(refused: policy::Refused) -> Self {
+        let policy::Refused { cause, detail, step_up, retry_after } = refused;
+        Self { current: None, cause: cause.into(), detail, step_up, retry_after }
+    }
+}
+
 impl From<crate::store::StoreError> for Refusal {
     fn from(error: crate::store::StoreError) -> Self {
         tracing::error!(error = %error_chain(&error), "the database failed");
@@ -310,5 +377,17 @@ impl From<super::keys::KeysError> for Refusal {
     fn from(error: super::keys::KeysError) -> Self {
         tracing::error!(error = %error_chain(&error), "a grant could not be signed");
         Self::new(Cause::Internal, "nothing was changed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_policy_s_codes_are_the_api_s() {
+        for cause in policy::Cause::ALL {
+            assert_eq!(Cause::from(*cause).code(), cause.code());
+        }
     }
 }

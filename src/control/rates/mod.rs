@@ -185,7 +185,7 @@ mod tests {
         let (standing, refused) = rates.take(&alice, Class::Create, BootTime::ZERO);
         let refusal = refused.unwrap_err();
         assert_eq!((standing.left.remaining, standing.left.full_in), (0, Duration::from_secs(120)));
-        assert_eq!((refusal.cause, refusal.retry_after_s), (Cause::RateLimited, Some(60)));
+        assert_eq!((refusal.cause, refusal.retry_after), (Cause::RateLimited, Some(Duration::from_secs(60))));
         assert!(rates.take(&alice, Class::Write, BootTime::ZERO).1.is_ok());
         assert!(rates.take(&bob, Class::Create, BootTime::ZERO).1.is_ok());
         let mut headers = HeaderMap::new();

@@ -9,6 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType}
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::document::assert_described;
 use crate::clock::{Clock, ManualClock};
 use crate::config::control::ControlConfig;
 use crate::control::{Control, Running};
@@ -104,7 +105,8 @@ impl Bench {
 
     pub(super) async fn call(&self, method: Method, path: &str, headers: HeaderMap, body: Bytes) -> Answer {
         let uri = format!("https://localhost:{}{path}", self.running.api_addr.port()).parse().unwrap();
-        let answer = self.client.send(method, &uri, headers, body).await.unwrap();
+        let answer = self.client.send(method.clone(), &uri, headers, body).await.unwrap();
+        assert_described(&method, path, &answer);
         assert_eq!(answer.headers[header::CACHE_CONTROL], "no-store", "{path}");
         answer
     }

@@ -158,14 +158,14 @@ const API_LIMITS: &str = "[api.limits]\nreads_per_minute_max = 1000000\nwrites_p
                           creates_per_minute_max = 1000000\nfailed_authentications_per_minute_max = 1000000\n";
 
 /// `lines` are added at the top of the control plane's file.
-pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, lines: &str) -> PathBuf {
+pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("payments.toml", SERVICE);
     write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
     write("policy.toml", POLICY);
     let keys = "certificate = \"server.pem\"\nkey = \"server.key\"\n";
     let text = format!(
-        "{lines}\nurl = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
+        "{lines}\nurl = \"https://localhost\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
          [api]\naddress = \"127.0.0.1:0\"\n{keys}{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
