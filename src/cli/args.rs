@@ -1,12 +1,19 @@
 //! What can be typed: verbs and flags, by clap. Text becomes domain values here; a token never has a flag, since
 //! command lines are seen by every process of the machine.
 
+mod decisions;
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use decisions::{
+    ApproveArgs, DenyArgs, RequestStateFilter, RequestsArgs, RequestsFilter, RequestsVerb, ReviewArgs, ReviewFilter,
+    WithdrawArgs,
+};
 
 use crate::config::assertion::UpstreamFacing;
 use crate::domain::{Action, Audience, GrantId, Issuer, ReasonCode, Resource, ServiceName, Ticket};
@@ -70,12 +77,22 @@ pub enum Format {
 pub enum Verb {
     /// Ask for elevation; returns when every connected sidecar enforces the grant
     Request(RequestArgs),
+    /// List requests, or show one
+    Requests(RequestsArgs),
+    /// Agree to somebody else's request
+    Approve(ApproveArgs),
+    /// Say no to somebody else's request
+    Deny(DenyArgs),
+    /// Take your own request back
+    Withdraw(WithdrawArgs),
     /// Run curl; when the answer is a break-glass refusal, elevate and send once more
     Curl(CurlArgs),
     /// List grants, or show one
     Grants(GrantsArgs),
     /// End a grant now, and see where that is enforced
     Revoke(RevokeArgs),
+    /// Say what you found about somebody else's ended grant
+    Review(ReviewArgs),
     /// List the sidecars that the control plane knows
     Sidecars,
     /// Check audit logs
@@ -109,6 +126,9 @@ pub struct Justify {
     /// How long to wait for the sidecars
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "10s")]
     pub wait: Option<Duration>,
+    /// How long to wait for those who approve; default: until the request lapses
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub approval_wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +144,9 @@ pub struct RequestArgs {
     pub actions: Vec<Action>,
     #[command(flatten)]
     pub justify: Justify,
+    /// Leave a request that waits for approval, and end
+    #[arg(long, conflicts_with = "approval_wait")]
+    pub no_wait: bool,
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +179,9 @@ pub struct GrantsFilter {
     /// Only those in this state
     #[arg(long, value_enum)]
     pub state: Option<StateFilter>,
+    /// Only those whose review stands like this
+    #[arg(long, value_enum)]
+    pub review: Option<ReviewFilter>,
     /// Only your own
     #[arg(long)]
     pub mine: bool,

@@ -47,6 +47,13 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// What it says, without colour.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self::new(text)

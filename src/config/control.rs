@@ -70,6 +70,8 @@ pub struct AccessGroups {
     pub auditors: BTreeSet<String>,
     /// Revoke everything.
     pub revokers: BTreeSet<String>,
+    /// Review everything but their own.
+    pub reviewers: BTreeSet<String>,
 }
 
 /// A checked file with the text it came from: the text is what the database keeps.
@@ -151,7 +153,12 @@ fn read_listener(section: &Section<'_>) -> Option<TlsListener> {
 
 fn read_groups(section: &Section<'_>) -> AccessGroups {
     let group = |key| section.list(key).into_iter().collect();
-    AccessGroups { admins: group("admins"), auditors: group("auditors"), revokers: group("revokers") }
+    AccessGroups {
+        admins: group("admins"),
+        auditors: group("auditors"),
+        revokers: group("revokers"),
+        reviewers: group("reviewers"),
+    }
 }
 
 fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Vec<SourceFile<ServiceConfig>> {

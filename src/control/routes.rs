@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 use super::api::answer::Refused;
 use super::api::caller::Told;
 use super::api::etag::if_none_match;
-use super::api::{ApiState, elevations, grants, options};
+use super::api::{ApiState, decisions, elevations, grants, options, reviews};
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
@@ -34,11 +34,15 @@ pub(crate) fn calls() -> Calls {
     Calls::new()
         .add(routes!(elevations::create, elevations::list))
         .add(routes!(elevations::show))
+        .add(routes!(decisions::approve))
+        .add(routes!(decisions::deny))
+        .add(routes!(decisions::withdraw))
         .add(routes!(grants::list))
         .add(routes!(grants::show))
         .add(routes!(grants::token))
         .add(routes!(grants::revoke))
         .add(routes!(grants::enforcement))
+        .add(routes!(reviews::review))
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))

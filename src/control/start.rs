@@ -21,9 +21,9 @@ use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::rates::Rates;
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
+use super::workflow::budget::RefusedBudget;
 use super::workflow::reads::ReadBook;
-use super::workflow::request::RefusedBudget;
-use super::workflow::rules::{Rules, RulesError};
+use super::workflow::rules::{InForce, Rules, RulesError};
 use super::{admin, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
@@ -198,7 +198,7 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         store,
         keys,
         assertion_key_validity: config.assertion_key_validity,
-        rules,
+        rules: InForce::new(rules),
         groups: config.groups.clone(),
         issuer: config.issuer.clone(),
         clock,

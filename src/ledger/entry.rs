@@ -31,10 +31,16 @@ pub enum EntryKind {
     ServiceApplied,
     ElevationRequested,
     ElevationRefused,
+    ElevationApproved,
+    ElevationDenied,
+    ElevationWithdrawn,
+    ElevationLapsed,
     GrantIssued,
     GrantRevoked,
     GrantExpired,
     GrantUsedUp,
+    GrantReviewed,
+    ReviewOverdue,
     FreezeChanged,
     DatabaseRestored,
     DataRead,
@@ -50,10 +56,16 @@ impl EntryKind {
             Self::ServiceApplied => "service_applied",
             Self::ElevationRequested => "elevation_requested",
             Self::ElevationRefused => "elevation_refused",
+            Self::ElevationApproved => "elevation_approved",
+            Self::ElevationDenied => "elevation_denied",
+            Self::ElevationWithdrawn => "elevation_withdrawn",
+            Self::ElevationLapsed => "elevation_lapsed",
             Self::GrantIssued => "grant_issued",
             Self::GrantRevoked => "grant_revoked",
             Self::GrantExpired => "grant_expired",
             Self::GrantUsedUp => "grant_used_up",
+            Self::GrantReviewed => "grant_reviewed",
+            Self::ReviewOverdue => "review_overdue",
             Self::FreezeChanged => "freeze_changed",
             Self::DatabaseRestored => "database_restored",
             Self::DataRead => "data_read",
@@ -159,6 +171,14 @@ impl Draft {
     pub(super) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.facts.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Absent values are left out.
+    pub(super) fn fact_if<T: Into<Value>>(self, name: &str, value: Option<T>) -> Self {
+        match value {
+            Some(value) => self.fact(name, value),
+            None => self,
+        }
     }
 
     pub(super) fn personal(mut self, field: PersonalField, value: impl Into<String>) -> Self {

@@ -3,4 +3,4 @@
 pub mod entry;
 mod kinds;
 
-pub use kinds::{DataRead, Refused};
+pub use kinds::{DataRead, Issued, Refused};

@@ -102,7 +102,7 @@ impl Store {
     }
 }
 
-async fn frozen(reading: &mut Transaction, service: &ServiceName) -> Result<bool, StoreError> {
+pub(super) async fn frozen(reading: &mut Transaction, service: &ServiceName) -> Result<bool, StoreError> {
     let frozen = sql("SELECT COUNT(*) FROM freezes WHERE frozen = 1 AND service IN ('', $1)")
         .bind(service.as_str())
         .integer(&mut *reading)

@@ -1,7 +1,8 @@
 //! Backups, and what a database is made into when a backup of it is put in place.
 //!
 //! A backup does not know what happened after it: which grants were revoked, how often one was used. So a restored
-//! database begins a new history (another epoch), with everything frozen and every grant in it ended.
+//! database begins a new history (another epoch), with everything frozen and every grant and
+//! request in it ended.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,7 +14,7 @@ use super::opening::fresh_epoch;
 use super::rows::{from_sql, parsed};
 use super::statement::sql;
 use super::transition::{StoredChange, Transition};
-use super::{Store, StoreError, postgres};
+use super::{Store, StoreError, endings, postgres};
 use crate::domain::{GrantId, ServiceName};
 use crate::ledger::entry::{Draft, EntryError};
 use crate::wire::feed::EndCause;
@@ -90,6 +91,8 @@ impl Store {
             let end = End { cause: EndCause::Revoked, by: None, note: None, entry };
             revision = end_grant(&mut transition, id, service, end).await?;
         }
+        // Nor does it know which requests were denied or taken back: whoever still needs one asks again.
+        endings::lapse_all(&mut transition, "database_restored").await?;
         sql("DELETE FROM sidecars").execute(transition.connection()).await?;
         transition.commit().await?;
         Ok(Restored { epoch, grants_ended: super::rows::to_u64(live.len()), revision })

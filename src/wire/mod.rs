@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod feed;
+pub mod lifecycle;
 pub mod problem;
 pub mod query;
 pub mod strict_json;

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{
-    Action, ElevationState, Justification, Person, ReasonCode, Resource, Scope, ServiceName, Ticket, WallTime,
-};
+use crate::domain::{Action, ElevationState, Person, ReasonCode, Resource, ReviewState, ServiceName, Ticket, WallTime};
 use crate::wire::api::GrantState;
 
 /// Which grants to list. Every member narrows.
@@ -18,6 +16,8 @@ pub struct GrantsQuery {
     pub person: Option<Person>,
     /// In this state.
     pub state: Option<GrantState>,
+    /// Whose review stands like this.
+    pub review: Option<ReviewState>,
     /// With this resource.
     pub resource: Option<Resource>,
     /// With this action.
@@ -51,6 +51,8 @@ pub struct ElevationsQuery {
     pub person: Option<Person>,
     /// In this state.
     pub state: Option<ElevationState>,
+    /// Only those that one can approve now, whoever asked.
+    pub to_approve: Option<bool>,
     /// With this resource.
     pub resource: Option<Resource>,
     /// With this action.
@@ -82,16 +84,4 @@ pub struct Content {
     pub ticket: Option<Ticket>,
     pub since_at: Option<WallTime>,
     pub before_at: Option<WallTime>,
-}
-
-impl Content {
-    /// Whether something of this scope, for this reason, of that time is asked for.
-    pub fn fits(&self, scope: &Scope, justification: &Justification, at: WallTime) -> bool {
-        self.resource.as_ref().is_none_or(|resource| scope.has_resource(resource))
-            && self.action.as_ref().is_none_or(|action| scope.has_action(action))
-            && self.reason.as_ref().is_none_or(|reason| *reason == justification.reason)
-            && self.ticket.as_ref().is_none_or(|ticket| *ticket == justification.ticket)
-            && self.since_at.is_none_or(|since| at >= since)
-            && self.before_at.is_none_or(|before| at < before)
-    }
 }

@@ -13,6 +13,7 @@
 mod activation;
 mod api_http;
 mod api_walk;
+mod approval;
 mod assertion;
 mod audit_damage;
 mod backup;

@@ -28,7 +28,7 @@ pub(crate) async fn options(
     Caller(caller): Caller,
     Named(service): Named,
 ) -> Result<Tagged<RequestOptions>, Refusal> {
-    let rules = &state.workflow.rules;
+    let rules = state.workflow.rules();
     let known = service.parse::<ServiceName>().ok().filter(|name| rules.services.contains_key(name));
     let service = known.ok_or_else(|| Refusal::new(Cause::UnknownService, "no service has that name"))?;
     let policy = &rules.policy;
@@ -70,9 +70,9 @@ pub(crate) async fn sidecars(State(state): State<ApiState>, Caller(caller): Call
 }
 
 fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool {
-    let tiers = &state.workflow.rules.policy.tiers;
+    let rules = state.workflow.rules();
     state.workflow.sees_all(caller)
-        || tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
+        || rules.policy.tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
 }
 
 /// The public root keys

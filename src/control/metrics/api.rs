@@ -2,6 +2,7 @@
 
 use super::ControlMetrics;
 use crate::control::refusal::Cause;
+use crate::domain::{ElevationState, Verdict};
 use crate::telemetry::metric::{Family, Label, Values};
 
 const ROUTE: Label = Label { name: "route", values: Values::Text("a path of the API as a template, or `none`") };
@@ -9,6 +10,10 @@ const METHOD: Label = Label { name: "method", values: Values::Text("a method of 
 const STATUS: Label = Label { name: "status", values: Values::Text("the answer's status") };
 const CODE: &[Label] =
     &[Label { name: "code", values: Values::Of(|| Cause::ALL.iter().map(|cause| cause.code()).collect()) }];
+const STATES: &[Label] =
+    &[Label { name: "state", values: Values::Of(|| ElevationState::ALL.iter().map(|state| state.as_str()).collect()) }];
+const VERDICT: &[Label] =
+    &[Label { name: "verdict", values: Values::Of(|| Verdict::ALL.iter().map(|verdict| verdict.as_str()).collect()) }];
 const ENDS: [&str; 2] = ["revoked", "expired"];
 const END: &[Label] = &[Label { name: "cause", values: Values::Of(|| ENDS.to_vec()) }];
 
@@ -55,6 +60,35 @@ pub(super) static RATE_LIMITED: Family = Family::counter(
 .by(LIMIT);
 pub(super) static GRANTS_ISSUED: Family =
     Family::counter("breakglass_control_grants_issued_total", "Grants issued.", "Each is to be reviewed.");
+pub(super) static ELEVATIONS: Family = Family::counter(
+    "breakglass_control_elevations_total",
+    "Elevation requests, by what became of them: each is counted as requested, and later under its end.",
+    "`lapsed` rising: nobody answers; look at who may approve.",
+)
+.by(STATES);
+pub(super) static APPROVALS: Family =
+    Family::counter("breakglass_control_approvals_total", "Approvals given, each person's counted.", "");
+pub(super) static REVIEWS: Family = Family::counter(
+    "breakglass_control_reviews_total",
+    "Reviews done, by verdict.",
+    "`unjustified`: read what was found.",
+)
+.by(VERDICT);
+pub(super) static APPROVALS_AWAITED: Family = Family::gauge(
+    "breakglass_control_approvals_awaited",
+    "Requests that wait for approvals now, of the whole database.",
+    "Above zero for minutes: tell those who may approve (`breakglass requests --to-approve`).",
+);
+pub(super) static REVIEWS_DUE: Family = Family::gauge(
+    "breakglass_control_reviews_due",
+    "Ended grants that somebody must review and whose deadline has not passed, of the whole database.",
+    "",
+);
+pub(super) static REVIEWS_OVERDUE: Family = Family::gauge(
+    "breakglass_control_reviews_overdue",
+    "Ended grants that nobody reviewed in time, of the whole database.",
+    "Above zero: `GET /v1/grants?review=overdue` lists them.",
+);
 pub(super) static GRANTS_ENDED: Family =
     Family::counter("breakglass_control_grants_ended_total", "Grants ended by revocation or time, by cause.", "")
         .by(END);
@@ -70,6 +104,12 @@ pub(super) const FAMILIES: &[&Family] = &[
     &DATA_READS,
     &RATE_LIMITED,
     &GRANTS_ISSUED,
+    &ELEVATIONS,
+    &APPROVALS,
+    &REVIEWS,
+    &APPROVALS_AWAITED,
+    &REVIEWS_DUE,
+    &REVIEWS_OVERDUE,
     &GRANTS_ENDED,
     &CONNECTIONS,
 ];
@@ -85,6 +125,12 @@ pub(super) fn begin(metrics: &ControlMetrics) {
     }
     for limit in LIMITS {
         metrics.rate_limited.with_label_values(&[limit]);
+    }
+    for state in ElevationState::ALL {
+        metrics.elevations.with_label_values(&[state.as_str()]);
+    }
+    for verdict in Verdict::ALL {
+        metrics.reviews.with_label_values(&[verdict.as_str()]);
     }
     for cause in ENDS {
         metrics.grants_ended.with_label_values(&[cause]);

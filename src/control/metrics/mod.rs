@@ -15,6 +15,7 @@ use prometheus::{
 
 pub use standing::{Expiries, Observed};
 
+use crate::store::Awaited;
 use crate::telemetry::metric::{Exposed, Family, Kind, process};
 
 /// The metrics and their registry.
@@ -33,6 +34,14 @@ pub struct ControlMetrics {
     /// By class of call, or `sign_in`.
     pub rate_limited: IntCounterVec,
     pub grants_issued: IntCounter,
+    /// By what became of them.
+    pub elevations: IntCounterVec,
+    pub approvals: IntCounter,
+    /// By verdict.
+    pub reviews: IntCounterVec,
+    pub approvals_awaited: IntGauge,
+    pub reviews_due: IntGauge,
+    pub reviews_overdue: IntGauge,
     /// By cause: what ended through the feed's reports (used up) is counted by the feed.
     pub grants_ended: IntCounterVec,
     pub connections: IntGauge,
@@ -58,6 +67,12 @@ impl ControlMetrics {
             data_reads: make.counters(&api::DATA_READS)?,
             rate_limited: make.counters(&api::RATE_LIMITED)?,
             grants_issued: make.counter(&api::GRANTS_ISSUED)?,
+            elevations: make.counters(&api::ELEVATIONS)?,
+            approvals: make.counter(&api::APPROVALS)?,
+            reviews: make.counters(&api::REVIEWS)?,
+            approvals_awaited: make.gauge(&api::APPROVALS_AWAITED)?,
+            reviews_due: make.gauge(&api::REVIEWS_DUE)?,
+            reviews_overdue: make.gauge(&api::REVIEWS_OVERDUE)?,
             grants_ended: make.counters(&api::GRANTS_ENDED)?,
             connections: make.gauge(&api::CONNECTIONS)?,
             registry,
@@ -65,6 +80,14 @@ impl ControlMetrics {
         api::begin(&metrics);
         metrics.registry.register(Box::new(process::collector()))?;
         Ok(metrics.into())
+    }
+
+    /// What people are waited for, as the database has it.
+    pub fn show_awaited(&self, awaited: &Awaited) {
+        let gauges = [&self.approvals_awaited, &self.reviews_due, &self.reviews_overdue];
+        for (gauge, count) in gauges.into_iter().zip([awaited.approvals, awaited.due, awaited.overdue]) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// From now on a scrape looks at `observed` too.

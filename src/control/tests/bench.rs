@@ -62,10 +62,18 @@ pub(super) fn write_files(folder: &Path, issuer: &str) -> PathBuf {
 
 impl Bench {
     pub(super) async fn start() -> Self {
+        Self::start_with("", "").await
+    }
+
+    /// With more lines in the policy and in the control plane's own file.
+    pub(super) async fn start_with(policy: &str, control: &str) -> Self {
         let key = TestKey::new(Algorithm::EdDSA, "k");
         let issuer = TestIssuer::start(&[&key]).await;
         let folder = tempfile::tempdir().unwrap();
-        let config = ControlConfig::load(&write_files(folder.path(), &issuer.url)).unwrap();
+        let file = write_files(folder.path(), &issuer.url);
+        add_lines(&folder.path().join("policy.toml"), policy);
+        add_lines(&file, control);
+        let config = ControlConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let moment = Moment { boot: BootTime::ZERO, wall: WallTime::from_unix_s(NOW_S) };
         let clock = ManualClock::starting_at(moment);
         let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
@@ -121,6 +129,21 @@ impl Bench {
         self.call(Method::POST, path, headers, body.to_string().into()).await
     }
 
+    /// The same under an `If-Match`.
+    pub(super) async fn post_if(&self, token: &str, path: &str, etag: &str, body: &Value) -> Answer {
+        let mut headers = bearer(token);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::IF_MATCH, HeaderValue::try_from(etag).unwrap());
+        self.call(Method::POST, path, headers, body.to_string().into()).await
+    }
+
+    /// Applies `policy` to the database, as another replica would, and answers its revision.
+    pub(super) async fn apply_elsewhere(&self, policy: &str) -> u64 {
+        let store = self.running.store();
+        let applied = store.policy().await.unwrap().unwrap();
+        store.apply_policy(policy, "elsewhere", &applied.services).await.unwrap()
+    }
+
     pub(super) async fn admin(&self, path: &str) -> Answer {
         let uri = format!("http://{}{path}", self.running.admin_addr).parse().unwrap();
         self.client.send(Method::GET, &uri, HeaderMap::new(), Bytes::new()).await.unwrap()
@@ -132,10 +155,16 @@ impl Bench {
         answer.json().unwrap()
     }
 
+    /// What was done. Who looked at it is left out: that is `watchful`'s.
     pub(super) async fn entry_kinds(&self) -> Vec<String> {
         let entries = self.running.store().entries(0, 1000).await.unwrap();
-        entries.into_iter().map(|entry| entry.kind).collect()
+        entries.into_iter().map(|entry| entry.kind).filter(|kind| kind != "data_read").collect()
     }
+}
+
+fn add_lines(file: &Path, lines: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, format!("{text}\n{lines}")).unwrap();
 }
 
 pub(super) fn bearer(token: &str) -> HeaderMap {

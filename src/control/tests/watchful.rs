@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, header};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 
+use super::approval::{FOUR_EYES, four_eyes};
 use super::bench::{Bench, LIMITS, problem, request};
 use crate::control::workflow::reads::ReadBook;
 
@@ -64,6 +65,26 @@ async fn a_look_at_other_people_s_data_is_an_entry_and_the_same_look_again_is_no
     bench.get(&lead, &format!("/v1/grants/{grant}")).await;
     let last = looks(&bench).await.pop().unwrap();
     assert_eq!(last["facts"]["filter"]["id"], grant.as_str(), "a revoker looks too");
+    bench.running.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_stale_approval_is_shown_and_what_is_there_to_approve_are_looks() {
+    let bench = Bench::start_with(FOUR_EYES, "").await;
+    let asked = bench.granted(&bench.alice(), &four_eyes(json!({}))).await;
+    let lead = bench.token("lea", &["leads"], json!({}));
+    let outsider = bench.token("otto", &["payments-oncall"], json!({}));
+    assert_eq!(bench.get(&outsider, "/v1/elevations?to_approve=true").await.status, 200);
+    assert_eq!(looks(&bench).await, Vec::<Value>::new(), "nothing of others was shown, nor could be");
+    assert_eq!(bench.get(&lead, "/v1/elevations?to_approve=true").await.status, 200);
+    let all = looks(&bench).await;
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(all[0]["facts"]["filter"], json!({"to_approve": true}));
+    let path = format!("/v1/elevations/{}/approve", asked.id);
+    let refused = problem(&bench.post_if(&lead, &path, "\"unseen\"", &json!({})).await);
+    assert_eq!((refused.status, refused.current.is_some()), (412, true));
+    let all = looks(&bench).await;
+    assert_eq!((all.len(), &all[1]["facts"]["filter"]["id"]), (2, &json!(asked.id)));
     bench.running.stop().await;
 }
 

@@ -1,15 +1,24 @@
 //! What happens to elevations and grants, and who may make it happen. No HTTP here.
 //!
-//! - [`check`]: is it a request the policy allows? Pure.
-//! - [`request`]: ask, and be granted.
+//! - [`check`]: is it a request the policy allows?
+//! - [`request`]: ask; where nobody has to approve it, be granted.
+//! - [`approve`]: other humans agree; `grant` makes what they agree to.
+//! - [`decline`]: deny, or take back.
 //! - [`revoke`]: end a grant early.
+//! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what, and [`reads`]: that they did.
 //! - [`rules`]: the policy and services that are served.
-//! - [`upkeep`]: what happens by itself: grants expire, keys are renewed.
+//! - [`budget`]: how much of what is refused is written down.
+//! - [`upkeep`]: what happens by itself: requests lapse, grants expire, reviews become overdue, keys are renewed.
 
+pub mod approve;
+pub mod budget;
 pub mod check;
+pub mod decline;
+mod grant;
 pub mod reads;
 pub mod request;
+pub mod review;
 pub mod revoke;
 pub mod rules;
 pub mod sight;
@@ -24,8 +33,9 @@ use super::metrics::ControlMetrics;
 use crate::clock::Clock;
 use crate::config::control::AccessGroups;
 use crate::domain::Issuer;
+use crate::policy::Rules;
 use crate::store::Store;
-use rules::Rules;
+use rules::{InForce, RulesError};
 
 /// Everything the workflow stands on. Shared by all requests.
 #[derive(Debug)]
@@ -34,14 +44,36 @@ pub struct Workflow {
     pub keys: Keys,
     /// How long a sidecar's assertion key is certified for.
     pub assertion_key_validity: Duration,
-    pub rules: Rules,
+    pub rules: InForce,
     pub groups: AccessGroups,
     /// `iss` of grant tokens.
     pub issuer: Issuer,
     pub clock: Clock,
     pub metrics: Arc<ControlMetrics>,
-    pub refused: request::RefusedBudget,
+    pub refused: budget::RefusedBudget,
     pub reads: reads::ReadBook,
     /// Whether the ledger knows every key there is.
     pub keys_recorded: AtomicBool,
+}
+
+impl Workflow {
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.now()
+    }
+
+    /// Takes the newest rules of the database. Answers whether they are others than before.
+    ///
+    /// # Errors
+    /// [`RulesError`]; then those in force stay.
+    pub async fn reload_rules(&self) -> Result<bool, RulesError> {
+        let before = self.rules().revision;
+        if self.store.policy_revision().await? == before {
+            return Ok(false);
+        }
+        let rules = Rules::reload(&self.store).await?;
+        tracing::info!(revision = rules.revision, "another policy revision is in force");
+        self.rules.replace(rules);
+        Ok(true)
+    }
 }

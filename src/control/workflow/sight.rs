@@ -1,8 +1,10 @@
 //! Who may see what. What is not theirs to see does not exist for them.
 
 use super::Workflow;
+use super::approve::may_approve;
+use crate::config::policy::Tier;
 use crate::control::refusal::Refusal;
-use crate::domain::{ElevationId, GrantId, Person};
+use crate::domain::{ElevationId, ElevationState, GrantId, Person};
 use crate::identity::Verified;
 use crate::store::{ElevationRecord, GrantRecord};
 
@@ -21,20 +23,45 @@ impl Workflow {
         caller.person == *owner || self.sees_all(caller)
     }
 
+    /// Who may decide on a request sees it, before and after.
+    ///
     /// # Errors
     /// Not found: there is none, or it is someone else's.
     pub async fn visible_elevation(&self, caller: &Verified, id: &ElevationId) -> Result<ElevationRecord, Refusal> {
-        let record = self.store.elevation(id).await?.filter(|record| self.may_see(caller, &record.elevation.person));
-        record.ok_or_else(Refusal::not_found)
+        let record = self.store.elevation(id).await?;
+        let visible = |record: &ElevationRecord| {
+            self.may_see(caller, &record.elevation.person) || may_approve(&self.rules(), caller, record)
+        };
+        record.filter(visible).ok_or_else(Refusal::not_found)
     }
 
-    /// A revoker sees the grants that they may end.
+    /// Requests that `caller` can approve now.
+    pub fn can_approve(&self, caller: &Verified, record: &ElevationRecord) -> bool {
+        record.elevation.state == ElevationState::Requested
+            && !record.approvals.iter().any(|approval| approval.person == caller.person)
+            && may_approve(&self.rules(), caller, record)
+    }
+
+    /// Administrators, auditors and reviewers may review any grant but their own, approvers those of their tiers.
+    pub(super) fn may_review(&self, caller: &Verified, record: &GrantRecord) -> bool {
+        let reviews_all = caller.groups.iter().any(|group| self.groups.reviewers.contains(group));
+        let approves = |tier: &Tier| tier.approvals.is_open_to(&caller.groups);
+        record.grant.person != caller.person
+            && (reviews_all || self.sees_all(caller) || self.rules().policy.tier(&record.tier).is_some_and(approves))
+    }
+
+    /// A revoker sees the grants that they may end, a reviewer those that they may review.
     ///
     /// # Errors
     /// Not found: there is none, or it is someone else's.
     pub async fn visible_grant(&self, caller: &Verified, id: &GrantId) -> Result<GrantRecord, Refusal> {
         let record = self.store.grant(id).await?;
-        let visible = |record: &GrantRecord| self.may_see(caller, &record.grant.person) || self.revokes_all(caller);
+        let visible = |record: &GrantRecord| self.revokes_all(caller) || self.sees_grant(caller, record);
         record.filter(visible).ok_or_else(Refusal::not_found)
+    }
+
+    /// Whether a grant stands in a list for `caller`.
+    pub fn sees_grant(&self, caller: &Verified, record: &GrantRecord) -> bool {
+        self.may_see(caller, &record.grant.person) || self.may_review(caller, record)
     }
 }

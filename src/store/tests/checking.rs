@@ -6,7 +6,8 @@ use super::bench::{Bench, on_both_databases, raw};
 use super::{NOW, holder, new_grant, service};
 use crate::config::digest_hex;
 use crate::store::check::CheckReport;
-use crate::store::{NewGrant, NewKey, Store};
+use crate::store::sample::create;
+use crate::store::{NewElevation, NewKey, Store};
 use crate::token::{SigningKey, certify_key, mint_grant};
 
 on_both_databases! {
@@ -32,10 +33,14 @@ impl Signer {
         Self { key }
     }
 
-    fn grant(&self, n: u64) -> NewGrant {
-        let new = new_grant(n, 3);
-        let token = mint_grant(&new.grant, &new.issuer, &self.key).unwrap();
-        NewGrant { token, ..new }
+    fn grant(&self, n: u64) -> NewElevation {
+        self.signed(new_grant(n, 3))
+    }
+
+    fn signed(&self, mut new: NewElevation) -> NewElevation {
+        let grant = new.grant.as_mut().unwrap();
+        grant.token = mint_grant(&grant.grant, &grant.issuer, &self.key).unwrap();
+        new
     }
 }
 
@@ -45,19 +50,18 @@ async fn lived(bench: &Bench) -> Signer {
     let signer = Signer::recorded(store).await;
     store.apply_policy("text", &digest_hex("text"), &[]).await.unwrap();
     for n in 1..=3 {
-        store.create(&signer.grant(n)).await.unwrap();
+        create(store, &signer.grant(n)).await.unwrap();
     }
-    store.revoke(&signer.grant(1).grant.id, &bob, Some("done")).await.unwrap();
-    let third = signer.grant(3).grant.id;
+    store.revoke(&signer.grant(1).grant.unwrap().grant.id, &bob, Some("done")).await.unwrap();
+    let third = signer.grant(3).grant.unwrap().grant.id;
     store.allot(&third, &holder("a"), 3).await.unwrap().unwrap();
     store.record_spent(&third, &holder("a"), 3).await.unwrap().used_up.unwrap();
     bench.clock.advance(Duration::from_secs(900));
     assert_eq!(store.expire_due().await.unwrap().len(), 1);
     bench.clock.advance(Duration::from_secs(1));
     let mut live = signer.grant(4);
-    live.grant.expires = NOW.plus(Duration::from_secs(5000));
-    live.token = mint_grant(&live.grant, &live.issuer, &signer.key).unwrap();
-    store.create(&live).await.unwrap();
+    live.grant.as_mut().unwrap().grant.expires = NOW.plus(Duration::from_secs(5000));
+    create(store, &signer.signed(live)).await.unwrap();
     store.set_frozen(Some(&service()), true, &bob).await.unwrap();
     signer
 }
@@ -166,7 +170,7 @@ async fn a_backup_of_a_database_in_use_is_one_state_for_its_owner_alone() {
     let to = bench.place.folder().join("backup");
     let writing = {
         let (store, new) = (bench.store.clone(), signer.grant(5));
-        tokio::spawn(async move { store.create(&new).await.unwrap() })
+        tokio::spawn(async move { create(&store, &new).await.unwrap() })
     };
     bench.store.back_up(&to).await.unwrap();
     writing.await.unwrap();
