@@ -96,6 +96,8 @@ impl Bounds {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn actions(names: &[&str]) -> BTreeSet<Action> {
@@ -150,6 +152,31 @@ mod tests {
             (narrowing(None, Some(&[]), None), "no action would be left: the approvers agree to different ones"),
         ] {
             assert_eq!(asked.narrowed(&wider, &asked).unwrap_err().to_string(), why);
+        }
+    }
+
+    fn any_narrowing() -> impl Strategy<Value = Narrowing> {
+        let names = proptest::sample::subsequence(vec!["a.x", "a.y", "a.z"], 0..=3);
+        (proptest::option::of(1_u64..=600), proptest::option::of(names), proptest::option::of(1_u32..=5))
+            .prop_map(|(seconds, names, uses)| narrowing(seconds, names.as_deref(), uses))
+    }
+
+    proptest! {
+        #[test]
+        fn what_stands_never_grows_and_order_does_not_matter(
+            all in proptest::collection::vec(any_narrowing(), 0..5),
+        ) {
+            let asked = asked(5);
+            let reversed: Vec<&Narrowing> = all.iter().rev().collect();
+            let combine = |all: &[&Narrowing]| {
+                all.iter().try_fold(asked.clone(), |bounds, next| {
+                    let narrowed = bounds.narrowed(next, &asked)?;
+                    assert!(narrowed.scope.is_within(&bounds.scope) && narrowed.duration <= bounds.duration);
+                    assert!(narrowed.max_uses <= bounds.max_uses);
+                    Ok::<_, NarrowingError>(narrowed)
+                })
+            };
+            prop_assert_eq!(combine(&all.iter().collect::<Vec<_>>()), combine(&reversed));
         }
     }
 }

@@ -138,7 +138,7 @@ async fn a_failure_anywhere_leaves_nothing_half_written(bench: Bench) {
         assert_eq!(before, after, "{broken}");
         assert_eq!(store.grant(&grant(&standing).id).await.unwrap().unwrap().state, GrantState::Active, "{broken}");
         mend_table(store).await;
-        assert_eq!(create(&store, &new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
+        assert_eq!(create(store, &new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
         let indices: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.index).collect();
         assert_eq!(indices, vec![0, 1, 2, 3], "{broken}");
     }

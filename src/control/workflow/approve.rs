@@ -255,3 +255,64 @@ fn refused_narrowing(error: NarrowingError) -> Refusal {
     };
     Refusal::new(cause, error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GROUPS: [&str; 4] = ["leads", "legal", "ops", "risk"];
+
+    /// By trying every way: each group its own person, and enough of them in all.
+    fn by_brute_force(approvals: &Approvals, approvers: &[Approver]) -> bool {
+        let persons: BTreeSet<&Person> = approvers
+            .iter()
+            .filter(|approver| approver.groups.iter().any(|group| approvals.groups.contains(group)))
+            .map(|approver| &approver.person)
+            .collect();
+        let enough = persons.len() >= approvals.count as usize;
+        let groups: Vec<&String> = approvals.groups.iter().collect();
+        enough && (!approvals.every_group || stand_for(&groups, approvers, &BTreeSet::new()))
+    }
+
+    fn stand_for(groups: &[&String], approvers: &[Approver], taken: &BTreeSet<Person>) -> bool {
+        let [group, others @ ..] = groups else { return true };
+        approvers.iter().filter(|approver| approver.groups.contains(*group)).any(|approver| {
+            let mut taken = taken.clone();
+            taken.insert(approver.person.clone()) && stand_for(others, approvers, &taken)
+        })
+    }
+
+    fn groups() -> impl Strategy<Value = BTreeSet<String>> {
+        proptest::sample::subsequence(GROUPS.to_vec(), 0..=4)
+            .prop_map(|groups| groups.into_iter().map(str::to_owned).collect())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn k_of_n_by_group_is_what_trying_every_way_says(
+            count in 1_u32..5,
+            wanted in groups(),
+            every_group in any::<bool>(),
+            people in proptest::collection::vec((0_u8..6, groups()), 0..6),
+        ) {
+            prop_assume!(!wanted.is_empty());
+            let count = if every_group { count.max(wanted.len() as u32) } else { count };
+            let approvals = Approvals { count, groups: wanted, every_group };
+            // One person, whatever logins they came by, stands once; the last known groups are theirs.
+            let mut approvers: Vec<Approver> = Vec::new();
+            for (number, groups) in people {
+                let person: Person = format!("p{number}").parse().unwrap();
+                if !approvers.iter().any(|known| known.person == person) {
+                    approvers.push(Approver { person, groups });
+                }
+            }
+            prop_assert_eq!(approvals.are_met_by(&approvers), by_brute_force(&approvals, &approvers));
+        }
+    }
+}

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use super::bench::{Bench, break_commit, break_table, count, lose_answer, mend_commit, mend_table, on_both_databases};
+use super::bench::{
+    Bench, break_commit, break_table, count, lose_answer, mend_commit, mend_table, on_both_databases, raw,
+};
 use super::*;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -462,6 +464,9 @@ async fn a_lost_answer_is_found_again_under_its_key(bench: Bench) {
         assert!(!stage.make(transition).await.unwrap(), "{transition} happened twice");
         assert_eq!(everything(store).await, after, "{transition} happened twice");
         stage.assert_dense().await;
+        store.close().await;
+        let reopened = stage.bench.place.open(&stage.bench.clock).await.unwrap();
+        assert_eq!(everything(&reopened).await, after, "{transition} did not outlive the process");
     }
 }
 
@@ -481,14 +486,21 @@ async fn what_a_hand_did_to_requests_and_reviews_is_named(bench: Bench) {
     for (change, what) in cases {
         let stage = Stage::set(bench.another().await).await;
         let store = &stage.bench.store;
-        stage.make("approve").await.unwrap();
+        assert!(stage.make("approve").await.unwrap());
         let denied = waiting(store, 9).await;
         store.deny(&denied, &person("bob"), "no", None).await.unwrap();
         create(store, &new_grant(8, 3)).await.unwrap();
         store.revoke(&GrantId::from_random(8), &person("bob"), None).await.unwrap();
-        stage.make("review").await.unwrap();
+        let review = NewReview {
+            grant: stage.ended.clone(),
+            person: person("ann"),
+            verdict: Verdict::Unclear,
+            findings: "x".into(),
+            once: None,
+        };
+        assert_eq!(store.review(&review).await.unwrap(), ReviewOutcome::Done);
         assert_eq!(beside_tokens(store).await, Vec::<String>::new());
-        super::bench::raw(store, change.to_owned()).await;
+        raw(store, change.to_owned()).await;
         let found = beside_tokens(store).await;
         assert!(found.iter().any(|found| found.contains(what)), "{change}: {found:?}");
     }

@@ -13,8 +13,9 @@ use super::bench::{Bench, on_both_databases};
 use super::lifecycle::{approval, beside_tokens, person};
 use super::*;
 use crate::clock::ManualClock;
+use crate::config::digest_hex;
 
-const RUNS: u64 = 8;
+const RUNS: u64 = 20;
 const STEPS: u64 = 100;
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
@@ -327,7 +328,7 @@ async fn perform(store: &Store, clock: &ManualClock, op: Op) -> String {
             told(&store.review(&new).await.unwrap())
         }
         Op::Policy => {
-            store.apply_policy("text", "digest", &[]).await.unwrap();
+            store.apply_policy("text", &digest_hex("text"), &[]).await.unwrap();
             "applied".to_owned()
         }
         Op::Freeze(frozen) => {
@@ -367,7 +368,7 @@ impl Run<'_> {
             let found = perform(self.store, self.clock, op.clone()).await;
             assert_eq!(found, expected, "seed {}, step {step}: {op:?}", self.seed);
         }
-        if step % 20 == 0 {
+        if step.is_multiple_of(20) {
             self.compare(step).await;
         }
     }
@@ -404,7 +405,9 @@ impl Run<'_> {
             (9, Some(request), _) => Op::Deny { request, by },
             (10, Some(request), _) => Op::Withdraw { request, by },
             (11, _, Some(grant)) => Op::Revoke { grant, by },
-            (12, _, Some(grant)) => Op::Spend { grant, spent: 1 + self.dice.roll(3) as u32 },
+            (12, _, Some(grant)) => {
+                Op::Spend { grant, spent: 1 + self.dice.roll(self.model.grants[&grant].most as usize) as u32 }
+            }
             (13..=14, _, Some(grant)) => Op::Review { grant, by },
             (15, _, _) => Op::Sweep,
             (16, _, _) => Op::Policy,
@@ -416,13 +419,12 @@ impl Run<'_> {
         }
     }
 
-    /// Of what stands, or of what stood; by somebody who has not approved it.
+    /// Of what stands, or of what stood; by somebody else who has not approved it.
     fn draw_approval(&mut self, n: u64, request: u64, by: &'static str) -> Op {
         let stands = &self.model.requests[&request];
         let stale = self.dice.roll(8) == 0;
-        let fresh = PEOPLE.iter().find(|name| !stands.approvals.contains(*name) && **name != stands.by);
-        let by = if stands.approvals.contains(&by) { fresh.copied().unwrap_or("erin") } else { by };
-        let by = if stands.approvals.contains(&by) { return Op::Sweep } else { by };
+        let may = |name: &str| name != stands.by && !stands.approvals.contains(&name);
+        let Some(by) = std::iter::once(by).chain(PEOPLE).find(|name| may(name)) else { return Op::Sweep };
         let seen = Seen { version: stands.version - u64::from(stale), policy_revision: self.model.policy };
         let grant = (self.dice.roll(2) == 0).then_some(n);
         Op::Approve { request, by, grant, seen }
