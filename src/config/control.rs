@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::database::DatabaseConfig;
 use super::identity::{is_http_url, read_issuers};
+use super::limits::{ApiLimits, read_limits};
 use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
@@ -37,6 +38,7 @@ pub struct ControlConfig {
     /// How long a sidecar's assertion key is certified for. It asks for another when a third of it is left.
     pub assertion_key_validity: Duration,
     pub api: TlsListener,
+    pub limits: ApiLimits,
     pub feed: FeedListener,
     pub admin: SocketAddr,
     pub issuers: Vec<IssuerConfig>,
@@ -115,7 +117,10 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let credentials = root.path("credentials");
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
-    let api = root.required_section("api").and_then(|section| read_listener(&section));
+    let api = root.required_section("api").and_then(|section| {
+        let limits = read_limits(section.section("limits").as_ref());
+        Some((read_listener(&section)?, limits))
+    });
     let feed = root.required_section("feed").and_then(|section| {
         let (tls, client_ca) = (read_listener(&section), section.required_path("client_ca"));
         Some(FeedListener { tls: tls?, client_ca: client_ca? })
@@ -127,6 +132,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let services = read_services(root, file, elsewhere);
     let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
+    let (api, limits) = api?;
     Some(ControlConfig {
         issuer: issuer?,
         database: database?,
@@ -134,7 +140,8 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         credentials,
         key_validity: Duration::from_secs(validity_s),
         assertion_key_validity: Duration::from_secs(assertion_validity_s),
-        api: api?,
+        api,
+        limits,
         feed: feed?,
         admin,
         issuers,

@@ -9,6 +9,8 @@ pub mod control;
 pub mod database;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
+#[cfg(feature = "control")]
+pub mod limits;
 mod mistakes;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;

@@ -3,7 +3,8 @@
 //! A call's way, from the outside in:
 //!
 //! 1. `server`: TLS, HTTP/1.1 and HTTP/2, limits on connections.
-//! 2. `routes`: paths, limits on requests, what every answer carries; [`openapi`] describes them.
+//! 2. `routes`: paths, limits on requests, what every answer carries; [`openapi`] describes them. `intake` refuses what
+//!    no call takes, [`rates`] who asks too often.
 //! 3. [`api`]: one file a noun: authenticate, read the body, call the workflow, shape the answer.
 //! 4. [`workflow`]: what happens, and who may make it happen; [`refusal`] is how it says no.
 //! 5. `store`: each transition in one transaction.
@@ -21,6 +22,7 @@ pub mod keys;
 pub mod metrics;
 pub mod on_call;
 pub mod openapi;
+pub mod rates;
 pub mod refusal;
 mod routes;
 mod server;

@@ -16,6 +16,7 @@ use tower::timeout::TimeoutLayer;
 use utoipa_axum::routes;
 
 use super::api::answer::Refused;
+use super::api::caller::Told;
 use super::api::etag::if_none_match;
 use super::api::{ApiState, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations};
 use super::intake::take_in;
@@ -102,13 +103,23 @@ async fn limited(error: BoxError) -> Refusal {
 
 /// Counts the answer, and forbids keeping it where it does not say that it is public: it may name people, and one of
 /// them holds a token.
-async fn finish(State(state): State<ApiState>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
+async fn finish(
+    State(state): State<ApiState>,
+    path: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let context = RequestContext::of(request.headers());
+    let told = Told::default();
+    request.extensions_mut().insert(told.clone());
     let mut response = attributed(context, next.run(request)).await.into_response();
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if let Some(standing) = told.0.get() {
+        standing.tell(headers);
+    }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let metrics = &state.workflow.metrics;
     let route = path.as_ref().map_or("none", MatchedPath::as_str);

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
 
+use super::api::caller::Peer;
 use crate::http::crypto_provider;
 
 /// Connections at once; more wait in the listen queue.
@@ -101,14 +104,15 @@ impl Port {
                 _ = stop.wait_for(|stop| *stop) => break,
                 accepted = accept(&self.listener, &permits) => accepted,
             };
-            let Some((socket, permit)) = accepted else { continue };
-            let (acceptor, router, watcher) = (acceptor.clone(), self.router.clone(), graceful.watcher());
+            let Some((socket, peer, permit)) = accepted else { continue };
+            let served = Served { router: self.router.clone(), peer: Peer(peer.ip()) };
+            let (acceptor, watcher) = (acceptor.clone(), graceful.watcher());
             let counted = self.connections.clone().map(Counted::new);
             tokio::spawn(async move {
                 let _held = (permit, counted);
                 match acceptor {
-                    None => http1_connection(socket, router, watcher).await,
-                    Some(acceptor) => tls_connection(acceptor, socket, router, watcher).await,
+                    None => http1_connection(socket, served, watcher).await,
+                    Some(acceptor) => tls_connection(acceptor, socket, served, watcher).await,
                 }
             });
         }
@@ -135,10 +139,13 @@ impl Drop for Counted {
     }
 }
 
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((socket, _)) => Some((socket, permit)),
+        Ok((socket, peer)) => Some((socket, peer, permit)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             sleep(ACCEPT_PAUSE).await;
@@ -147,21 +154,21 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(Tcp
     }
 }
 
-async fn tls_connection(acceptor: TlsAcceptor, socket: TcpStream, router: Router, watcher: Watcher) {
+async fn tls_connection(acceptor: TlsAcceptor, socket: TcpStream, served: Served, watcher: Watcher) {
     let handshake = async {
         socket.set_nodelay(true)?;
         timeout(HANDSHAKE_TIME_MAX, acceptor.accept(socket)).await.map_err(io::Error::from)?
     };
     match handshake.await {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            http2_connection(stream, router, watcher).await;
+            http2_connection(stream, served, watcher).await;
         }
-        Ok(stream) => http1_connection(stream, router, watcher).await,
+        Ok(stream) => http1_connection(stream, served, watcher).await,
         Err(error) => tracing::debug!(%error, "a handshake failed"),
     }
 }
 
-async fn http1_connection<I>(io: I, router: Router, watcher: Watcher)
+async fn http1_connection<I>(io: I, served: Served, watcher: Watcher)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -169,17 +176,17 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(io), service(router));
+        .serve_connection(TokioIo::new(io), served.service());
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection broke");
     }
 }
 
-async fn http2_connection<I>(io: I, router: Router, watcher: Watcher)
+async fn http2_connection<I>(io: I, served: Served, watcher: Watcher)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (asked, asking) = (Arc::new(AtomicBool::new(false)), service(router));
+    let (asked, asking) = (Arc::new(AtomicBool::new(false)), served.service());
     let noted = Arc::clone(&asked);
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -212,13 +219,25 @@ async fn silence(asked: &AtomicBool) {
     }
 }
 
-fn service(
+/// What one connection is served.
+struct Served {
     router: Router,
-) -> impl hyper::service::Service<
-    http::Request<Incoming>,
-    Response = http::Response<axum::body::Body>,
-    Error = Infallible,
-    Future: Send,
-> + Send {
-    TowerToHyperService::new(router)
+    peer: Peer,
+}
+
+impl Served {
+    /// Each request with its peer on it.
+    fn service(
+        self,
+    ) -> impl hyper::service::Service<
+        http::Request<Incoming>,
+        Response = http::Response<axum::body::Body>,
+        Error = Infallible,
+        Future: Send,
+    > + Send {
+        TowerToHyperService::new(self.router.map_request(move |mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(self.peer);
+            request
+        }))
+    }
 }

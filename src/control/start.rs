@@ -20,9 +20,11 @@ use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::on_call::{OnCall, OnCallSettings};
+use super::rates::Rates;
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
 use super::workflow::budget::RefusedBudget;
+use super::workflow::reads::ReadBook;
 use super::workflow::rules::{InForce, Rules, RulesError};
 use super::{admin, routes};
 use crate::clock::Clock;
@@ -222,6 +224,7 @@ async fn assemble(
         clock,
         metrics: ControlMetrics::new()?,
         refused: RefusedBudget::default(),
+        reads: ReadBook::default(),
         keys_recorded: AtomicBool::new(false),
     };
     tell_freezes(&workflow.store).await?;
@@ -229,7 +232,7 @@ async fn assemble(
     hub.restore(&workflow.store).await.map_err(StartError::Sidecars)?;
     workflow.store.record(Draft::control_started(env!("CARGO_PKG_VERSION"), workflow.store.epoch())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
-    let state = ApiState { workflow: Arc::new(workflow), verifier, hub };
+    let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates: Arc::new(Rates::new(config.limits)) };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }

@@ -11,3 +11,4 @@ mod operation;
 mod policy;
 mod review;
 mod revocation;
+mod watchful;

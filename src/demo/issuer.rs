@@ -125,6 +125,14 @@ impl DemoIssuer {
         self.mint(person, LIFETIME_S_DEFAULT, "mfa")
     }
 
+    /// A token of the client itself, as a machine gets it: its subject is the client (RFC 9068 §2.2).
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn machine_token(&self) -> Result<Secret<String>, DemoIssuerError> {
+        self.sign(CLIENT_ID, &[], LIFETIME_S_DEFAULT, "mfa")
+    }
+
     /// Serves until `shutdown` completes. Says [`WARNING`] first.
     pub async fn serve(self, listener: impl Into<Listener>, shutdown: impl Future<Output = ()>) {
         tracing::warn!(issuer = %self.0.issuer, "{WARNING}");
@@ -149,11 +157,21 @@ impl DemoIssuer {
         let Some((name, groups)) = PERSONS.iter().find(|(name, _)| *name == person) else {
             return Err(DemoIssuerError::UnknownPerson);
         };
+        self.sign(name, groups, lifetime_s, acr)
+    }
+
+    fn sign(
+        &self,
+        subject: &str,
+        groups: &[&str],
+        lifetime_s: u64,
+        acr: &str,
+    ) -> Result<Secret<String>, DemoIssuerError> {
         let now = self.0.clock.wall();
         let mut random = [0; 16];
         aws_lc_rs::rand::fill(&mut random).map_err(|_| DemoIssuerError::Sign)?;
         let claims = json!({
-            "iss": self.0.issuer, "aud": self.0.audiences, "sub": name, "client_id": CLIENT_ID,
+            "iss": self.0.issuer, "aud": self.0.audiences, "sub": subject, "client_id": CLIENT_ID,
             "iat": now.unix_s(), "exp": now.plus(Duration::from_secs(lifetime_s)).unix_s(),
             "jti": URL_SAFE_NO_PAD.encode(random), "auth_time": now.unix_s(),
             "groups": groups, "acr": acr, "amr": ["pwd", "hwk"],

@@ -96,15 +96,23 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(IdentityError::TooLarge);
         }
-        let key = cache_key(token);
-        if let Some(entry) = self.inner.cache.get(&key).filter(|entry| self.is_key_in_force(entry)) {
-            let is_over = entry.deadline.has_passed(self.inner.clock.now());
-            return if is_over { Err(IdentityError::Expired) } else { Ok(Verified::clone(&entry.verified)) };
+        if let Some(known) = self.recall(token) {
+            return known;
         }
         let entry = self.verify_anew(token)?;
         let verified = Verified::clone(&entry.verified);
-        self.inner.cache.insert(key, entry);
+        self.inner.cache.insert(cache_key(token), entry);
         Ok(verified)
+    }
+
+    /// What is known of a token that was verified before: it costs a digest, no signature. `None` for any other.
+    pub fn recall(&self, token: &str) -> Option<Result<Verified, IdentityError>> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let entry = self.inner.cache.get(&cache_key(token)).filter(|entry| self.is_key_in_force(entry))?;
+        let is_over = entry.deadline.has_passed(self.inner.clock.now());
+        Some(if is_over { Err(IdentityError::Expired) } else { Ok(Verified::clone(&entry.verified)) })
     }
 
     fn is_key_in_force(&self, entry: &Entry) -> bool {

@@ -47,6 +47,7 @@ pub enum EntryKind {
     RevocationOrdered,
     RevocationEnforced,
     DatabaseRestored,
+    DataRead,
 }
 
 impl EntryKind {
@@ -75,6 +76,7 @@ impl EntryKind {
             Self::RevocationOrdered => "revocation_ordered",
             Self::RevocationEnforced => "revocation_enforced",
             Self::DatabaseRestored => "database_restored",
+            Self::DataRead => "data_read",
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::entry::{Draft, EntryKind, PersonalField};
 use crate::domain::{
     Approval, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId, Resource, RevocationId,
-    Selector, ServiceName, Verdict, WallTime,
+    Selector, ServiceName, Ticket, Verdict, WallTime,
 };
 
 impl Draft {
@@ -302,6 +302,40 @@ impl Draft {
     pub fn frozen_by_restore() -> Self {
         Self::new(EntryKind::FreezeChanged).fact("frozen", true).fact("cause", "database_restored")
     }
+
+    /// Somebody looked at what is not theirs.
+    pub fn data_read(read: DataRead<'_>) -> Self {
+        let mut draft = Self::new(EntryKind::DataRead)
+            .fact("view", read.view)
+            .fact("records", read.records)
+            .fact("covers_s", read.covers_s)
+            .personal(PersonalField::By, read.by.as_str());
+        if !read.filter.is_empty() {
+            draft = draft.fact("filter", read.filter);
+        }
+        if let Some(person) = read.person {
+            draft = draft.personal(PersonalField::Person, person.as_str());
+        }
+        match read.ticket {
+            Some(ticket) => draft.personal(PersonalField::Ticket, ticket.as_str()),
+            None => draft,
+        }
+    }
+}
+
+/// One look at the data of others.
+#[derive(Debug)]
+pub struct DataRead<'a> {
+    pub view: &'a str,
+    /// How it was asked for, without what names a human.
+    pub filter: Map<String, Value>,
+    /// How many records of others were shown.
+    pub records: usize,
+    /// For how long the entry stands for the same look.
+    pub covers_s: u64,
+    pub by: &'a Person,
+    pub person: Option<&'a Person>,
+    pub ticket: Option<&'a Ticket>,
 }
 
 /// What was ordered to end.

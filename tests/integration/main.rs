@@ -11,6 +11,8 @@
 )]
 
 mod activation;
+mod api_http;
+mod api_walk;
 mod approval;
 mod assertion;
 mod audit_damage;

@@ -1,24 +1,66 @@
-//! Who is calling: the access token in `Authorization: Bearer` (RFC 6750 §2.1), and nowhere else.
+//! Who is calling: the access token in `Authorization: Bearer` (RFC 6750 §2.1), and nowhere else. And how often.
 
-use axum::extract::FromRequestParts;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{FromRequestParts, MatchedPath};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 
 use super::ApiState;
+use crate::control::rates::{Class, Standing};
 use crate::control::refusal::{Cause, Refusal};
-use crate::identity::Verified;
+use crate::identity::{IdentityError, Verified};
 
-/// A verified human.
+/// A verified human, within their limits.
 #[derive(Debug, Clone)]
 pub struct Caller(pub Verified);
+
+/// Where a request comes from: the other end of its connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+/// What is to be told of the caller's limit, left on the request for who finishes the answer.
+#[derive(Debug, Clone, Default)]
+pub struct Told(pub Arc<OnceLock<Standing>>);
 
 impl FromRequestParts<ApiState> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Refusal> {
-        let token = bearer(parts)?;
-        state.verifier.verify(token).map(Self).map_err(|error| Refusal::new(error.into(), error.to_string()))
+        let verified = sign_in(parts, state)?;
+        let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let class = Class::of(&parts.method, path);
+        let (standing, taken) = state.rates.take(&verified.principal, class, state.workflow.clock.boot());
+        if taken.is_err() {
+            state.workflow.metrics.rate_limited.with_label_values(&[class.as_str()]).inc();
+        }
+        if let Some(told) = parts.extensions.get::<Told>() {
+            // A second extractor of the same request would tell the same.
+            let _ = told.0.set(standing);
+        }
+        taken.map(|()| Self(verified))
     }
+}
+
+/// A token that is known costs a look-up; one that is not costs a signature, of which an address has only so many.
+fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
+    let token = bearer(parts)?;
+    let refused = |error: IdentityError| Refusal::new(error.into(), error.to_string());
+    if let Some(known) = state.verifier.recall(token) {
+        return known.map_err(refused);
+    }
+    // Without a peer there is no server, but a test: all of it is one address.
+    let Peer(address) = parts.extensions.get().copied().unwrap_or(Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    if let Err(refusal) = state.rates.take_sign_in(address, state.workflow.clock.boot()) {
+        state.workflow.metrics.rate_limited.with_label_values(&["sign_in"]).inc();
+        return Err(refusal);
+    }
+    let verified = state.verifier.verify(token);
+    if matches!(verified, Ok(_) | Err(IdentityError::Unverifiable)) {
+        state.rates.give_back(address);
+    }
+    verified.map_err(refused)
 }
 
 fn bearer(parts: &Parts) -> Result<&str, Refusal> {

@@ -18,6 +18,7 @@ use super::once::once_key;
 use super::words::{without_wildcard, words};
 use crate::control::openapi::{ELEVATIONS, refusals};
 use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::reads::View;
 use crate::domain::{ElevationId, Narrowing};
 use crate::identity::Verified;
 use crate::store::Operation;
@@ -90,7 +91,7 @@ pub(crate) async fn approve(
     let asked: ApproveRequest = body.parse::<RawApproval>()?.try_into()?;
     let narrowing = narrowing(&asked)?;
     let once = once_key(&headers, Operation::Approve, id.as_str(), &asked)?;
-    let (workflow, asking) = (state.workflow.clone(), caller.clone());
+    let (workflow, asking, named) = (state.workflow.clone(), caller.clone(), id.clone());
     // A task of its own: a caller who leaves can't leave a half-told commit behind.
     let task = tokio::spawn(async move {
         let check = |sight| {
@@ -100,8 +101,13 @@ pub(crate) async fn approve(
         };
         workflow.approve(&asking, &id, &narrowing, &check, once).await
     });
-    let id = task.await.map_err(|_| unfinished())??;
-    shown(&state, &caller, &id).await
+    let approved = task.await.map_err(|_| unfinished())?;
+    if let Err(Refusal { current: Some(_), .. }) = &approved {
+        // What it is now is shown to who may not have seen it yet.
+        let owner = state.workflow.visible_elevation(&caller, &named).await?.elevation.person;
+        state.workflow.record_look_at(&caller, View::Elevation, &owner, named.as_str()).await?;
+    }
+    shown(&state, &caller, &approved?).await
 }
 
 /// Deny a request

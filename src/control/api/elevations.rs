@@ -17,6 +17,7 @@ use super::paging::ListAsked;
 use super::words::{without_wildcard, word, words};
 use crate::control::openapi::{ELEVATIONS, refusals};
 use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::reads::View;
 use crate::domain::ElevationId;
 use crate::store::{ElevationRecord, Operation};
 use crate::wire::api::{ElevationRequest, ElevationView, Page};
@@ -119,6 +120,11 @@ pub(crate) async fn list(
     };
     let fits = |record: &ElevationRecord| !to_approve || workflow.can_approve(&caller, record);
     let listed = asked.read(listing, |listing| async move { workflow.store.elevations(&listing).await }, fits).await?;
+    if asked.is_beyond(&caller.person, sees_all) {
+        let others = listed.items.iter().map(|record| &record.elevation).filter(|one| one.person != caller.person);
+        let shown = others.map(|elevation| elevation.id.as_str()).collect();
+        workflow.record_look(&caller, asked.look(View::Elevations, shown)).await?;
+    }
     let mut items = Vec::with_capacity(listed.items.len());
     for record in listed.items {
         items.push(view(&state, workflow.brief_sight(record)).await?);
@@ -139,5 +145,7 @@ pub(crate) async fn show(
 ) -> Result<Tagged<ElevationView>, Refusal> {
     let id: ElevationId = id.parse().map_err(|_| Refusal::not_found())?;
     let sight = state.workflow.sight(&caller, &id).await?;
+    let owner = &sight.record.elevation.person;
+    state.workflow.record_look_at(&caller, View::Elevation, owner, id.as_str()).await?;
     Ok(Tagged(view(&state, sight).await?))
 }

@@ -17,6 +17,7 @@ use super::once::once_key;
 use super::paging::ListAsked;
 use crate::control::openapi::{GRANTS, refusals};
 use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::reads::View;
 use crate::domain::GrantId;
 use crate::store::{GrantRecord, Operation, Review};
 use crate::wire::api::{Enforcement, GrantTokenView, GrantView, Page, RevokeRequest};
@@ -48,6 +49,11 @@ pub(crate) async fn list(
     };
     let fits = |record: &GrantRecord| workflow.sees_grant(&caller, record);
     let listed = asked.read(listing, |listing| async move { workflow.store.grants(&listing).await }, fits).await?;
+    if asked.is_beyond(&caller.person, sees_all) {
+        let others = listed.items.iter().map(|record| &record.grant).filter(|one| one.person != caller.person);
+        let shown = others.map(|grant| grant.id.as_str()).collect();
+        workflow.record_look(&caller, asked.look(View::Grants, shown)).await?;
+    }
     let items: Vec<_> = listed.items.into_iter().map(|record| view(&state, record)).collect();
     Ok(asked.page(&uri, items, listed.next))
 }
@@ -64,6 +70,7 @@ pub(crate) async fn show(
     Named(id): Named,
 ) -> Result<Tagged<GrantView>, Refusal> {
     let record = state.workflow.visible_grant(&caller, &parse(&id)?).await?;
+    state.workflow.record_look_at(&caller, View::Grant, &record.grant.person, record.grant.id.as_str()).await?;
     Ok(Tagged(view(&state, record)))
 }
 

@@ -22,6 +22,7 @@ mod words;
 use std::sync::Arc;
 
 use super::feed::Hub;
+use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
 
@@ -31,6 +32,7 @@ pub struct ApiState {
     pub workflow: Arc<Workflow>,
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
+    pub rates: Arc<Rates>,
 }
 
 impl ApiState {

@@ -12,6 +12,7 @@ use http::{HeaderValue, Uri, header};
 use serde::Serialize;
 
 use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::reads::{Look, View};
 use crate::domain::{ElevationState, Person, ReviewState, ServiceName};
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::api::{GrantState, Page};
@@ -126,6 +127,28 @@ impl ListAsked {
     /// Whether a page may show what is not the caller's own.
     pub fn is_beyond(&self, caller: &Person, sees_all: bool) -> bool {
         sees_all && !self.mine && self.person.as_ref() != Some(caller)
+    }
+
+    /// The look that a page is, with the ids of the records of others on it.
+    pub fn look<'a>(&'a self, view: View, shown: Vec<&'a str>) -> Look<'a> {
+        Look { view, filter: self.filter(), person: self.person.as_ref(), ticket: self.content.ticket.as_ref(), shown }
+    }
+
+    fn filter(&self) -> serde_json::Map<String, serde_json::Value> {
+        let content = &self.content;
+        let members = [
+            ("service", self.service.as_ref().map(|service| service.as_str().into())),
+            ("state", self.state.and_then(|state| serde_json::to_value(state).ok())),
+            ("elevation_state", self.elevation_state.map(|state| state.as_str().into())),
+            ("review", self.review.and_then(|review| serde_json::to_value(review).ok())),
+            ("to_approve", self.to_approve.then_some(true.into())),
+            ("resource", content.resource.as_ref().map(|resource| resource.as_str().into())),
+            ("action", content.action.as_ref().map(|action| action.as_str().into())),
+            ("reason", content.reason.as_ref().map(|reason| reason.as_str().into())),
+            ("since_at", content.since_at.map(|at| at.unix_ms().into())),
+            ("before_at", content.before_at.map(|at| at.unix_ms().into())),
+        ];
+        members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
 
     fn digest(&self) -> Vec<u8> {

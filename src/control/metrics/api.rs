@@ -44,6 +44,22 @@ pub(super) static REFUSALS_UNRECORDED: Family = Family::counter(
     "Refused elevation requests beyond a person's budget of ledger entries.",
     "Above zero: somebody, or their script, asks again and again.",
 );
+const RECORDED: [&str; 2] = ["entry", "covered"];
+const READ: &[Label] = &[Label { name: "recorded", values: Values::Of(|| RECORDED.to_vec()) }];
+pub(super) static DATA_READS: Family = Family::counter(
+    "breakglass_control_data_reads_total",
+    "Looks at other people's data: recorded as a ledger entry, or covered by one of the minutes before.",
+    "",
+)
+.by(READ);
+const LIMITS: [&str; 4] = ["read", "write", "create", "sign_in"];
+const LIMIT: &[Label] = &[Label { name: "limit", values: Values::Of(|| LIMITS.to_vec()) }];
+pub(super) static RATE_LIMITED: Family = Family::counter(
+    "breakglass_control_rate_limited_total",
+    "Requests refused because their principal, or for `sign_in` their address, had too many in a minute.",
+    "`sign_in` rising: somebody tries access tokens; the others: a script asks too often, or `[api.limits]` is too low.",
+)
+.by(LIMIT);
 pub(super) static GRANTS_ISSUED: Family =
     Family::counter("breakglass_control_grants_issued_total", "Grants issued.", "Each is to be reviewed.");
 pub(super) static ELEVATIONS: Family = Family::counter(
@@ -113,6 +129,8 @@ pub(super) const FAMILIES: &[&Family] = &[
     &REFUSALS,
     &ELEVATIONS_REFUSED,
     &REFUSALS_UNRECORDED,
+    &DATA_READS,
+    &RATE_LIMITED,
     &GRANTS_ISSUED,
     &ELEVATIONS,
     &APPROVALS,
@@ -134,6 +152,12 @@ pub(super) fn begin(metrics: &ControlMetrics) {
     for cause in Cause::ALL {
         metrics.refusals.with_label_values(&[cause.code()]);
         metrics.elevations_refused.with_label_values(&[cause.code()]);
+    }
+    for recorded in RECORDED {
+        metrics.data_reads.with_label_values(&[recorded]);
+    }
+    for limit in LIMITS {
+        metrics.rate_limited.with_label_values(&[limit]);
     }
     for state in ElevationState::ALL {
         metrics.elevations.with_label_values(&[state.as_str()]);

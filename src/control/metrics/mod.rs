@@ -31,6 +31,10 @@ pub struct ControlMetrics {
     pub refusals: IntCounterVec,
     pub elevations_refused: IntCounterVec,
     pub refusals_unrecorded: IntCounter,
+    /// Looks at other people's data: those that are an entry, and those that an entry stands for already.
+    pub data_reads: IntCounterVec,
+    /// By class of call, or `sign_in`.
+    pub rate_limited: IntCounterVec,
     pub grants_issued: IntCounter,
     /// By what became of them.
     pub elevations: IntCounterVec,
@@ -73,6 +77,8 @@ impl ControlMetrics {
             refusals: make.counters(&api::REFUSALS)?,
             elevations_refused: make.counters(&api::ELEVATIONS_REFUSED)?,
             refusals_unrecorded: make.counter(&api::REFUSALS_UNRECORDED)?,
+            data_reads: make.counters(&api::DATA_READS)?,
+            rate_limited: make.counters(&api::RATE_LIMITED)?,
             grants_issued: make.counter(&api::GRANTS_ISSUED)?,
             elevations: make.counters(&api::ELEVATIONS)?,
             approvals: make.counter(&api::APPROVALS)?,

@@ -105,6 +105,12 @@ static DOCUMENT: LazyLock<Document> = LazyLock::new(|| {
     Document { value, text: text.into() }
 });
 
+/// Whether a call makes something new: whether it is described with 201.
+pub fn creates(method: &http::Method, path: &str) -> bool {
+    let (path, method) = (path.replace('/', "~1"), method.as_str().to_ascii_lowercase());
+    document().value.pointer(&format!("/paths/{path}/{method}/responses/201")).is_some()
+}
+
 /// The document of this version. It names nothing of the configuration.
 pub fn document() -> &'static Document {
     &DOCUMENT

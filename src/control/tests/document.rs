@@ -1,6 +1,8 @@
 //! The API's document is that of the code, and what it says of texts is what the code takes.
 
+use http::Method;
 use proptest::prelude::*;
+use serde_json::Value;
 use utoipa::PartialSchema;
 
 use crate::control::openapi::document;
@@ -8,6 +10,7 @@ use crate::domain::{
     Action, ElevationId, GrantId, InstanceName, Issuer, Person, ReasonCode, Resource, Role, ServiceName, TextError,
     Ticket,
 };
+use crate::http::Answer;
 
 /// `UPDATE_DOCS=1 cargo test --lib control::tests::document` writes it anew.
 #[test]
@@ -19,6 +22,35 @@ fn the_committed_document_is_that_of_the_code() {
     }
     let committed = std::fs::read_to_string(file).unwrap_or_default();
     assert!(committed == text, "UPDATE_DOCS=1 cargo test --lib control::tests::document writes docs/openapi.json anew");
+}
+
+/// The operation that serves a call, and its template. `None` for what no path or method fits.
+fn operation<'d>(document: &'d Value, method: &Method, target: &str) -> Option<(&'d str, &'d Value)> {
+    let path = target.split('?').next().unwrap();
+    let fits = |template: &str| {
+        let (parts, asked): (Vec<_>, Vec<_>) = (template.split('/').collect(), path.split('/').collect());
+        let alike =
+            |(part, asked): (&&str, &&str)| if part.starts_with('{') { !asked.is_empty() } else { part == asked };
+        parts.len() == asked.len() && parts.iter().zip(&asked).all(alike)
+    };
+    // As the router: what is spelt out goes before what is a parameter.
+    let all = document["paths"].as_object().unwrap().iter().filter(|(template, _)| fits(template));
+    let (template, item) = all.min_by_key(|(template, _)| template.matches('{').count())?;
+    item.get(method.as_str().to_lowercase()).map(|operation| (template.as_str(), operation))
+}
+
+/// Whatever a test is answered, the document has said that it may be: the status, and the code of a problem.
+pub(super) fn assert_described(method: &Method, target: &str, answer: &Answer) {
+    let document = &document().value;
+    let Some((template, operation)) = operation(document, method, target) else { return };
+    let status = answer.status.as_str();
+    let described = operation["responses"].get(status).unwrap_or_else(|| panic!("{method} {template}: {status}"));
+    let shared = described["$ref"].as_str().and_then(|reference| document.pointer(&reference[1..]));
+    let schema =
+        shared.unwrap_or(described).pointer("/content/application~1problem+json/schema/allOf/1/properties/code");
+    let Some(codes) = schema.and_then(|code| code["enum"].as_array()) else { return };
+    let said: Value = answer.json().unwrap();
+    assert!(codes.contains(&said["code"]), "{method} {template}: {} is not described (x-refusals)", said["code"]);
 }
 
 /// The pattern and the greatest length of a text type, and its example.

@@ -6,7 +6,7 @@
 //! - [`decline`]: deny, or take back.
 //! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
 //! - [`review`]: look at it afterwards.
-//! - [`sight`]: who may see what.
+//! - [`sight`]: who may see what, and [`reads`]: that they did.
 //! - [`rules`]: the policy and services that are served; [`policy_change`] makes others the next revision.
 //! - [`budget`]: how much of what is refused is written down.
 //! - [`upkeep`]: what happens by itself: requests lapse, grants expire, reviews become overdue, keys are renewed.
@@ -18,6 +18,7 @@ pub mod decline;
 pub mod freeze;
 mod grant;
 pub mod policy_change;
+pub mod reads;
 pub mod request;
 pub mod review;
 pub mod revoke;
@@ -56,6 +57,7 @@ pub struct Workflow {
     pub clock: Clock,
     pub metrics: Arc<ControlMetrics>,
     pub refused: budget::RefusedBudget,
+    pub reads: reads::ReadBook,
     /// Whether the ledger knows every key there is.
     pub keys_recorded: AtomicBool,
 }

@@ -158,6 +158,10 @@ fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) {
     std::fs::write(folder.join(format!("{name}.key")), leaf.key_pem.expose()).unwrap();
 }
 
+/// A test calls as one person as fast as it can.
+const API_LIMITS: &str = "[api.limits]\nreads_per_minute_max = 1000000\nwrites_per_minute_max = 1000000\n\
+                          creates_per_minute_max = 1000000\nfailed_authentications_per_minute_max = 1000000\n";
+
 /// `lines` are added at the top of the control plane's file.
 pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
@@ -168,7 +172,7 @@ pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, datab
     let text = format!(
         "{lines}\nurl = \"https://localhost\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
-         [api]\naddress = \"127.0.0.1:0\"\n{keys}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
+         [api]\naddress = \"127.0.0.1:0\"\n{keys}{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
          [groups]\nadmins = [\"breakglass-admins\"]\nauditors = [\"breakglass-auditors\"]\nrevokers = [\"payments-leads\"]\n"
     );

@@ -217,15 +217,26 @@ impl Site {
         self.api_by(method, path, &self.identity(person), body).await
     }
 
+    /// Any call of the API, its answer as it stands.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> breakglass::http::Answer {
+        let url = format!("https://localhost:{}{path}", self.control().api_addr.port()).parse().unwrap();
+        self.client.send(method, &url, headers, body).await.unwrap()
+    }
+
     /// As [`Site::api`], with any token.
     pub(crate) async fn api_by(&self, method: Method, path: &str, token: &str, body: Value) -> (u16, Value) {
-        let url = format!("https://localhost:{}{path}", self.control().api_addr.port()).parse().unwrap();
         let mut headers = HeaderMap::new();
         let bearer = format!("Bearer {token}");
         headers.insert("authorization", HeaderValue::from_str(&bearer).unwrap());
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
-        let answer = self.client.send(method, &url, headers, body).await.unwrap();
+        let answer = self.call(method, path, headers, body).await;
         let document = answer.json().unwrap_or(Value::Null);
         (answer.status.as_u16(), document)
     }
