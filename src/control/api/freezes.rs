@@ -17,6 +17,7 @@ use super::grants::WAIT_MS_MAX;
 use crate::control::arrival::wait_reached;
 use crate::control::openapi::{FREEZES, refusals};
 use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::reads::View;
 use crate::domain::ServiceName;
 use crate::identity::Verified;
 use crate::store::{FreezeOutcome, FreezeRecord, Reach};
@@ -36,6 +37,11 @@ pub(crate) async fn list(
 ) -> Result<Tagged<Page<FreezeView>>, Refusal> {
     let freezes = state.workflow.store.freezes().await?;
     let whole = state.workflow.sees_revocations(&caller);
+    if whole {
+        let shown = freezes.iter().filter(|freeze| freeze.by.as_ref() != Some(&caller.person));
+        let shown = shown.map(|freeze| freeze.service.as_ref().map_or("everything", ServiceName::as_str)).collect();
+        state.workflow.record_look_over(&caller, View::Freezes, shown).await?;
+    }
     let items = freezes.into_iter().map(|freeze| view(freeze, whole)).collect();
     Ok(Tagged(Page { items, next: None }))
 }

@@ -14,6 +14,7 @@ use super::etag::{IfMatch, Tagged};
 use crate::control::openapi::{POLICY, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::control::workflow::policy_change::{Changed, PolicyTexts};
+use crate::control::workflow::reads::View;
 use crate::store::{AppliedFile, AppliedPolicy, NoLongerAllowed};
 use crate::wire::api::Page;
 use crate::wire::policy::{EndedByPolicy, PolicyChanged, PolicyPreview, PolicyRequest, PolicyView, ServiceFileView};
@@ -91,6 +92,9 @@ pub(crate) async fn preview(
 ) -> Result<Json<PolicyPreview>, Refusal> {
     let asked: PolicyRequest = body.parse()?;
     let preview = state.workflow.preview_policy(&caller, &texts(&asked)).await?;
+    let others = preview.ends.iter().filter(|end| end.person != caller.person);
+    let shown = others.map(|end| end.grant.as_str()).collect();
+    state.workflow.record_look_over(&caller, View::PolicyPreview, shown).await?;
     let ends = preview.ends.into_iter().map(ended).collect();
     Ok(Json(PolicyPreview { mistakes: preview.mistakes, ends, second_administrator: preview.second_administrator }))
 }

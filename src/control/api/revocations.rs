@@ -19,6 +19,7 @@ use super::paging::ListAsked;
 use crate::control::arrival::{enforcement, wait_reached};
 use crate::control::openapi::{REVOCATIONS, refusals};
 use crate::control::refusal::{Cause, Refusal};
+use crate::control::workflow::reads::View;
 use crate::domain::RevocationId;
 use crate::store::{GrantRecord, Operation, RevocationListing, RevocationRecord};
 use crate::wire::api::Page;
@@ -77,6 +78,9 @@ pub(crate) async fn preview(
 ) -> Result<Json<RevocationPreview>, Refusal> {
     let asked: RevocationRequest = body.parse()?;
     let (grants, first) = state.workflow.preview(&caller, &asked.what).await?;
+    let shown = first.iter().filter(|record| record.grant.person != caller.person);
+    let shown = shown.map(|record| record.grant.id.as_str()).collect();
+    state.workflow.record_look_over(&caller, View::RevocationPreview, shown).await?;
     let grants = u64::try_from(grants).unwrap_or(u64::MAX);
     Ok(Json(RevocationPreview { grants, first: first.into_iter().map(brief).collect() }))
 }
@@ -112,6 +116,8 @@ pub(crate) async fn list(
     };
     let listing = RevocationListing { by: listing.person, before: listing.before, limit: listing.limit };
     let listed = workflow.store.revocations(&listing).await?;
+    let shown = listed.items.iter().filter(|record| record.by != caller.person);
+    workflow.record_look_over(&caller, View::Revocations, shown.map(|record| record.id.as_str()).collect()).await?;
     let items: Vec<_> = listed.items.into_iter().map(|record| view(&state, record)).collect();
     Ok(asked.page(&uri, items, listed.next))
 }
@@ -128,6 +134,7 @@ pub(crate) async fn show(
     Named(id): Named,
 ) -> Result<Tagged<RevocationView>, Refusal> {
     let record = state.workflow.visible_revocation(&caller, &parse(&id)?).await?;
+    state.workflow.record_look_at(&caller, View::Revocation, &record.by, record.id.as_str()).await?;
     Ok(Tagged(view(&state, record)))
 }
 

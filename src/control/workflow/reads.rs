@@ -24,6 +24,13 @@ pub enum View {
     Elevation,
     Grants,
     Grant,
+    Revocations,
+    Revocation,
+    /// What a revocation would end.
+    RevocationPreview,
+    Freezes,
+    /// What a policy would end.
+    PolicyPreview,
 }
 
 impl View {
@@ -33,6 +40,11 @@ impl View {
             Self::Elevation => "elevation",
             Self::Grants => "grants",
             Self::Grant => "grant",
+            Self::Revocations => "revocations",
+            Self::Revocation => "revocation",
+            Self::RevocationPreview => "revocation_preview",
+            Self::Freezes => "freezes",
+            Self::PolicyPreview => "policy_preview",
         }
     }
 }
@@ -61,6 +73,17 @@ impl Workflow {
         }
         let filter = Map::from_iter([("id".to_owned(), id.into())]);
         self.record_look(reader, Look { view, filter, person: Some(owner), ticket: None, shown: vec![id] }).await
+    }
+
+    /// Records a look at what was not asked for by any filter.
+    ///
+    /// # Errors
+    /// As [`Workflow::record_look`].
+    pub async fn record_look_over(&self, reader: &Verified, view: View, shown: Vec<&str>) -> Result<(), Refusal> {
+        if shown.is_empty() {
+            return Ok(());
+        }
+        self.record_look(reader, Look { view, filter: Map::new(), person: None, ticket: None, shown }).await
     }
 
     /// Records a look. Call it after the records are found and before they are answered.
