@@ -14,7 +14,7 @@ use crate::domain::{Bounds, Elevation, ElevationId, ElevationState, Justificatio
 use crate::identity::Verified;
 use crate::ledger::Refused;
 use crate::ledger::entry::Draft;
-use crate::policy::{Asker, Rules};
+use crate::policy::{AdmittedBy, Asker, Rules};
 use crate::store::{Basis, Created, Decided, ElevationRecord, Kept, NewElevation, OnceKey};
 use crate::wire::api::ElevationRequest;
 
@@ -139,8 +139,8 @@ impl Workflow {
             version: 1,
         };
         let stood_in = self.stood_in(caller, &terms.admitted_by);
-        if let Some(group) = &stood_in {
-            tracing::warn!(by = %terms.admitted_by, group, "who is on call is not known: a group stands in");
+        if let (Some(_), AdmittedBy::OnCall(schedule)) = (&stood_in, &terms.admitted_by) {
+            tracing::warn!(schedule, "who is on call is not known: a group stands in");
         }
         Ok(NewElevation { record, stood_in, grant, once, basis })
     }
