@@ -1,6 +1,9 @@
-//! The control plane's program: serve, check the configuration, ask a running one how it is.
+//! The control plane's program: serve, check the configuration, look after its keys, ask a running one how it is.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. stdout is data, stderr is talk.
+
+#[path = "breakglass-control/keys.rs"]
+mod keys;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -49,6 +52,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look after the private keys
+    Keys {
+        #[command(subcommand)]
+        command: keys::KeysCommand,
+    },
     /// Ask an admin port's /readyz or /livez; exits 0 when it answers 2xx
     Health {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9902/readyz")]
@@ -74,6 +82,8 @@ enum Failure {
     Runtime(#[from] std::io::Error),
     #[error("{}", error_chain(.0))]
     Health(#[from] HealthError),
+    #[error("{}", error_chain(.0))]
+    Keys(#[from] keys::KeysFailure),
     #[error("a part of the control plane ended by itself; the log says why")]
     Ended,
 }
@@ -88,6 +98,8 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Log(_) => ExitCode::from(2),
+            Self::Keys(failure) if failure.is_usage() => ExitCode::from(2),
+            Self::Keys(_) => ExitCode::FAILURE,
             Self::Start(_) | Self::Runtime(_) | Self::Health(_) | Self::Ended => ExitCode::FAILURE,
         }
     }
@@ -111,6 +123,7 @@ fn run(args: Args) -> Result<(), Failure> {
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(&args.config)),
         Command::Config { command: ConfigCommand::Check } => check(&args.config),
+        Command::Keys { command } => Ok(runtime.block_on(keys::run(&args.config, command))?),
         Command::Health { url } => Ok(writeln!(std::io::stdout(), "{}", runtime.block_on(health(&url))?.trim_end())?),
     }
 }

@@ -7,6 +7,8 @@ pub mod assertion;
 pub mod control;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
+#[cfg(feature = "control")]
+pub mod keys;
 mod mistakes;
 #[cfg(feature = "control")]
 pub mod policy;

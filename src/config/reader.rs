@@ -108,6 +108,11 @@ impl<'a> Section<'a> {
         self.raw(key).is_some()
     }
 
+    /// Whether the value of `key` is a table.
+    pub fn holds_table(&self, key: &'static str) -> bool {
+        self.raw(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// A string parsed as `T`; `None` where the key is absent or wrong.
     pub fn optional<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<T> {
         let value = self.raw(key)?;

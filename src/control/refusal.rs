@@ -44,6 +44,7 @@ pub enum Cause {
     Overloaded,
     TimedOut,
     StoreUnavailable,
+    KeyUnavailable,
     Internal,
 }
 
@@ -82,6 +83,7 @@ impl Cause {
         Self::Overloaded,
         Self::TimedOut,
         Self::StoreUnavailable,
+        Self::KeyUnavailable,
         Self::Internal,
     ];
 
@@ -128,6 +130,9 @@ impl Cause {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The database is not available"),
+            Self::KeyUnavailable => {
+                (S::SERVICE_UNAVAILABLE, "key_unavailable", "The key that signs grants can't be used")
+            }
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
         }
     }
@@ -157,9 +162,11 @@ impl Cause {
             Self::Wildcard => Some("name each resource, such as contract/C-1042"),
             Self::MediaType => Some("send Content-Type: application/json"),
             Self::KeyReused => Some("use a new key for a new request"),
-            Self::IdentityUnverifiable | Self::Overloaded | Self::TimedOut | Self::StoreUnavailable => {
-                Some("try again in a moment")
-            }
+            Self::IdentityUnverifiable
+            | Self::Overloaded
+            | Self::TimedOut
+            | Self::StoreUnavailable
+            | Self::KeyUnavailable => Some("try again in a moment"),
             Self::NotPermitted
             | Self::NotFound
             | Self::MethodNotAllowed
@@ -242,6 +249,7 @@ impl From<crate::store::StoreError> for Refusal {
 impl From<super::keys::KeysError> for Refusal {
     fn from(error: super::keys::KeysError) -> Self {
         tracing::error!(error = %error_chain(&error), "a grant could not be signed");
-        Self::new(Cause::Internal, "nothing was changed")
+        let cause = if error.is_passing() { Cause::KeyUnavailable } else { Cause::Internal };
+        Self::new(cause, "nothing was changed")
     }
 }

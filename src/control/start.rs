@@ -200,7 +200,7 @@ fn lock(database: &Path) -> Result<std::fs::File, StartError> {
 
 async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> Result<ApiState, StartError> {
     let store = Store::open(&config.database, clock.clone()).await?;
-    let keys = Keys::open(&config.keys, config.key_validity, clock.wall())?;
+    let keys = Keys::open(&config.keys, config.key_validity, clock.wall()).await?;
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
@@ -263,7 +263,10 @@ fn feed_keys(state: &ApiState) -> FeedKeys {
         grants: Arc::new(move || Arc::new(workflow.keys.certificates(workflow.clock.wall()))),
         assertions: AssertionKeys {
             validity: signing.assertion_key_validity,
-            certifier: Arc::new(move |subject| signing.keys.certify_assertion(subject)),
+            certifier: Arc::new(move |subject| {
+                let workflow = Arc::clone(&signing);
+                Box::pin(async move { workflow.keys.certify_assertion(&subject).await })
+            }),
         },
     }
 }

@@ -22,6 +22,7 @@ mod expectations;
 mod framing_attacks;
 mod handover;
 mod harness;
+mod keys;
 mod kill;
 mod logs;
 mod metrics;

@@ -46,7 +46,7 @@ impl Workflow {
             Ok(terms) => terms,
             Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
         };
-        let new = self.draw_up(caller, asked, terms, once)?;
+        let new = self.draw_up(caller, asked, terms, once).await?;
         let id = new.record.elevation.id.clone();
         match self.store.create(&new).await? {
             Created::New { revision } => {
@@ -82,7 +82,7 @@ impl Workflow {
         }
     }
 
-    fn draw_up(
+    async fn draw_up(
         &self,
         caller: &Verified,
         asked: &ElevationRequest,
@@ -126,7 +126,7 @@ impl Workflow {
             grant: Some(grant.id.clone()),
         };
         let issuer = self.issuer.to_string();
-        let token = self.keys.mint(&grant, &issuer)?;
+        let token = self.keys.mint(&grant, &issuer).await?;
         Ok(NewGrant { record: ElevationRecord { elevation, tier }, grant, issuer, token, once })
     }
 }
