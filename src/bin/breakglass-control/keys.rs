@@ -29,7 +29,8 @@ pub(crate) enum KeysCommand {
     /// Remove a grant key: the grants it signed end at every sidecar
     Retire {
         /// The key's id, as `keys list` shows it
-        #[arg(value_name = "KID")]
+        // One in 64 begins with a hyphen.
+        #[arg(value_name = "KID", allow_hyphen_values = true)]
         kid: String,
         /// Yes, end its grants
         #[arg(long)]
