@@ -43,6 +43,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("wire", Never(PLANES)),
     ("http", Never(PLANES)),
     ("config", Never(PLANES)),
+    ("policy", Only(&["domain", "config", "wire"])),
     ("certs", Only(&["domain", "http", "secret"])),
     ("telemetry", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),
@@ -65,6 +66,9 @@ const CRATES: &[(&str, &[&str])] = &[
     ("dashmap", &["sidecar"]),
     ("clap", &["cli", "bin"]),
     ("x509_parser", &["telemetry"]),
+    // Only under the feature `control`: the sidecar and the command line describe nothing.
+    ("utoipa", &["control", "wire", "domain"]),
+    ("utoipa_axum", &["control"]),
 ];
 
 enum Imports {

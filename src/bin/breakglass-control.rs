@@ -1,9 +1,6 @@
 //! The control plane's program: serve, check the configuration, look after its keys, ask a running one how it is.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. stdout is data, stderr is talk.
-
-#[path = "breakglass-control/keys.rs"]
-mod keys;
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 7 the database does not hold together. stdout is data, stderr is talk.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,12 +9,19 @@ use std::process::ExitCode;
 use breakglass::clock::Clock;
 use breakglass::config::ConfigError;
 use breakglass::config::control::ControlConfig;
+use breakglass::control::openapi;
 use breakglass::control::{Control, StartError};
 use breakglass::error_chain::error_chain;
 use breakglass::telemetry::{HealthError, LogError, LogFormat, LogSetup, ProcessName, health, name_process};
 use clap::{Parser, Subcommand};
 use http::Uri;
 use tokio::signal::unix::{SignalKind, signal};
+
+#[path = "breakglass-control/database.rs"]
+mod database;
+#[path = "breakglass-control/keys.rs"]
+mod keys;
+use database::{DatabaseCommand, DatabaseFailure};
 
 /// The control plane of break-glass access: issues and revokes grants, and tells the sidecars.
 #[derive(Debug, Parser)]
@@ -57,6 +61,10 @@ enum Command {
         #[command(subcommand)]
         command: keys::KeysCommand,
     },
+    #[command(flatten)]
+    Database(DatabaseCommand),
+    /// Print the description of the API (OpenAPI 3.1), as /v1/openapi.json serves it
+    Openapi,
     /// Ask an admin port's /readyz or /livez; exits 0 when it answers 2xx
     Health {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9902/readyz")]
@@ -84,6 +92,8 @@ enum Failure {
     Health(#[from] HealthError),
     #[error("{}", error_chain(.0))]
     Keys(#[from] keys::KeysFailure),
+    #[error("{}", error_chain(.0))]
+    Database(#[from] DatabaseFailure),
     #[error("a part of the control plane ended by itself; the log says why")]
     Ended,
 }
@@ -100,6 +110,7 @@ impl Failure {
             Self::Config(_) | Self::Log(_) => ExitCode::from(2),
             Self::Keys(failure) if failure.is_usage() => ExitCode::from(2),
             Self::Keys(_) => ExitCode::FAILURE,
+            Self::Database(failure) => ExitCode::from(failure.exit_code()),
             Self::Start(_) | Self::Runtime(_) | Self::Health(_) | Self::Ended => ExitCode::FAILURE,
         }
     }
@@ -124,6 +135,8 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Serve => runtime.block_on(serve(&args.config)),
         Command::Config { command: ConfigCommand::Check } => check(&args.config),
         Command::Keys { command } => Ok(runtime.block_on(keys::run(&args.config, command))?),
+        Command::Database(command) => Ok(runtime.block_on(database::run(&args.config, command))?),
+        Command::Openapi => Ok(std::io::stdout().write_all(&openapi::document().text)?),
         Command::Health { url } => Ok(writeln!(std::io::stdout(), "{}", runtime.block_on(health(&url))?.trim_end())?),
     }
 }

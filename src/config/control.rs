@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::database::DatabaseConfig;
 use super::identity::{is_http_url, read_issuers};
 use super::keys::{KeysConfig, read_keys};
 use super::mistakes::{ConfigError, Mistake};
@@ -27,7 +28,7 @@ const ASSERTION_KEY_VALIDITY_S: std::ops::RangeInclusive<u64> = 600..=30 * 86_40
 pub struct ControlConfig {
     /// `iss` of grant tokens: the control plane's public URL.
     pub issuer: Issuer,
-    pub database: PathBuf,
+    pub database: DatabaseConfig,
     pub keys: KeysConfig,
     /// How long a grant key may sign. A new one is made when a third of it is left.
     pub key_validity: Duration,
@@ -104,7 +105,8 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     if issuer.as_ref().is_some_and(|url| !is_http_url(url.as_str())) {
         root.mistake("url", "must begin with https:// or http://", None);
     }
-    let (database, keys) = (root.required_path("database"), read_keys(root));
+    let database = DatabaseConfig::read(root);
+    let keys = read_keys(root, matches!(database, Some(DatabaseConfig::Postgres(_))));
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
     let api = root.required_section("api").and_then(|section| read_listener(&section));

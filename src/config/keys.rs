@@ -94,19 +94,13 @@ impl KeysConfig {
     }
 }
 
-/// Reads `keys` of the control plane's file, a folder or a table.
-pub(super) fn read_keys(root: &Section<'_>) -> Option<KeysConfig> {
-    let is_shared = is_postgresql(root);
-    if root.holds_table("keys") {
+/// Reads `keys` of the control plane's file, a folder or a table. On a database that replicas share, none is made.
+pub(super) fn read_keys(root: &Section<'_>, is_shared: bool) -> Option<KeysConfig> {
+    if root.has_table("keys") {
         read_table(&root.section("keys")?, is_shared)
     } else {
         Some(KeysConfig::in_folder(root.required_path("keys")?, !is_shared))
     }
-}
-
-fn is_postgresql(root: &Section<'_>) -> bool {
-    let database: Option<String> = root.optional("database");
-    database.is_some_and(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"))
 }
 
 fn read_table(section: &Section<'_>, is_shared: bool) -> Option<KeysConfig> {
@@ -165,7 +159,8 @@ mod tests {
     fn read(text: &str) -> Result<KeysConfig, String> {
         parse(Path::new("etc/c.toml"), text, |root| {
             root.ignore_unknown();
-            read_keys(root)
+            let database: Option<String> = root.optional("database");
+            read_keys(root, database.is_some_and(|url| url.starts_with("postgresql:")))
         })
         .map_err(|error| error.to_string())
     }
@@ -174,7 +169,7 @@ mod tests {
     fn a_folder_is_enough() {
         let keys = read("database = \"x.db\"\nkeys = \"keys\"\n").unwrap();
         assert_eq!(keys, KeysConfig::in_folder("etc/keys".into(), true));
-        assert!(!read("database = \"postgres://h/d\"\nkeys = \"keys\"\n").unwrap().create);
+        assert!(!read("database = \"postgresql://h/d\"\nkeys = \"keys\"\n").unwrap().create);
         assert!(!read("database = \"postgresql://h/d\"\n[keys]\nfolder = \"keys\"\n").unwrap().create);
         let keys = read("[keys]\nfolder = \"k\"\ncreate = false\n[keys.root]\nsource = \"file\"\n").unwrap();
         assert_eq!(keys, KeysConfig::in_folder("etc/k".into(), false));
@@ -197,7 +192,7 @@ mod tests {
     fn mistakes_are_told_with_their_place() {
         for (text, wanted) in [
             (
-                "database = \"postgres://h/d\"\n[keys]\nfolder = \"k\"\ncreate = true\n",
+                "database = \"postgresql://h/d\"\n[keys]\nfolder = \"k\"\ncreate = true\n",
                 "c.toml:4:10: keys.create: a replica",
             ),
             ("[keys]\ncreate = true\n", "keys.folder: is missing"),

@@ -5,17 +5,21 @@
 pub mod assertion;
 #[cfg(feature = "control")]
 pub mod control;
+#[cfg(feature = "control")]
+pub mod database;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 #[cfg(feature = "control")]
 pub mod keys;
 mod mistakes;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;
 pub mod reader;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod resource_pattern;
 pub mod route_path;
+#[cfg(any(feature = "control", feature = "cli"))]
+pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

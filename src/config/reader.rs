@@ -108,8 +108,8 @@ impl<'a> Section<'a> {
         self.raw(key).is_some()
     }
 
-    /// Whether the value of `key` is a table.
-    pub fn holds_table(&self, key: &'static str) -> bool {
+    /// True when `key` holds a table: for a key that has a short form and a long one.
+    pub fn has_table(&self, key: &'static str) -> bool {
         self.raw(key).is_some_and(|value| value.get_ref().is_table())
     }
 

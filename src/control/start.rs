@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::api::ApiState;
+use super::database_lock::DatabaseLock;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
@@ -81,7 +81,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     /// Held so that no second process opens the same database.
-    _lock: std::fs::File,
+    _lock: Option<DatabaseLock>,
 }
 
 /// The listeners, bound before anything is written.
@@ -115,7 +115,7 @@ impl Control {
             feed: bind(config.feed.tls.address).await?,
             admin: bind(config.admin).await?,
         };
-        let lock = lock(&config.database)?;
+        let lock = config.database.file().map(DatabaseLock::take).transpose()?;
         let state = assemble(&config, clock, verifier).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
@@ -186,20 +186,8 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Bind { address: unknown, source })
 }
 
-/// One process a database: wake-ups and acknowledgements live in its memory.
-fn lock(database: &Path) -> Result<std::fs::File, StartError> {
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let path = database.with_extension("lock");
-    let unusable = |source| StartError::Folder { path: folder.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| StartError::InUse { path: database.to_owned() })?;
-    Ok(file)
-}
-
 async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> Result<ApiState, StartError> {
-    let store = Store::open(&config.database, clock.clone()).await?;
+    let store = Store::open_configured(&config.database, clock.clone()).await?;
     let keys = Keys::open(&config.keys, config.key_validity, clock.wall()).await?;
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };

@@ -2,5 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod document;
 mod lifecycle;
+mod lists;
 mod operation;

@@ -8,7 +8,8 @@ use super::{GrantId, Justification, Person, Role, Scope, ServiceName, WallTime};
 
 text_type! {
     /// `e-` and twelve characters.
-    ElevationId, "elevation id", max 14, "is 'e-' and 12 characters of Crockford base 32 in lower case", is_elevation_id
+    ElevationId, "elevation id", max 14, "is 'e-' and 12 characters of Crockford base 32 in lower case", is_elevation_id,
+    pattern "^e-[0-9a-hjkmnp-tv-z]{12}$", example "e-0123456789ab"
 }
 
 impl ElevationId {
@@ -24,6 +25,7 @@ fn is_elevation_id(text: &str) -> bool {
 
 /// Where a request stands. The first form knows tiers without approvals, whose requests are approved as they are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ElevationState {
     Approved,

@@ -36,6 +36,7 @@ pub enum EntryKind {
     GrantExpired,
     GrantUsedUp,
     FreezeChanged,
+    DatabaseRestored,
 }
 
 impl EntryKind {
@@ -53,6 +54,7 @@ impl EntryKind {
             Self::GrantExpired => "grant_expired",
             Self::GrantUsedUp => "grant_used_up",
             Self::FreezeChanged => "freeze_changed",
+            Self::DatabaseRestored => "database_restored",
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! - Each transition is ONE transaction: the state, the change with its revision, and the ledger entries. After an
 //!   error nothing of it is there.
-//! - When a transition has returned, it is durable (SQLite: `synchronous = FULL`).
-//! - Revisions are dense, from 1, allotted under the writer's lock: whoever reads revision `n` will find every
+//! - When a transition has returned, it is durable (SQLite: `synchronous = FULL`; PostgreSQL: `synchronous_commit`).
+//!   One whose commit was not answered may hold all the same: whoever repeats it finds out.
+//! - Revisions are dense, from 1, allotted under the writer's lock, which is one over all replicas: whoever reads revision `n` will find every
 //!   revision below it. Entry indices are dense, from 0, by the same lock.
 //! - Reads see one committed state each. Two reads may see two: read `newest_revision` *before* `changes_after`, and
 //!   what it named is in what follows.

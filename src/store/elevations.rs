@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
 use super::grants::next_position;
 use super::rows::{from_json, parsed, to_json};
+use super::statement::{Row, sql};
 use super::transition::Transition;
 use super::{Created, ElevationRecord, Listed, Listing, OnceKey, Store, StoreError};
 use crate::domain::{
     Action, Elevation, ElevationId, ElevationState, GrantId, Justification, Person, ReasonCode, Resource, Role, Scope,
     ServiceName, Ticket, WallTime,
 };
+use serde::{Deserialize, Serialize};
 
 const SELECT: &str = "SELECT e.*, (SELECT g.id FROM grants g WHERE g.elevation = e.id) AS grant_id \
                       FROM elevations e WHERE e.id = $1";
@@ -36,7 +34,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn elevation(&self, id: &ElevationId) -> Result<Option<ElevationRecord>, StoreError> {
-        let row = sqlx::query(SELECT).bind(id.as_str()).fetch_optional(&self.shared.readers).await?;
+        let row = sql(SELECT).bind(id.as_str()).fetch_optional(&self.shared.database).await?;
         row.as_ref().map(record).transpose()
     }
 
@@ -45,12 +43,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn elevations(&self, listing: &Listing) -> Result<Listed<ElevationRecord>, StoreError> {
-        let rows = sqlx::query(SELECT_PAGE)
+        let rows = sql(SELECT_PAGE)
             .bind(listing.service.as_ref().map(ServiceName::as_str))
             .bind(listing.person.as_ref().map(Person::as_str))
             .bind(listing.before)
             .bind(i64::from(listing.limit))
-            .fetch_all(&self.shared.readers)
+            .fetch_all(&self.shared.database)
             .await?;
         let items = rows.iter().map(record).collect::<Result<_, _>>()?;
         Ok(Listed { items, next: next_position(&rows, listing.limit)? })
@@ -62,11 +60,11 @@ impl Store {
     /// [`StoreError`].
     pub async fn created_before(&self, person: &Person, once: &OnceKey) -> Result<Option<Created>, StoreError> {
         let since = self.shared.clock.wall().minus(Self::ONCE_KEYS_KEPT);
-        let row = sqlx::query(ONCE)
+        let row = sql(ONCE)
             .bind(person.as_str())
             .bind(&once.key)
             .bind(since.unix_ms())
-            .fetch_optional(&self.shared.readers)
+            .fetch_optional(&self.shared.database)
             .await?;
         row.as_ref().map(|row| seen(row, once)).transpose()
     }
@@ -81,11 +79,8 @@ pub(super) async fn once(
     once: &OnceKey,
 ) -> Result<Option<Created>, StoreError> {
     let since = transition.at().minus(Store::ONCE_KEYS_KEPT);
-    sqlx::query("DELETE FROM once_keys WHERE at_ms <= $1")
-        .bind(since.unix_ms())
-        .execute(transition.connection())
-        .await?;
-    let row = sqlx::query(ONCE)
+    sql("DELETE FROM once_keys WHERE at_ms <= $1").bind(since.unix_ms()).execute(transition.connection()).await?;
+    let row = sql(ONCE)
         .bind(person.as_str())
         .bind(&once.key)
         .bind(since.unix_ms())
@@ -94,8 +89,8 @@ pub(super) async fn once(
     row.as_ref().map(|row| seen(row, once)).transpose()
 }
 
-fn seen(row: &SqliteRow, once: &OnceKey) -> Result<Created, StoreError> {
-    if row.try_get::<&str, _>("digest")? != once.digest {
+fn seen(row: &Row, once: &OnceKey) -> Result<Created, StoreError> {
+    if row.try_get::<&str>("digest")? != once.digest {
         return Ok(Created::KeyReused);
     }
     Ok(Created::Before(parsed("elevation id", row.try_get("elevation")?)?))
@@ -107,7 +102,7 @@ pub(super) async fn remember(
     once: &OnceKey,
 ) -> Result<(), StoreError> {
     let at = transition.at();
-    sqlx::query("INSERT INTO once_keys (person, key, digest, elevation, at_ms) VALUES ($1, $2, $3, $4, $5)")
+    sql("INSERT INTO once_keys (person, key, digest, elevation, at_ms) VALUES ($1, $2, $3, $4, $5)")
         .bind(elevation.person.as_str())
         .bind(&once.key)
         .bind(&once.digest)
@@ -129,10 +124,8 @@ pub(super) async fn insert(transition: &mut Transition<'_>, record: &ElevationRe
         duration_s: elevation.duration.as_secs(),
     };
     let ElevationState::Approved = elevation.state;
-    sqlx::query(
-        "INSERT INTO elevations (id, service, person, tier, state, at_ms, body) \
-         VALUES ($1, $2, $3, $4, 'approved', $5, $6)",
-    )
+    sql("INSERT INTO elevations (id, service, person, tier, state, at_ms, body) \
+         VALUES ($1, $2, $3, $4, 'approved', $5, $6)")
     .bind(elevation.id.as_str())
     .bind(elevation.service.as_str())
     .bind(elevation.person.as_str())
@@ -144,11 +137,11 @@ pub(super) async fn insert(transition: &mut Transition<'_>, record: &ElevationRe
     Ok(())
 }
 
-fn record(row: &SqliteRow) -> Result<ElevationRecord, StoreError> {
+fn record(row: &Row) -> Result<ElevationRecord, StoreError> {
     let body: Body = from_json("body of an elevation", row.try_get("body")?)?;
     let scope = Scope::new(body.resources, body.actions)
         .map_err(|error| StoreError::Corrupt(format!("scope of an elevation: {error}")))?;
-    let ("approved", grant) = (row.try_get("state")?, row.try_get::<Option<&str>, _>("grant_id")?) else {
+    let ("approved", grant) = (row.try_get("state")?, row.try_get::<Option<&str>>("grant_id")?) else {
         return Err(StoreError::Corrupt("state of an elevation".to_owned()));
     };
     let elevation = Elevation {

@@ -1,8 +1,7 @@
 //! Ledger entries that come alone, and reading them back.
 
-use sqlx::Row as _;
-
 use super::rows::{from_sql, to_sql};
+use super::statement::sql;
 use super::transition::StoredChange;
 use super::{NewKey, Store, StoreError};
 use crate::domain::WallTime;
@@ -36,13 +35,12 @@ impl Store {
     /// [`StoreError`].
     pub async fn record_key(&self, key: &NewKey) -> Result<Option<u64>, StoreError> {
         let mut transition = self.transition().await?;
-        let added =
-            sqlx::query("INSERT INTO grant_keys (kid, certificate) VALUES ($1, $2) ON CONFLICT (kid) DO NOTHING")
-                .bind(&key.kid)
-                .bind(&key.certificate)
-                .execute(transition.connection())
-                .await?;
-        if added.rows_affected() == 0 {
+        let added = sql("INSERT INTO grant_keys (kid, certificate) VALUES ($1, $2) ON CONFLICT (kid) DO NOTHING")
+            .bind(&key.kid)
+            .bind(&key.certificate)
+            .execute(transition.connection())
+            .await?;
+        if added == 0 {
             return Ok(None);
         }
         let revision = transition.change(None, &StoredChange::Keys).await?;
@@ -57,13 +55,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn entries(&self, from: u64, limit: u32) -> Result<Vec<StoredEntry>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT entry_index, at_ms, kind, canonical FROM entries WHERE entry_index >= $1 \
-             ORDER BY entry_index LIMIT $2",
-        )
+        let rows = sql("SELECT entry_index, at_ms, kind, canonical FROM entries WHERE entry_index >= $1 \
+             ORDER BY entry_index LIMIT $2")
         .bind(to_sql(from))
         .bind(i64::from(limit))
-        .fetch_all(&self.shared.readers)
+        .fetch_all(&self.shared.database)
         .await?;
         rows.iter()
             .map(|row| {

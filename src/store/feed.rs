@@ -1,15 +1,13 @@
 //! What the feed reads.
 
-use sqlx::{Row as _, Sqlite, Transaction};
-
+use super::database::Transaction;
 use super::rows::{end_cause, from_json, from_sql, parsed, state, to_sql, uses};
+use super::statement::sql;
 use super::transition::StoredChange;
 use super::{ChangeBody, FeedChange, FeedSnapshot, SnapshotEnd, SnapshotGrant, Store, StoreError};
 use crate::domain::{GrantId, Person, ServiceName, WallTime};
 use crate::ledger::entry::Draft;
 use crate::secret::Secret;
-
-type Reading = Transaction<'static, Sqlite>;
 
 impl Store {
     /// The newest committed revision, from the database itself; 0 when there is none.
@@ -17,9 +15,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be read: then nothing is known to be current.
     pub async fn newest_revision(&self) -> Result<u64, StoreError> {
-        let newest: i64 = sqlx::query_scalar("SELECT value FROM counters WHERE name = 'revision'")
-            .fetch_one(&self.shared.readers)
-            .await?;
+        let newest = sql("SELECT value FROM counters WHERE name = 'revision'").integer(&self.shared.database).await?;
         Ok(from_sql(newest))
     }
 
@@ -28,10 +24,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn oldest_change(&self) -> Result<u64, StoreError> {
-        let oldest: i64 = sqlx::query_scalar(
+        let oldest = sql(
             "SELECT COALESCE((SELECT MIN(revision) FROM changes), (SELECT value + 1 FROM counters WHERE name = 'revision'))",
         )
-        .fetch_one(&self.shared.readers)
+        .integer(&self.shared.database)
         .await?;
         Ok(from_sql(oldest))
     }
@@ -42,9 +38,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn snapshot(&self, service: &ServiceName) -> Result<FeedSnapshot, StoreError> {
         let now = self.shared.clock.wall();
-        let mut reading = self.shared.readers.begin().await?;
-        let revision: i64 =
-            sqlx::query_scalar("SELECT value FROM counters WHERE name = 'revision'").fetch_one(&mut *reading).await?;
+        let mut reading = self.shared.database.read().await?;
+        let revision = sql("SELECT value FROM counters WHERE name = 'revision'").integer(&mut reading).await?;
         Ok(FeedSnapshot {
             revision: from_sql(revision),
             frozen: frozen(&mut reading, service).await?,
@@ -63,15 +58,13 @@ impl Store {
         after: u64,
         limit: u32,
     ) -> Result<Vec<FeedChange>, StoreError> {
-        let mut reading = self.shared.readers.begin().await?;
-        let rows = sqlx::query(
-            "SELECT revision, at_ms, body FROM changes \
-             WHERE revision > $1 AND (service = $2 OR service IS NULL) ORDER BY revision LIMIT $3",
-        )
+        let mut reading = self.shared.database.read().await?;
+        let rows = sql("SELECT revision, at_ms, body FROM changes \
+             WHERE revision > $1 AND (service = $2 OR service IS NULL) ORDER BY revision LIMIT $3")
         .bind(to_sql(after))
         .bind(service.as_str())
         .bind(i64::from(limit))
-        .fetch_all(&mut *reading)
+        .fetch_all(&mut reading)
         .await?;
         let mut changes = Vec::with_capacity(rows.len());
         for row in rows {
@@ -96,10 +89,8 @@ impl Store {
         by: &Person,
     ) -> Result<u64, StoreError> {
         let mut transition = self.transition().await?;
-        sqlx::query(
-            "INSERT INTO freezes (service, frozen) VALUES ($1, $2) \
-             ON CONFLICT (service) DO UPDATE SET frozen = excluded.frozen",
-        )
+        sql("INSERT INTO freezes (service, frozen) VALUES ($1, $2) \
+             ON CONFLICT (service) DO UPDATE SET frozen = excluded.frozen")
         .bind(service.map_or("", ServiceName::as_str))
         .bind(frozen)
         .execute(transition.connection())
@@ -111,22 +102,24 @@ impl Store {
     }
 }
 
-async fn frozen(reading: &mut Reading, service: &ServiceName) -> Result<bool, StoreError> {
-    let frozen: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM freezes WHERE frozen AND service IN ('', $1)")
+async fn frozen(reading: &mut Transaction, service: &ServiceName) -> Result<bool, StoreError> {
+    let frozen = sql("SELECT COUNT(*) FROM freezes WHERE frozen = 1 AND service IN ('', $1)")
         .bind(service.as_str())
-        .fetch_one(&mut **reading)
+        .integer(&mut *reading)
         .await?;
     Ok(frozen > 0)
 }
 
-async fn live(reading: &mut Reading, service: &ServiceName, now: WallTime) -> Result<Vec<SnapshotGrant>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, revision, token FROM grants \
-         WHERE service = $1 AND state = 'active' AND expires_ms > $2 ORDER BY position",
-    )
+async fn live(
+    reading: &mut Transaction,
+    service: &ServiceName,
+    now: WallTime,
+) -> Result<Vec<SnapshotGrant>, StoreError> {
+    let rows = sql("SELECT id, revision, token FROM grants \
+         WHERE service = $1 AND state = 'active' AND expires_ms > $2 ORDER BY position")
     .bind(service.as_str())
     .bind(now.unix_ms())
-    .fetch_all(&mut **reading)
+    .fetch_all(&mut *reading)
     .await?;
     rows.iter()
         .map(|row| {
@@ -139,14 +132,16 @@ async fn live(reading: &mut Reading, service: &ServiceName, now: WallTime) -> Re
         .collect()
 }
 
-async fn ended(reading: &mut Reading, service: &ServiceName, since: WallTime) -> Result<Vec<SnapshotEnd>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, revision, state, token FROM grants \
-         WHERE service = $1 AND state <> 'active' AND ended_ms > $2 ORDER BY position",
-    )
+async fn ended(
+    reading: &mut Transaction,
+    service: &ServiceName,
+    since: WallTime,
+) -> Result<Vec<SnapshotEnd>, StoreError> {
+    let rows = sql("SELECT id, revision, state, token FROM grants \
+         WHERE service = $1 AND state <> 'active' AND ended_ms > $2 ORDER BY position")
     .bind(service.as_str())
     .bind(since.unix_ms())
-    .fetch_all(&mut **reading)
+    .fetch_all(&mut *reading)
     .await?;
     rows.iter()
         .map(|row| {
@@ -162,24 +157,28 @@ async fn ended(reading: &mut Reading, service: &ServiceName, since: WallTime) ->
 }
 
 /// The change as the feed tells it: with the token, and with what stands now.
-async fn told(reading: &mut Reading, service: &ServiceName, stored: StoredChange) -> Result<ChangeBody, StoreError> {
+async fn told(
+    reading: &mut Transaction,
+    service: &ServiceName,
+    stored: StoredChange,
+) -> Result<ChangeBody, StoreError> {
     Ok(match stored {
         StoredChange::Put { grant } => ChangeBody::Put { token: token(reading, &grant).await?, grant },
         StoredChange::Tombstone { grant, cause } => ChangeBody::Tombstone { grant, cause },
         StoredChange::Freeze { .. } => ChangeBody::Freeze { frozen: frozen(reading, service).await? },
         StoredChange::Keys => ChangeBody::Keys,
         StoredChange::Share { lineage, grant, .. } => {
-            let allotted: i64 = sqlx::query_scalar("SELECT allotted FROM shares WHERE grant_id = $1 AND lineage = $2")
+            let allotted = sql("SELECT allotted FROM shares WHERE grant_id = $1 AND lineage = $2")
                 .bind(grant.as_str())
                 .bind(&lineage)
-                .fetch_one(&mut **reading)
+                .integer(&mut *reading)
                 .await?;
             ChangeBody::Share { lineage, grant, allotted: uses(allotted) }
         }
     })
 }
 
-async fn token(reading: &mut Reading, grant: &GrantId) -> Result<Secret<String>, StoreError> {
-    let token = sqlx::query_scalar("SELECT token FROM grants WHERE id = $1").bind(grant.as_str());
-    Ok(Secret::new(token.fetch_one(&mut **reading).await?))
+async fn token(reading: &mut Transaction, grant: &GrantId) -> Result<Secret<String>, StoreError> {
+    let row = sql("SELECT token FROM grants WHERE id = $1").bind(grant.as_str()).fetch_one(reading).await?;
+    Ok(Secret::new(row.first()?))
 }

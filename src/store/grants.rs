@@ -1,9 +1,7 @@
 //! Grants: issued with their elevation, ended by revocation, time or use, read one by one or in pages.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
-
 use super::rows::{ended_state, from_json, from_sql, parsed, state, state_text, to_json, to_sql, uses};
+use super::statement::{On, Row, sql};
 use super::transition::{StoredChange, Transition};
 use super::{Created, GrantEnd, GrantRecord, Listed, Listing, NewGrant, RevokeOutcome, Store, StoreError, elevations};
 use crate::domain::{Grant, GrantId, Person, ServiceName, WallTime};
@@ -13,9 +11,9 @@ use crate::token::claims::GrantClaims;
 use crate::wire::api::GrantState;
 use crate::wire::feed::EndCause;
 
-const SELECT: &str = "SELECT g.*, (SELECT COALESCE(SUM(s.spent), 0) FROM shares s WHERE s.grant_id = g.id) AS spent \
+const SELECT: &str = "SELECT g.*, (SELECT CAST(COALESCE(SUM(s.spent), 0) AS BIGINT) FROM shares s WHERE s.grant_id = g.id) AS spent \
                       FROM grants g WHERE g.id = $1";
-const SELECT_PAGE: &str = "SELECT g.*, (SELECT COALESCE(SUM(s.spent), 0) FROM shares s WHERE s.grant_id = g.id) AS spent \
+const SELECT_PAGE: &str = "SELECT g.*, (SELECT CAST(COALESCE(SUM(s.spent), 0) AS BIGINT) FROM shares s WHERE s.grant_id = g.id) AS spent \
                            FROM grants g WHERE ($1 IS NULL OR g.service = $1) AND ($2 IS NULL OR g.person = $2) \
                            AND ($3 IS NULL OR g.state = $3) AND ($4 IS NULL OR g.position < $4) \
                            ORDER BY g.position DESC LIMIT $5";
@@ -80,7 +78,7 @@ impl Store {
     /// [`StoreError`]; then all of them stand as they stood.
     pub async fn expire_due(&self) -> Result<Vec<GrantId>, StoreError> {
         let now = self.shared.clock.wall();
-        if due(&mut *self.shared.readers.acquire().await?, now).await?.is_empty() {
+        if due(&self.shared.database, now).await?.is_empty() {
             return Ok(Vec::new());
         }
         let mut transition = self.transition().await?;
@@ -96,7 +94,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn grant(&self, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
-        let record = fetch(&mut *self.shared.readers.acquire().await?, id).await?;
+        let record = fetch(&self.shared.database, id).await?;
         Ok(record.map(|record| self.as_of_now(record)))
     }
 
@@ -105,8 +103,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn grant_token(&self, id: &GrantId) -> Result<Option<Secret<String>>, StoreError> {
-        let token = sqlx::query_scalar("SELECT token FROM grants WHERE id = $1").bind(id.as_str());
-        Ok(token.fetch_optional(&self.shared.readers).await?.map(Secret::new))
+        let token = sql("SELECT token FROM grants WHERE id = $1").bind(id.as_str());
+        let row = token.fetch_optional(&self.shared.database).await?;
+        Ok(row.map(|row| row.first()).transpose()?.map(Secret::new))
     }
 
     /// One page, newest first.
@@ -114,13 +113,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn grants(&self, listing: &Listing) -> Result<Listed<GrantRecord>, StoreError> {
-        let rows = sqlx::query(SELECT_PAGE)
+        let rows = sql(SELECT_PAGE)
             .bind(listing.service.as_ref().map(ServiceName::as_str))
             .bind(listing.person.as_ref().map(Person::as_str))
             .bind(listing.state.map(state_text))
             .bind(listing.before)
             .bind(i64::from(listing.limit))
-            .fetch_all(&self.shared.readers)
+            .fetch_all(&self.shared.database)
             .await?;
         let items = rows.iter().map(|row| Ok(self.as_of_now(record(row)?))).collect::<Result<_, StoreError>>()?;
         Ok(Listed { items, next: next_position(&rows, listing.limit)? })
@@ -139,11 +138,9 @@ async fn insert(transition: &mut Transition<'_>, new: &NewGrant) -> Result<u64, 
     let (grant, elevation) = (&new.grant, &new.record.elevation);
     let revision = transition.change(Some(&grant.service), &StoredChange::Put { grant: grant.id.clone() }).await?;
     let at = transition.at();
-    sqlx::query(
-        "INSERT INTO grants \
+    sql("INSERT INTO grants \
          (id, elevation, service, person, state, expires_ms, max_uses, claims, token, revision, changed_ms) \
-         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10)",
-    )
+         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10)")
     .bind(grant.id.as_str())
     .bind(elevation.id.as_str())
     .bind(grant.service.as_str())
@@ -172,10 +169,8 @@ pub(super) async fn end_grant(
     let tombstone = StoredChange::Tombstone { grant: id.clone(), cause: end.cause };
     let revision = transition.change(Some(service), &tombstone).await?;
     let at = transition.at();
-    sqlx::query(
-        "UPDATE grants SET state = $1, revision = $2, changed_ms = $3, ended_ms = $3, ended_by = $4, end_note = $5 \
-         WHERE id = $6 AND state = 'active'",
-    )
+    sql("UPDATE grants SET state = $1, revision = $2, changed_ms = $3, ended_ms = $3, ended_by = $4, end_note = $5 \
+         WHERE id = $6 AND state = 'active'")
     .bind(state_text(ended_state(end.cause)))
     .bind(to_sql(revision))
     .bind(at.unix_ms())
@@ -188,25 +183,24 @@ pub(super) async fn end_grant(
     Ok(revision)
 }
 
-async fn due(connection: &mut SqliteConnection, now: WallTime) -> Result<Vec<(GrantId, ServiceName)>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, service FROM grants WHERE state = 'active' AND expires_ms <= $1 ORDER BY expires_ms LIMIT $2",
-    )
-    .bind(now.unix_ms())
-    .bind(i64::from(SWEEP_MAX))
-    .fetch_all(connection)
-    .await?;
+async fn due(on: impl Into<On<'_>>, now: WallTime) -> Result<Vec<(GrantId, ServiceName)>, StoreError> {
+    let rows =
+        sql("SELECT id, service FROM grants WHERE state = 'active' AND expires_ms <= $1 ORDER BY expires_ms LIMIT $2")
+            .bind(now.unix_ms())
+            .bind(i64::from(SWEEP_MAX))
+            .fetch_all(on)
+            .await?;
     rows.iter()
         .map(|row| Ok((parsed("grant id", row.try_get("id")?)?, parsed("service", row.try_get("service")?)?)))
         .collect()
 }
 
-async fn fetch(connection: &mut SqliteConnection, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
-    let row = sqlx::query(SELECT).bind(id.as_str()).fetch_optional(connection).await?;
+async fn fetch(on: impl Into<On<'_>>, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
+    let row = sql(SELECT).bind(id.as_str()).fetch_optional(on).await?;
     row.as_ref().map(record).transpose()
 }
 
-fn record(row: &SqliteRow) -> Result<GrantRecord, StoreError> {
+fn record(row: &Row) -> Result<GrantRecord, StoreError> {
     let claims: GrantClaims = from_json("claims of a grant", row.try_get("claims")?)?;
     let grant = Grant::try_from(claims).map_err(|error| StoreError::Corrupt(format!("claims of a grant: {error}")))?;
     Ok(GrantRecord {
@@ -220,8 +214,8 @@ fn record(row: &SqliteRow) -> Result<GrantRecord, StoreError> {
     })
 }
 
-fn end(row: &SqliteRow) -> Result<Option<GrantEnd>, StoreError> {
-    let Some(at) = row.try_get::<Option<i64>, _>("ended_ms")? else { return Ok(None) };
+fn end(row: &Row) -> Result<Option<GrantEnd>, StoreError> {
+    let Some(at) = row.try_get::<Option<i64>>("ended_ms")? else { return Ok(None) };
     let by: Option<&str> = row.try_get("ended_by")?;
     Ok(Some(GrantEnd {
         at: WallTime::from_unix_ms(at),
@@ -231,7 +225,7 @@ fn end(row: &SqliteRow) -> Result<Option<GrantEnd>, StoreError> {
 }
 
 /// Where the next page starts, if this one is full.
-pub(super) fn next_position(rows: &[SqliteRow], limit: u32) -> Result<Option<i64>, StoreError> {
+pub(super) fn next_position(rows: &[Row], limit: u32) -> Result<Option<i64>, StoreError> {
     match rows.last() {
         Some(last) if u32::try_from(rows.len()).is_ok_and(|count| count == limit) => {
             Ok(Some(last.try_get("position")?))

@@ -6,28 +6,37 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
+use database::Database;
 
+pub mod check;
 pub mod contract;
+mod database;
 mod elevations;
 mod entries;
 mod feed;
 mod grants;
+mod opening;
 mod policies;
+mod postgres;
+mod restoring;
 mod rows;
+mod schema;
 mod shares;
 mod sidecars;
 mod sqlite;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod transition;
 
 pub use contract::*;
 pub use entries::StoredEntry;
-pub use sqlite::OpenError;
+pub use opening::OpenError;
+pub use restoring::{BackupError, Restored};
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -37,12 +46,20 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Shared {
-    /// INVARIANT: one connection, and every transition takes it with BEGIN IMMEDIATE.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    database: Database,
     clock: Clock,
     epoch: String,
     newest: watch::Sender<u64>,
+    /// What hears of other replicas' commits.
+    listening: Option<AbortHandle>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(listening) = &self.listening {
+            listening.abort();
+        }
+    }
 }
 
 impl Store {
@@ -63,7 +80,6 @@ impl Store {
 
     /// Ends all connections, so that the write-ahead log is folded into the file.
     pub async fn close(&self) {
-        self.shared.readers.close().await;
-        self.shared.writer.close().await;
+        self.shared.database.close().await;
     }
 }

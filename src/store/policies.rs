@@ -1,10 +1,9 @@
 //! The policy and the service files, as numbered revisions. The files on disk are input; these are what is served.
 
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
 use super::rows::{from_json, from_sql, to_json, to_sql};
+use super::statement::{Row, sql};
 use super::{AppliedFile, AppliedPolicy, Store, StoreError};
 use crate::ledger::entry::Draft;
 
@@ -21,10 +20,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn policy(&self) -> Result<Option<AppliedPolicy>, StoreError> {
-        let row =
-            sqlx::query("SELECT revision, text, digest, services FROM policy_revisions ORDER BY revision DESC LIMIT 1")
-                .fetch_optional(&self.shared.readers)
-                .await?;
+        let row = sql("SELECT revision, text, digest, services FROM policy_revisions ORDER BY revision DESC LIMIT 1")
+            .fetch_optional(&self.shared.database)
+            .await?;
         row.as_ref().map(applied).transpose()
     }
 
@@ -40,16 +38,14 @@ impl Store {
         let mut transition = self.transition().await?;
         let revision = transition.next("policy").await?;
         let at = transition.at();
-        sqlx::query(
-            "INSERT INTO policy_revisions (revision, at_ms, text, digest, services) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(to_sql(revision))
-        .bind(at.unix_ms())
-        .bind(text)
-        .bind(digest)
-        .bind(to_json("service files", &files)?)
-        .execute(transition.connection())
-        .await?;
+        sql("INSERT INTO policy_revisions (revision, at_ms, text, digest, services) VALUES ($1, $2, $3, $4, $5)")
+            .bind(to_sql(revision))
+            .bind(at.unix_ms())
+            .bind(text)
+            .bind(digest)
+            .bind(to_json("service files", &files)?)
+            .execute(transition.connection())
+            .await?;
         transition.entry(Draft::policy_applied(revision, digest), None).await?;
         for file in services {
             transition.entry(Draft::service_applied(revision, &file.name, &file.digest), None).await?;
@@ -59,7 +55,7 @@ impl Store {
     }
 }
 
-fn applied(row: &SqliteRow) -> Result<AppliedPolicy, StoreError> {
+fn applied(row: &Row) -> Result<AppliedPolicy, StoreError> {
     let files: Vec<File> = from_json("service files", row.try_get("services")?)?;
     Ok(AppliedPolicy {
         revision: from_sql(row.try_get("revision")?),

@@ -3,10 +3,10 @@
 //! INVARIANT: over all lineages of a grant, the sum of what is allotted (or spent, where that is more) never exceeds
 //! its `max_uses`, whatever order calls come in: each takes the writer's lock before it reads.
 
-use sqlx::{Row as _, SqliteConnection};
-
+use super::database::Transaction;
 use super::grants::{End, end_grant};
 use super::rows::{parsed, uses};
+use super::statement::{Row, sql};
 use super::transition::{StoredChange, Transition};
 use super::{Share, ShareHolder, SpentOutcome, Store, StoreError};
 use crate::domain::GrantId;
@@ -57,9 +57,9 @@ impl Store {
         else {
             return Ok(None);
         };
-        let taken: i64 = sqlx::query_scalar("SELECT COALESCE(SUM(CASE WHEN spent > allotted THEN spent ELSE allotted END), 0) FROM shares WHERE grant_id = $1")
+        let taken = sql("SELECT CAST(COALESCE(SUM(CASE WHEN spent > allotted THEN spent ELSE allotted END), 0) AS BIGINT) FROM shares WHERE grant_id = $1")
             .bind(grant.as_str())
-            .fetch_one(transition.connection())
+            .integer(transition.connection())
             .await?;
         let given = wanted.min(max_uses.saturating_sub(uses(taken)));
         if given == 0 {
@@ -102,12 +102,11 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn shares_of(&self, grant: &GrantId) -> Result<Vec<Share>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT grant_id, lineage, instance, allotted, spent FROM shares WHERE grant_id = $1 ORDER BY lineage",
-        )
-        .bind(grant.as_str())
-        .fetch_all(&self.shared.readers)
-        .await?;
+        let rows =
+            sql("SELECT grant_id, lineage, instance, allotted, spent FROM shares WHERE grant_id = $1 ORDER BY lineage")
+                .bind(grant.as_str())
+                .fetch_all(&self.shared.database)
+                .await?;
         rows.iter().map(read_share).collect()
     }
 
@@ -116,15 +115,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn shares_of_lineage(&self, holder: &ShareHolder) -> Result<Vec<Share>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT s.grant_id, s.lineage, s.instance, s.allotted, s.spent FROM shares s \
+        let rows = sql("SELECT s.grant_id, s.lineage, s.instance, s.allotted, s.spent FROM shares s \
              JOIN grants g ON g.id = s.grant_id \
              WHERE s.lineage = $1 AND g.service = $2 AND g.state = 'active' AND g.max_uses IS NOT NULL \
-             ORDER BY g.position",
-        )
+             ORDER BY g.position")
         .bind(&holder.lineage)
         .bind(holder.service.as_str())
-        .fetch_all(&self.shared.readers)
+        .fetch_all(&self.shared.database)
         .await?;
         rows.iter().map(read_share).collect()
     }
@@ -137,7 +134,7 @@ async fn budget(
     holder: &ShareHolder,
 ) -> Result<Option<Budget>, StoreError> {
     let now = transition.at();
-    let row = sqlx::query("SELECT max_uses, state, expires_ms FROM grants WHERE id = $1 AND service = $2")
+    let row = sql("SELECT max_uses, state, expires_ms FROM grants WHERE id = $1 AND service = $2")
         .bind(grant.as_str())
         .bind(holder.service.as_str())
         .fetch_optional(transition.connection())
@@ -156,9 +153,9 @@ async fn use_up(
     budget: &Budget,
 ) -> Result<Option<u64>, StoreError> {
     let (Some(max_uses), true) = (budget.max_uses, budget.live) else { return Ok(None) };
-    let sum: i64 = sqlx::query_scalar("SELECT COALESCE(SUM(spent), 0) FROM shares WHERE grant_id = $1")
+    let sum = sql("SELECT CAST(COALESCE(SUM(spent), 0) AS BIGINT) FROM shares WHERE grant_id = $1")
         .bind(grant.as_str())
-        .fetch_one(transition.connection())
+        .integer(transition.connection())
         .await?;
     if sum < i64::from(max_uses) {
         return Ok(None);
@@ -187,8 +184,8 @@ struct Sums {
     spent: u32,
 }
 
-async fn share(connection: &mut SqliteConnection, grant: &GrantId, lineage: &str) -> Result<Sums, StoreError> {
-    let row = sqlx::query("SELECT allotted, spent FROM shares WHERE grant_id = $1 AND lineage = $2")
+async fn share(connection: &mut Transaction, grant: &GrantId, lineage: &str) -> Result<Sums, StoreError> {
+    let row = sql("SELECT allotted, spent FROM shares WHERE grant_id = $1 AND lineage = $2")
         .bind(grant.as_str())
         .bind(lineage)
         .fetch_optional(connection)
@@ -198,17 +195,15 @@ async fn share(connection: &mut SqliteConnection, grant: &GrantId, lineage: &str
 }
 
 async fn put_share(
-    connection: &mut SqliteConnection,
+    connection: &mut Transaction,
     grant: &GrantId,
     holder: &ShareHolder,
     allotted: u32,
     spent: u32,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO shares (grant_id, lineage, instance, allotted, spent) VALUES ($1, $2, $3, $4, $5) \
+    sql("INSERT INTO shares (grant_id, lineage, instance, allotted, spent) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (grant_id, lineage) DO UPDATE SET \
-         instance = excluded.instance, allotted = excluded.allotted, spent = excluded.spent",
-    )
+         instance = excluded.instance, allotted = excluded.allotted, spent = excluded.spent")
     .bind(grant.as_str())
     .bind(&holder.lineage)
     .bind(holder.instance.as_str())
@@ -219,7 +214,7 @@ async fn put_share(
     Ok(())
 }
 
-fn read_share(row: &sqlx::sqlite::SqliteRow) -> Result<Share, StoreError> {
+fn read_share(row: &Row) -> Result<Share, StoreError> {
     Ok(Share {
         grant: parsed("grant id", row.try_get("grant_id")?)?,
         lineage: row.try_get("lineage")?,

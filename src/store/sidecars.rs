@@ -1,8 +1,7 @@
 //! Sidecars heard of, kept over restarts: one that has gone silent still counts until its grants have stopped.
 
-use sqlx::Row as _;
-
 use super::rows::{from_json, from_sql, parsed, to_json, to_sql};
+use super::statement::sql;
 use super::{SidecarSeen, Store, StoreError};
 use crate::domain::WallTime;
 
@@ -13,12 +12,10 @@ impl Store {
     /// [`StoreError`].
     pub async fn record_sidecar(&self, seen: &SidecarSeen) -> Result<(), StoreError> {
         let mut transition = self.transition().await?;
-        sqlx::query(
-            "INSERT INTO sidecars (service, instance, version, service_digest, lineage, revision, heard_ms, audit) \
+        sql("INSERT INTO sidecars (service, instance, version, service_digest, lineage, revision, heard_ms, audit) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (service, instance) DO UPDATE SET \
              version = excluded.version, service_digest = excluded.service_digest, lineage = excluded.lineage, \
-             revision = excluded.revision, heard_ms = excluded.heard_ms, audit = excluded.audit",
-        )
+             revision = excluded.revision, heard_ms = excluded.heard_ms, audit = excluded.audit")
         .bind(seen.service.as_str())
         .bind(seen.instance.as_str())
         .bind(&seen.version)
@@ -37,8 +34,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn sidecars(&self) -> Result<Vec<SidecarSeen>, StoreError> {
-        let rows =
-            sqlx::query("SELECT * FROM sidecars ORDER BY service, instance").fetch_all(&self.shared.readers).await?;
+        let rows = sql("SELECT * FROM sidecars ORDER BY service, instance").fetch_all(&self.shared.database).await?;
         rows.iter()
             .map(|row| {
                 Ok(SidecarSeen {

@@ -1,32 +1,21 @@
 //! Transitions against a real file: whole or not at all, dense numbers, shares that never sum above the limit.
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tempfile::TempDir;
+mod bench;
+mod checking;
+
+use bench::{Bench, break_table, count, make_newer, mend_table, on_both_databases};
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::Clock;
 use crate::domain::*;
 use crate::secret::Secret;
 use crate::wire::api::GrantState;
 use crate::wire::feed::{AuditPosition, EndCause};
 
 const NOW: WallTime = WallTime::from_unix_s(1_795_313_580);
-
-struct Bench {
-    store: Store,
-    clock: Arc<ManualClock>,
-    folder: TempDir,
-}
-
-async fn bench() -> Bench {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = ManualClock::starting_at(Moment { boot: BootTime::ZERO, wall: NOW });
-    let store = Store::open(&folder.path().join("db"), Clock::Manual(clock.clone())).await.unwrap();
-    Bench { store, clock, folder }
-}
 
 fn service() -> ServiceName {
     "payments-demo".parse().unwrap()
@@ -80,14 +69,23 @@ fn holder(lineage: &str) -> ShareHolder {
     ShareHolder { service: service(), instance: "sidecar-1".parse().unwrap(), lineage: lineage.into() }
 }
 
-async fn count(store: &Store, table: &str) -> i64 {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
-    sqlx::query_scalar(sql).fetch_one(&store.shared.readers).await.unwrap()
+on_both_databases! {
+    an_issued_grant_is_read_back_whole_and_fed,
+    revoking_ends_once_and_says_who,
+    time_ends_a_grant_by_sweep_and_revoking_it_then_says_expired,
+    a_failure_anywhere_leaves_nothing_half_written,
+    numbers_are_dense_under_concurrent_writers,
+    shares_never_sum_above_the_limit,
+    the_last_use_ends_the_grant_in_the_same_step,
+    an_idempotency_key_answers_once_and_is_forgotten_after_a_day,
+    a_freeze_is_told_as_it_stands_for_the_service,
+    everything_outlives_a_restart,
+    pages_follow_one_another,
+    a_newer_schema_is_refused,
 }
 
-#[tokio::test]
-async fn an_issued_grant_is_read_back_whole_and_fed() {
-    let Bench { store, folder: _folder, .. } = bench().await;
+async fn an_issued_grant_is_read_back_whole_and_fed(bench: Bench) {
+    let Bench { store, .. } = bench;
     let mut wake = store.subscribe();
     let new = new_grant(1, 3);
     assert_eq!(store.create(&new).await.unwrap(), Created::New { revision: 1 });
@@ -106,9 +104,8 @@ async fn an_issued_grant_is_read_back_whole_and_fed() {
     assert_eq!(store.changes_after(&"other".parse().unwrap(), 0, 10).await.unwrap(), vec![]);
 }
 
-#[tokio::test]
-async fn revoking_ends_once_and_says_who() {
-    let Bench { store, folder: _folder, .. } = bench().await;
+async fn revoking_ends_once_and_says_who(bench: Bench) {
+    let Bench { store, .. } = bench;
     let new = new_grant(1, 3);
     store.create(&new).await.unwrap();
     let bob: Person = "bob".parse().unwrap();
@@ -125,9 +122,8 @@ async fn revoking_ends_once_and_says_who() {
     assert_eq!(snapshot.ended_recently[0].cause, EndCause::Revoked);
 }
 
-#[tokio::test]
-async fn time_ends_a_grant_by_sweep_and_revoking_it_then_says_expired() {
-    let Bench { store, clock, folder: _folder } = bench().await;
+async fn time_ends_a_grant_by_sweep_and_revoking_it_then_says_expired(bench: Bench) {
+    let Bench { store, clock, .. } = bench;
     let (first, second) = (new_grant(1, 3), new_grant(2, 3));
     store.create(&first).await.unwrap();
     assert_eq!(store.expire_due().await.unwrap(), vec![]);
@@ -145,23 +141,19 @@ async fn time_ends_a_grant_by_sweep_and_revoking_it_then_says_expired() {
 }
 
 /// Every table a transition writes, made to fail in turn: nothing of the transition may stay.
-#[tokio::test]
-async fn a_failure_anywhere_leaves_nothing_half_written() {
+async fn a_failure_anywhere_leaves_nothing_half_written(bench: Bench) {
     const TABLES: [&str; 6] = ["elevations", "grants", "changes", "entries", "entry_values", "once_keys"];
     for broken in TABLES {
-        let Bench { store, folder: _folder, .. } = bench().await;
+        let fresh = bench.another().await;
+        let store = &fresh.store;
         let standing = new_grant(1, 1);
         store.create(&standing).await.unwrap();
         store.allot(&standing.grant.id, &holder("a"), 1).await.unwrap().unwrap();
         let mut before = Vec::new();
         for table in TABLES {
-            before.push(count(&store, table).await);
+            before.push(count(store, table).await);
         }
-        let trigger = format!(
-            "CREATE TRIGGER fault BEFORE INSERT ON {broken} BEGIN SELECT RAISE(ABORT, 'fault'); END; \
-             CREATE TRIGGER fault2 BEFORE UPDATE ON {broken} BEGIN SELECT RAISE(ABORT, 'fault'); END"
-        );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(trigger)).execute(&store.shared.writer).await.unwrap();
+        break_table(store, broken).await;
         let mut new = new_grant(2, 3);
         new.once = Some(OnceKey { key: "k".into(), digest: "d".into() });
         store.create(&new).await.unwrap_err();
@@ -174,20 +166,19 @@ async fn a_failure_anywhere_leaves_nothing_half_written() {
         }
         let mut after = Vec::new();
         for table in TABLES {
-            after.push(count(&store, table).await);
+            after.push(count(store, table).await);
         }
         assert_eq!(before, after, "{broken}");
         assert_eq!(store.grant(&standing.grant.id).await.unwrap().unwrap().state, GrantState::Active, "{broken}");
-        sqlx::raw_sql("DROP TRIGGER fault; DROP TRIGGER fault2").execute(&store.shared.writer).await.unwrap();
+        mend_table(store).await;
         assert_eq!(store.create(&new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
         let indices: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.index).collect();
         assert_eq!(indices, vec![0, 1, 2, 3], "{broken}");
     }
 }
 
-#[tokio::test]
-async fn numbers_are_dense_under_concurrent_writers() {
-    let Bench { store, folder: _folder, .. } = bench().await;
+async fn numbers_are_dense_under_concurrent_writers(bench: Bench) {
+    let Bench { store, .. } = bench;
     let tasks: Vec<_> = (1..=20)
         .map(|n| {
             let store = store.clone();
@@ -206,9 +197,8 @@ async fn numbers_are_dense_under_concurrent_writers() {
     assert_eq!(store.oldest_change().await.unwrap(), 1);
 }
 
-#[tokio::test]
-async fn shares_never_sum_above_the_limit() {
-    let Bench { store, folder: _folder, .. } = bench().await;
+async fn shares_never_sum_above_the_limit(bench: Bench) {
+    let Bench { store, .. } = bench;
     let id = new_grant(1, 5).grant.id;
     store.create(&new_grant(1, 5)).await.unwrap();
     assert_eq!(store.allot(&id, &holder("a"), 2).await.unwrap(), Some(2));
@@ -235,9 +225,8 @@ async fn shares_never_sum_above_the_limit() {
     );
 }
 
-#[tokio::test]
-async fn the_last_use_ends_the_grant_in_the_same_step() {
-    let Bench { store, folder: _folder, .. } = bench().await;
+async fn the_last_use_ends_the_grant_in_the_same_step(bench: Bench) {
+    let Bench { store, .. } = bench;
     let id = new_grant(1, 2).grant.id;
     store.create(&new_grant(1, 2)).await.unwrap();
     store.allot(&id, &holder("a"), 1).await.unwrap().unwrap();
@@ -254,9 +243,8 @@ async fn the_last_use_ends_the_grant_in_the_same_step() {
     assert_eq!(store.allot(&id, &holder("c"), 1).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day() {
-    let Bench { store, clock, folder: _folder } = bench().await;
+async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day(bench: Bench) {
+    let Bench { store, clock, .. } = bench;
     let once = |digest: &str| Some(OnceKey { key: "k-1".into(), digest: digest.into() });
     let first = NewGrant { once: once("body"), ..new_grant(1, 3) };
     assert_eq!(store.create(&first).await.unwrap(), Created::New { revision: 1 });
@@ -269,9 +257,8 @@ async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day() {
     assert_eq!(store.create(&other).await.unwrap(), Created::New { revision: 2 });
 }
 
-#[tokio::test]
-async fn a_freeze_is_told_as_it_stands_for_the_service() {
-    let Bench { store, folder: _folder, .. } = bench().await;
+async fn a_freeze_is_told_as_it_stands_for_the_service(bench: Bench) {
+    let Bench { store, .. } = bench;
     let bob: Person = "bob".parse().unwrap();
     store.set_frozen(Some(&service()), true, &bob).await.unwrap();
     store.set_frozen(None, true, &bob).await.unwrap();
@@ -282,9 +269,8 @@ async fn a_freeze_is_told_as_it_stands_for_the_service() {
     assert_eq!(told[0].body, ChangeBody::Freeze { frozen: true });
 }
 
-#[tokio::test]
-async fn everything_outlives_a_restart() {
-    let Bench { store, clock, folder } = bench().await;
+async fn everything_outlives_a_restart(bench: Bench) {
+    let Bench { store, clock, place } = bench;
     store.create(&new_grant(1, 3)).await.unwrap();
     let key = NewKey { kid: "kid".into(), root_kid: "root".into(), certificate: "cert".into() };
     assert_eq!(store.record_key(&key).await.unwrap(), Some(2));
@@ -306,7 +292,7 @@ async fn everything_outlives_a_restart() {
         .unwrap();
     let epoch = store.epoch().to_owned();
     store.close().await;
-    let store = Store::open(&folder.path().join("db"), Clock::Manual(clock)).await.unwrap();
+    let store = place.open(&clock).await.unwrap();
     assert_eq!(store.epoch(), epoch);
     assert_eq!(*store.subscribe().borrow(), 2);
     assert_eq!(store.sidecars().await.unwrap(), vec![seen]);
@@ -315,9 +301,8 @@ async fn everything_outlives_a_restart() {
     assert_eq!(store.grants(&Listing { limit: 10, ..Listing::default() }).await.unwrap().items.len(), 1);
 }
 
-#[tokio::test]
-async fn pages_follow_one_another() {
-    let Bench { store, folder: _folder, .. } = bench().await;
+async fn pages_follow_one_another(bench: Bench) {
+    let Bench { store, .. } = bench;
     for n in 1..=5 {
         store.create(&new_grant(n, 3)).await.unwrap();
     }
@@ -334,6 +319,14 @@ async fn pages_follow_one_another() {
     assert_eq!(seen, (1..=5).rev().map(GrantId::from_random).collect::<Vec<_>>());
 }
 
+async fn a_newer_schema_is_refused(bench: Bench) {
+    let Bench { store, clock, place } = bench;
+    make_newer(&store).await;
+    store.close().await;
+    let error = place.open(&clock).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
+}
+
 #[tokio::test]
 async fn what_is_no_database_of_ours_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -345,20 +338,11 @@ async fn what_is_no_database_of_ours_is_left_alone() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused() {
-    let Bench { store, folder, clock } = bench().await;
-    sqlx::raw_sql("PRAGMA user_version = 99").execute(&store.shared.writer).await.unwrap();
-    store.close().await;
-    let error = Store::open(&folder.path().join("db"), Clock::Manual(clock)).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 99, .. }), "{error:?}");
-}
-
-#[tokio::test]
 async fn only_its_owner_may_read_the_database() {
     use std::os::unix::fs::PermissionsExt as _;
-    let Bench { store, folder, .. } = bench().await;
+    let Bench { store, place, .. } = Bench::sqlite().await;
     store.create(&new_grant(1, 3)).await.unwrap();
-    for file in std::fs::read_dir(folder.path()).unwrap() {
+    for file in std::fs::read_dir(place.folder()).unwrap() {
         let file = file.unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.file_name());
     }

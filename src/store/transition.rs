@@ -1,13 +1,13 @@
 //! One transition: a transaction that holds the writer's lock from its first statement, with the numbers it allots.
 
-use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, SqliteConnection, Transaction};
-
+use super::database::Transaction;
 use super::rows::{from_sql, to_sql};
+use super::statement::sql;
 use super::{Store, StoreError};
 use crate::domain::{GrantId, ServiceName, WallTime};
 use crate::ledger::entry::{Draft, EntryError, FORMAT_VERSION, SALT_BYTES};
 use crate::wire::feed::EndCause;
+use serde::{Deserialize, Serialize};
 
 /// A change's body as it is stored. A put names the grant only: its token lies with the grant, once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,14 +35,14 @@ impl StoredChange {
 /// INVARIANT: dropped without [`Transition::commit`], nothing of it stays.
 pub(super) struct Transition<'a> {
     store: &'a Store,
-    tx: Transaction<'static, Sqlite>,
+    tx: Transaction,
     at: WallTime,
     newest: Option<u64>,
 }
 
 impl Store {
     pub(super) async fn transition(&self) -> Result<Transition<'_>, StoreError> {
-        let tx = self.shared.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let tx = self.shared.database.write().await?;
         Ok(Transition { store: self, tx, at: self.shared.clock.wall(), newest: None })
     }
 }
@@ -53,7 +53,7 @@ impl Transition<'_> {
         self.at
     }
 
-    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+    pub(super) fn connection(&mut self) -> &mut Transaction {
         &mut self.tx
     }
 
@@ -65,13 +65,13 @@ impl Transition<'_> {
     ) -> Result<u64, StoreError> {
         let revision = self.next("revision").await?;
         let json = serde_json::to_string(body).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        sqlx::query("INSERT INTO changes (revision, at_ms, service, kind, body) VALUES ($1, $2, $3, $4, $5)")
+        sql("INSERT INTO changes (revision, at_ms, service, kind, body) VALUES ($1, $2, $3, $4, $5)")
             .bind(to_sql(revision))
             .bind(self.at.unix_ms())
             .bind(service.map(ServiceName::as_str))
             .bind(body.kind())
             .bind(json)
-            .execute(&mut *self.tx)
+            .execute(&mut self.tx)
             .await?;
         self.newest = Some(revision);
         Ok(revision)
@@ -81,23 +81,21 @@ impl Transition<'_> {
     pub(super) async fn entry(&mut self, draft: Draft, revision: Option<u64>) -> Result<u64, StoreError> {
         let index = self.next("entry").await?.saturating_sub(1);
         let entry = draft.seal(index, self.at, revision, fresh_salt)?;
-        sqlx::query(
-            "INSERT INTO entries (entry_index, format_version, at_ms, kind, canonical) VALUES ($1, $2, $3, $4, $5)",
-        )
-        .bind(to_sql(index))
-        .bind(i64::from(FORMAT_VERSION))
-        .bind(entry.at.unix_ms())
-        .bind(entry.kind.as_str())
-        .bind(&entry.canonical)
-        .execute(&mut *self.tx)
-        .await?;
+        sql("INSERT INTO entries (entry_index, format_version, at_ms, kind, canonical) VALUES ($1, $2, $3, $4, $5)")
+            .bind(to_sql(index))
+            .bind(i64::from(FORMAT_VERSION))
+            .bind(entry.at.unix_ms())
+            .bind(entry.kind.as_str())
+            .bind(&entry.canonical)
+            .execute(&mut self.tx)
+            .await?;
         for personal in &entry.personal {
-            sqlx::query("INSERT INTO entry_values (entry_index, field, value, salt) VALUES ($1, $2, $3, $4)")
+            sql("INSERT INTO entry_values (entry_index, field, value, salt) VALUES ($1, $2, $3, $4)")
                 .bind(to_sql(index))
                 .bind(personal.field.as_str())
                 .bind(&personal.value)
                 .bind(personal.salt.as_slice())
-                .execute(&mut *self.tx)
+                .execute(&mut self.tx)
                 .await?;
         }
         Ok(index)
@@ -105,15 +103,18 @@ impl Transition<'_> {
 
     /// The next number of a counter, from 1, without a gap: a rolled-back transition gives its numbers back.
     pub(super) async fn next(&mut self, counter: &'static str) -> Result<u64, StoreError> {
-        let value: i64 = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
+        let value = sql("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
             .bind(counter)
-            .fetch_one(&mut *self.tx)
+            .integer(&mut self.tx)
             .await?;
         Ok(from_sql(value))
     }
 
     /// Makes it durable, then wakes the feed.
-    pub(super) async fn commit(self) -> Result<(), StoreError> {
+    pub(super) async fn commit(mut self) -> Result<(), StoreError> {
+        if let Some(newest) = self.newest {
+            self.tx.announce(newest).await?;
+        }
         self.tx.commit().await?;
         if let Some(newest) = self.newest {
             self.store.shared.newest.send_modify(|seen| *seen = newest.max(*seen));

@@ -1,17 +1,6 @@
 //! The control plane's HTTP API, `/v1`. Times are milliseconds since the epoch (`…_at`), spans are seconds (`…_s`).
 //!
-//! | call | answers |
-//! |---|---|
-//! | `POST /v1/elevations` [`ElevationRequest`] | 201 [`ElevationView`] |
-//! | `GET /v1/elevations`, `GET /v1/elevations/{id}` | [`Page`] of views, one view |
-//! | `GET /v1/grants?service=&state=&mine=`, `GET /v1/grants/{id}` | [`Page`] of [`GrantView`], one view |
-//! | `GET /v1/grants/{id}/token` | [`GrantTokenView`], to the requester only |
-//! | `POST /v1/grants/{id}/revoke` [`RevokeRequest`] | [`GrantView`] |
-//! | `GET /v1/grants/{id}/enforcement?wait_ms=` | [`Enforcement`], as soon as every sidecar has answered or the wait is over |
-//! | `GET /v1/services/{service}/options` | [`RequestOptions`] for the caller |
-//! | `GET /v1/sidecars` | [`Page`] of [`SidecarView`] |
-//! | `GET /v1/keys` | [`KeysView`], to anyone: they are public |
-//!
+//! Which call takes and answers what is in the API's document, `docs/openapi.json`: it is made of the handlers.
 //! Every error is a [`super::problem::Problem`].
 
 use serde::{Deserialize, Serialize};
@@ -23,17 +12,22 @@ use crate::domain::{
 
 /// A human asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ElevationRequest {
     pub service: ServiceName,
+    #[cfg_attr(feature = "control", schema(min_items = 1, max_items = 32))]
     pub resources: Vec<Resource>,
+    #[cfg_attr(feature = "control", schema(min_items = 1, max_items = 32))]
     pub actions: Vec<Action>,
     pub reason: ReasonCode,
     pub ticket: Ticket,
     /// Absent: the tier's default.
+    #[cfg_attr(feature = "control", schema(minimum = 1, example = 900))]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub duration_s: Option<u64>,
     /// Absent: the tier's own limit.
+    #[cfg_attr(feature = "control", schema(minimum = 1, example = 3))]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_uses: Option<u32>,
     /// Which tier, where several fit.
@@ -42,6 +36,7 @@ pub struct ElevationRequest {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct ElevationView {
     pub id: ElevationId,
     pub state: ElevationState,
@@ -60,6 +55,7 @@ pub struct ElevationView {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GrantState {
     Active,
@@ -69,6 +65,7 @@ pub enum GrantState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct GrantView {
     pub id: GrantId,
     pub elevation: ElevationId,
@@ -101,6 +98,7 @@ pub struct GrantView {
 
 /// How far the last change to a grant has arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Enforcement {
     pub revision: u64,
     /// Sidecars of the service that are connected, or were within the last `staleness_max`.
@@ -119,12 +117,14 @@ pub struct Enforcement {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct SilentSidecar {
     pub instance: InstanceName,
     pub stops_by: WallTime,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Rejection {
     pub instance: InstanceName,
     pub why: String,
@@ -132,6 +132,7 @@ pub struct Rejection {
 
 /// The grant token. Only the requester may fetch it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct GrantTokenView {
     pub grant: GrantId,
     pub token: String,
@@ -144,15 +145,18 @@ impl std::fmt::Debug for GrantTokenView {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeRequest {
     /// Why, for the record; at most 500 characters.
+    #[cfg_attr(feature = "control", schema(max_length = 500, example = "the payment went through"))]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
 }
 
 /// What the caller may ask for on one service, so that a client can offer choices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct RequestOptions {
     pub service: ServiceName,
     pub reasons: Vec<ReasonOption>,
@@ -161,12 +165,14 @@ pub struct RequestOptions {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct ReasonOption {
     pub code: ReasonCode,
     pub text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct TicketOption {
     pub tracker: String,
     /// Regular expression the whole ticket must match.
@@ -175,6 +181,7 @@ pub struct TicketOption {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct TierOption {
     pub name: String,
     pub role: Role,
@@ -187,6 +194,7 @@ pub struct TierOption {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct SidecarView {
     pub service: ServiceName,
     pub instance: InstanceName,
@@ -201,6 +209,7 @@ pub struct SidecarView {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Pass as `cursor` for the next page; absent on the last.
@@ -210,6 +219,7 @@ pub struct Page<T> {
 
 /// Public root keys for grants: what a sidecar pins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct KeysView {
     pub grant_roots: Vec<String>,
 }

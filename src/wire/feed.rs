@@ -87,6 +87,7 @@ pub struct Subscribe {
 
 /// Last durable line of a sidecar's audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct AuditPosition {
     pub log_id: String,
     pub sequence: u64,

@@ -4,4 +4,5 @@
 pub mod api;
 pub mod feed;
 pub mod problem;
+pub mod query;
 pub mod strict_json;

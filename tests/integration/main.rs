@@ -13,6 +13,7 @@
 mod activation;
 mod assertion;
 mod audit_damage;
+mod backup;
 mod clocks;
 mod cutting;
 mod decision_cases;

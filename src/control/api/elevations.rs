@@ -5,20 +5,24 @@ use std::str::FromStr;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
 
 use super::ApiState;
 use super::answer::shown;
+use super::asked::{Asked, Named};
 use super::body::JsonBytes;
 use super::caller::Caller;
+use super::etag::Tagged;
 use super::grants::view as grant_view;
-use super::paging::{Asked, ListQuery, Named};
+use super::paging::ListAsked;
 use crate::config::digest_hex;
+use crate::control::openapi::{ELEVATIONS, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::ElevationId;
 use crate::store::{ElevationRecord, OnceKey};
 use crate::wire::api::{ElevationRequest, ElevationView, Page};
+use crate::wire::query::ElevationsQuery;
 
 const KEY_HEADER: &str = "idempotency-key";
 const KEY_CHARS_MAX: usize = 128;
@@ -73,6 +77,24 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", shown(text, 64))
 }
 
+/// Ask for elevation
+///
+/// In a tier without approvals the grant begins at once and is in the answer. An `Idempotency-Key` makes it safe to
+/// send the same request again.
+#[utoipa::path(
+    post, path = "/v1/elevations", operation_id = "requestElevation", tag = ELEVATIONS,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters, for 24 hours.",
+        min_length = 1, max_length = 128, example = "k-2041")),
+    request_body = ElevationRequest,
+    responses((status = 201, description = "The request, and the grant where there is one already.",
+        body = ElevationView, headers(("Location" = String, description = "Where the request is.")))),
+    extensions(("x-refusals" = json!(refusals(&[
+        Cause::UnknownService, Cause::UnknownReason, Cause::TicketMalformed, Cause::ResourceMalformed, Cause::Wildcard,
+        Cause::ActionMalformed, Cause::ScopeSize, Cause::ResourceNotServed, Cause::ActionNotServed, Cause::NoTierFits,
+        Cause::TierAmbiguous, Cause::DurationTooShort, Cause::DurationTooLong, Cause::TooFewUses, Cause::TooManyUses,
+        Cause::KeyMalformed, Cause::KeyReused,
+    ])))),
+)]
 pub(crate) async fn create(
     State(state): State<ApiState>,
     Caller(caller): Caller,
@@ -104,28 +126,51 @@ fn once_key(headers: &HeaderMap, asked: &ElevationRequest) -> Result<Option<Once
     Ok(Some(OnceKey { key: key.to_owned(), digest: digest_hex(&body) }))
 }
 
+/// List elevation requests
+///
+/// One's own; everybody's for admins and auditors. Newest first.
+#[utoipa::path(
+    get, path = "/v1/elevations", operation_id = "listElevations", tag = ELEVATIONS,
+    params(ElevationsQuery),
+    responses((status = 200, description = "One page.", body = Page<ElevationView>)),
+)]
 pub(crate) async fn list(
     State(state): State<ApiState>,
     Caller(caller): Caller,
-    Asked(query): Asked<ListQuery>,
-) -> Result<Json<Page<ElevationView>>, Refusal> {
-    let listing = query.listing(&caller.person, state.workflow.sees_all(&caller));
-    let listed = state.workflow.store.elevations(&listing).await?;
+    Asked(query): Asked<ElevationsQuery>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let (store, wanted) = (&state.workflow.store, query.state);
+    let asked = ListAsked::from(query);
+    let Some(listing) = asked.listing(&caller.person, state.workflow.sees_all(&caller))? else {
+        return Ok(asked.page::<ElevationView>(&uri, Vec::new(), None));
+    };
+    let fits = |ElevationRecord { elevation, .. }: &ElevationRecord| {
+        wanted.is_none_or(|state| state == elevation.state)
+            && asked.content.fits(&elevation.scope, &elevation.justification, elevation.requested)
+    };
+    let listed = asked.read(listing, |listing| async move { store.elevations(&listing).await }, fits).await?;
     let mut items = Vec::with_capacity(listed.items.len());
     for record in listed.items {
         items.push(view(&state, record).await?);
     }
-    Ok(Json(Page { items, next: listed.next.map(|next| next.to_string()) }))
+    Ok(asked.page(&uri, items, listed.next))
 }
 
+/// Show an elevation request
+#[utoipa::path(
+    get, path = "/v1/elevations/{id}", operation_id = "getElevation", tag = ELEVATIONS,
+    params(("id" = ElevationId, Path, description = "The request's id.")),
+    responses((status = 200, description = "The request.", body = ElevationView, headers(("ETag" = String)))),
+)]
 pub(crate) async fn show(
     State(state): State<ApiState>,
     Caller(caller): Caller,
     Named(id): Named,
-) -> Result<Json<ElevationView>, Refusal> {
+) -> Result<Tagged<ElevationView>, Refusal> {
     let id: ElevationId = id.parse().map_err(|_| Refusal::not_found())?;
     let record = state.workflow.visible_elevation(&caller, &id).await?;
-    Ok(Json(view(&state, record).await?))
+    Ok(Tagged(view(&state, record).await?))
 }
 
 async fn view(state: &ApiState, record: ElevationRecord) -> Result<ElevationView, Refusal> {

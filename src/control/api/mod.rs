@@ -1,9 +1,11 @@
 //! The API's calls, one file a noun. Each authenticates, reads, calls the workflow, and shapes the answer.
 
 pub mod answer;
+pub mod asked;
 pub mod body;
 pub mod caller;
 pub mod elevations;
+pub mod etag;
 pub mod grants;
 pub mod options;
 pub mod paging;

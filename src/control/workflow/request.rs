@@ -14,6 +14,7 @@ use crate::domain::{
 use crate::identity::Verified;
 use crate::ledger::Refused;
 use crate::ledger::entry::Draft;
+use crate::policy::Asker;
 use crate::store::{Created, ElevationRecord, NewGrant, OnceKey};
 use crate::wire::api::ElevationRequest;
 
@@ -42,7 +43,8 @@ impl Workflow {
         {
             return repeated(before);
         }
-        let terms = match check(&self.rules, &caller.groups, asked) {
+        let asker = Asker::new(caller.groups.iter().cloned(), caller.authentication.clone(), self.clock.wall());
+        let terms = match check(&self.rules, &asker, asked.into()) {
             Ok(terms) => terms,
             Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
         };
@@ -102,7 +104,7 @@ impl Workflow {
             authentication: caller.authentication.clone(),
             role: role.clone(),
             scope: terms.scope.clone(),
-            binding: terms.tier.binding,
+            binding: terms.binding,
             justification: justification.clone(),
             issued: begins,
             not_before: begins,

@@ -1,21 +1,12 @@
 //! The rules that are served: the newest policy revision in the database, with its services. Files are input only.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::control::ControlConfig;
 use crate::config::policy::PolicyConfig;
 use crate::config::{ConfigError, ServiceConfig};
-use crate::domain::ServiceName;
+pub use crate::policy::Rules;
 use crate::store::{AppliedFile, AppliedPolicy, Store, StoreError};
-
-/// One policy revision, checked.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    pub revision: u64,
-    pub policy: PolicyConfig,
-    pub services: BTreeMap<ServiceName, ServiceConfig>,
-}
 
 /// Why there are no rules to serve.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +42,7 @@ impl Rules {
             .collect::<Result<Vec<_>, _>>()
             .map_err(stored)?;
         let policy = PolicyConfig::parse(Path::new("policy"), &applied.text, &services).map_err(stored)?;
-        let services = services.into_iter().map(|service| (service.name.clone(), service)).collect();
-        Ok(Self { revision: applied.revision, policy, services })
+        Ok(Self::new(applied.revision, policy, services))
     }
 }
 

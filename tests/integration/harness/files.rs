@@ -154,14 +154,14 @@ fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) {
 }
 
 /// `lines` are added at the top of the control plane's file.
-pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, lines: &str) -> PathBuf {
+pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("payments.toml", SERVICE);
     write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
     write("policy.toml", POLICY);
     let keys = "certificate = \"server.pem\"\nkey = \"server.key\"\n";
     let text = format!(
-        "{lines}\nurl = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
+        "{lines}\nurl = \"https://localhost\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
          [api]\naddress = \"127.0.0.1:0\"\n{keys}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
