@@ -51,6 +51,16 @@ pub struct TokenKeys {
     pub id: Option<ObjectId>,
 }
 
+impl TokenKeys {
+    /// Whether what bears the one's label may be found under the other's.
+    fn may_be_mistaken_for(&self, other: &Self) -> bool {
+        let differ = |one: &Option<String>, other: &Option<String>| matches!((one, other), (Some(a), Some(b)) if a != b);
+        let (one, two) = (&self.token, &other.token);
+        let elsewhere = differ(&one.label, &two.label) || differ(&one.serial, &two.serial);
+        self.label == other.label && one.module == two.module && !elsewhere
+    }
+}
+
 /// Which token, and what opens it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TokenPlace {
@@ -114,6 +124,11 @@ fn read_table(section: &Section<'_>, is_shared: bool) -> Option<KeysConfig> {
     let former_roots = section.list("former_roots");
     let root = read_source(section, "root", ROOT_LABEL);
     let grant = read_source(section, "grant", GRANT_LABEL);
+    if let (Some(KeySource::Token(root)), Some(KeySource::Token(grant))) = (&root, &grant)
+        && root.may_be_mistaken_for(grant)
+    {
+        section.mistake("grant", "has the label of the root, in the same token", Some("give each purpose its own label"));
+    }
     let activation_delay = Duration::from_secs(delay_s);
     Some(KeysConfig { folder: folder?, create, activation_delay, former_roots, root: root?, grant: grant? })
 }
@@ -204,6 +219,12 @@ mod tests {
                 "keys.root.module: unknown key",
             ),
             ("[keys]\nfolder = \"k\"\n[keys.grant]\nsource = \"pkcs11\"\n", "keys.grant.token: is missing"),
+            (
+                "[keys]\nfolder = \"k\"\n[keys.root]\nsource = \"pkcs11\"\nmodule = \"m\"\ntoken = \"t\"\n\
+                 pin_file = \"p\"\nlabel = \"l\"\n[keys.grant]\nsource = \"pkcs11\"\nmodule = \"m\"\n\
+                 serial = \"7\"\npin_file = \"p\"\nlabel = \"l\"\n",
+                "keys.grant: has the label of the root",
+            ),
             ("[keys]\nfolder = \"k\"\nformer_roots = [\"x\"]\n", "keys.former_roots: a public key is 32 bytes"),
         ] {
             let report = read(text).unwrap_err();

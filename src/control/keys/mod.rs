@@ -14,7 +14,7 @@ mod places;
 mod private_key;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use error::KeysError;
@@ -29,6 +29,9 @@ use crate::secret::Secret;
 use crate::store::NewKey;
 use crate::token::assertion::certificate::{CertifiedAssertionKey, unsigned_assertion_certificate};
 use crate::token::{PublicKey, unsigned_grant};
+
+/// How long after a grant key could not be made it is tried again.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// What a key is for. Each purpose has keys of its own, and no key is ever taken for another purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct Keys {
     /// In the order in which they begin.
     grants: RwLock<Vec<Arc<GrantKey>>>,
     changed: AtomicBool,
+    /// Until then no grant key is made, for the last attempt failed.
+    rests_until: Mutex<Option<WallTime>>,
 }
 
 impl Keys {
@@ -94,7 +99,7 @@ impl Keys {
             places.folder.publish(&roots)?;
         }
         let making = Making { create: config.create, activation_delay: config.activation_delay, validity };
-        let keys = Self { places, making, root, roots, grants: RwLock::default(), changed: AtomicBool::new(true) };
+        let keys = Self { places, making, root, roots, grants: RwLock::default(), changed: AtomicBool::new(true), rests_until: Mutex::default() };
         keys.reload(now).await?;
         Ok(keys)
     }
@@ -132,10 +137,19 @@ impl Keys {
     /// # Errors
     /// [`KeysError`]; the keys there were go on signing.
     pub async fn renew(&self, now: WallTime) -> Result<(), KeysError> {
-        if !self.making.create || !self.is_renewal_due(now) {
+        if !self.making.create || !self.is_renewal_due(now) || self.rests(now) {
             return Ok(());
         }
-        self.make_grant_key(self.successor_begins(now)).await.map(drop)
+        let made = self.make_grant_key(self.successor_begins(now)).await;
+        *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) =
+            made.is_err().then(|| now.plus(REST_AFTER_FAILURE));
+        made.map(drop)
+    }
+
+    /// A clock that was set back meanwhile makes nobody wait longer.
+    fn rests(&self, now: WallTime) -> bool {
+        let until = *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| now < until && until <= now.plus(REST_AFTER_FAILURE))
     }
 
     /// Whether less than a third is left of the last of the keys.

@@ -12,6 +12,7 @@ use super::hsm::Token;
 use super::private_key::{PrivateKey, token_place};
 use crate::config::keys::{KeySource, KeysConfig, ObjectId};
 use crate::domain::WallTime;
+use crate::error_chain::error_chain;
 use crate::token::{CertifiedKey, PublicKey, SigningKey, TokenError, unsigned_key_certificate, verify_key_certificate};
 
 /// A grant key: its private half, and what a root says of it.
@@ -179,12 +180,34 @@ impl Places {
                 PrivateKey::in_token(token, label, public).await?
             }
         };
+        let public = private.public().clone();
+        let made = self.certify(root, private, not_before, not_after).await;
+        if made.is_err() {
+            self.discard(&public).await;
+        }
+        made
+    }
+
+    async fn certify(
+        &self,
+        root: &PrivateKey,
+        private: PrivateKey,
+        not_before: WallTime,
+        not_after: WallTime,
+    ) -> Result<GrantKey, KeysError> {
         let whole = |time: WallTime| WallTime::from_unix_s(time.unix_s());
         let key = private.public().clone();
         let certified = CertifiedKey { key, not_before: whole(not_before), not_after: whole(not_after) };
         let certificate = root.sign(unsigned_key_certificate(&certified, root.public())?).await?;
         self.folder.write_grant_key(certified.key.kid(), &certificate, private.in_memory())?;
         Ok(GrantKey { private, certificate, certified })
+    }
+
+    /// A key that came to nothing stays in no token: attempts repeat, and tokens are small.
+    async fn discard(&self, key: &PublicKey) {
+        if let Err(error) = self.remove_grant_key(key.kid()).await {
+            tracing::warn!(kid = key.kid(), error = %error_chain(&error), "a grant key that was not certified is left behind");
+        }
     }
 
     /// Grant keys of the token, whether certified or not.

@@ -5,10 +5,11 @@ mod stage;
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use breakglass::wire::api::ElevationView;
 use breakglass::wire::problem::Problem;
 use stage::{In, PIN, Stage, code};
 
-use crate::harness::{SidecarFile, until};
+use crate::harness::{SidecarFile, postgres, until};
 
 /// How long a hardware module that came back may take to be begun anew.
 const REQUESTS_MAX: usize = 5;
@@ -154,6 +155,71 @@ async fn a_replica_loads_what_was_put_there_and_takes_in_what_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_gone_from_the_token_are_told_and_leave_nothing_behind() {
+    let stage = Stage::set(In::Token, In::Token).await;
+    stage.configure(|text| text.replace("create = false\n", ""));
+    stage.init();
+    let control = stage.serve().await;
+    let sidecar = stage.site.sidecar_with(&SidecarFile::default()).await;
+    sidecar.until_overrides().await;
+    let (old, first) = control.grant().await;
+
+    stage.remove_from_token("breakglass-grant", &first);
+    let answer = control.ask().await;
+    assert_eq!((answer.status.as_u16(), answer.json::<Problem>().unwrap().code.as_str()), (503, "key_unavailable"));
+    let why = control.program.said.until("a grant could not be signed", 0).await;
+    let wanted = format!("has no Ed25519 key {first} labelled breakglass-grant");
+    assert!(why["error"].as_str().unwrap().contains(&wanted), "{why}");
+    assert_eq!(control.grants().await, 1, "nothing was stored");
+    assert_eq!(code(&stage.site, &sidecar, &old).await, "override", "what it signed holds");
+
+    // Where keys may be made, the next one follows by itself.
+    assert_eq!(stage.verb(["retire", &first, "--yes"]).code, 0);
+    until("another key signs", async || (control.ask().await.status == 201).then_some(())).await;
+    let (new, second) = control.grant().await;
+    assert_ne!(first, second);
+    assert_eq!(code(&stage.site, &sidecar, &new).await, "override");
+
+    let root = stage.listed("certifies").remove(0);
+    stage.remove_from_token("breakglass-root", &root);
+    assert_eq!(stage.verb(["retire", &second, "--yes"]).code, 0);
+    let why = control.program.said.until("grant keys could not be renewed", 0).await;
+    assert!(why["error"].as_str().unwrap().contains(&format!("has no Ed25519 key {root}")), "{why}");
+    until("the key that was not certified is removed", async || (stage.objects() == 0).then_some(())).await;
+    assert_eq!(control.ask().await.json::<Problem>().unwrap().code, "key_unavailable");
+    drop(control);
+    let why = stage.refused().await;
+    assert!(why.contains("the root key is not in the token \"breakglass\""), "{why}");
+    assert!(why.contains("it was there before"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_on_postgresql_make_no_key_and_change_to_a_new_one_together() {
+    let stage = Stage::set(In::Files, In::Token).await;
+    let database = format!("database = \"{}\"", postgres::fresh_database());
+    stage.configure(|text| text.replace("database = \"data/control.db\"", &database).replace("create = false\n", ""));
+    let why = stage.refused().await;
+    assert!(why.contains("this control plane makes none (keys.create): run `breakglass-control keys init`"), "{why}");
+    assert!(!stage.keys().exists() && stage.objects() == 0);
+    stage.init();
+    let (one, other) = (stage.serve().await, stage.serve_another().await);
+    let sidecar = stage.site.sidecar_with(&SidecarFile::default()).await;
+    sidecar.until_overrides().await;
+    let (_, first) = one.grant().await;
+
+    let second = stage.verb(["rotate"]).out.trim().to_owned();
+    for replica in [&one, &other] {
+        replica.program.said.until("a grant key was taken in", 1).await;
+    }
+    until("the new key signs", async || (one.grant().await.1 == second).then_some(())).await;
+    let grant = other.ask().await.json::<ElevationView>().unwrap().grant.unwrap();
+    assert_eq!(other.signed_by(&grant).await, second, "what signs is a matter of the clock alone");
+    until("the sidecar has it", async || (code(&stage.site, &sidecar, &grant).await == "override").then_some(())).await;
+    assert_eq!((stage.listed("holds"), stage.listed("signs")), (vec![first], vec![second]));
+    assert_eq!(stage.objects(), 4, "two keys with two halves each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_token_is_said_in_one_sentence() {
     let stage = Stage::set(In::Token, In::Token).await;
     stage.init();
@@ -172,24 +238,28 @@ async fn what_is_wrong_with_a_token_is_said_in_one_sentence() {
     std::fs::set_permissions(&pin, std::fs::Permissions::from_mode(0o600)).unwrap();
 
     let whole = std::fs::read_to_string(stage.file()).unwrap();
+    // The grant keys' own label would be a mistake of the configuration.
+    let as_root = |label: &str| format!("[keys.root]\nlabel = \"{label}\"\n");
+    let no_grant = |text: &str| text.replace("[keys.grant]\n", "[keys.grant]\nlabel = \"nothing\"\n");
     for (from, to, wanted) in [
         ("token = \"breakglass\"", "token = \"other\"", "has no token \"other\"; it has \"breakglass\""),
         ("token = \"breakglass\"", "serial = \"77\"", "has no token 77; it has \"breakglass\""),
         ("libsofthsm2.so", "libnothing.so", "can't be loaded"),
         ("pin_file = \"pin\"", "pin_file = \"nothing\"", "can't be read"),
-        ("[keys.root]\n", "[keys.root]\nlabel = \"breakglass-grant\"\n", "which every sidecar pins"),
+        ("[keys.root]\n", as_root("breakglass-grant").as_str(), "which every sidecar pins"),
         ("[keys.root]\n", "[keys.root]\nlabel = \"nothing\"\n", "the root key is not in the token"),
         ("[keys.root]\n", "[keys.root]\nid = \"00\"\n", "the root key is not in the token"),
         ("[keys.grant]\n", "[keys.grant]\nlabel = \"nothing\"\n", "has no Ed25519 key"),
     ] {
         assert!(whole.contains(from), "{from}");
-        stage.configure(|_| whole.replace(from, to));
+        let changed = whole.replace(from, to);
+        stage.configure(|_| if to.contains("breakglass-grant") { no_grant(&changed) } else { changed });
         let why = stage.refused().await;
         assert!(why.contains(wanted), "{wanted:?} is not in {why:?}");
     }
     stage.configure(|_| whole.clone());
     stage.verb(["rotate", "--now"]);
-    stage.configure(|_| whole.replace("[keys.root]\n", "[keys.root]\nlabel = \"breakglass-grant\"\n"));
+    stage.configure(|_| no_grant(&whole.replace("[keys.root]\n", &as_root("breakglass-grant"))));
     let why = stage.refused().await;
     assert!(why.contains("has 2 Ed25519 keys labelled breakglass-grant; name one by its id"), "{why}");
     stage.configure(|_| whole.clone());

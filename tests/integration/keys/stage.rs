@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -141,22 +142,61 @@ impl Stage {
         made
     }
 
-    /// The ids of the grant keys in this state.
+    /// The ids of the keys in this state.
     pub(super) fn listed(&self, state: &str) -> Vec<String> {
         let printed = self.verb(["list"]);
         assert_eq!(printed.code, 0, "{printed:?}");
         let rows = printed.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        rows.filter(|row| row[0] == "grant" && row[2] == state).map(|row| row[1].to_owned()).collect()
+        rows.filter(|row| row[2] == state).map(|row| row[1].to_owned()).collect()
+    }
+
+    /// Removes what the token holds of a key, by the hand of somebody who has the PIN and not our folder.
+    pub(super) fn remove_from_token(&self, label: &str, kid: &str) {
+        let ours = std::fs::read_to_string(self.file()).unwrap();
+        let elsewhere = self.site.path().join("nobodys");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&elsewhere).unwrap();
+        let grant = format!("[keys.grant]\nlabel = \"{label}\"\n");
+        self.configure(|text| {
+            text.replace("folder = \"keys\"", "folder = \"nobodys\"")
+                .replace("[keys.root]\n", "[keys.root]\nlabel = \"none\"\n")
+                .replace("[keys.grant]\n", &grant)
+        });
+        let printed = self.verb(["retire", kid, "--yes"]);
+        assert_eq!(printed.code, 0, "{printed:?}");
+        self.configure(|_| ours);
+    }
+
+    /// How many objects the token holds.
+    pub(super) fn objects(&self) -> usize {
+        let token = std::fs::read_dir(self.tokens()).unwrap().next().unwrap().unwrap().path();
+        let files = std::fs::read_dir(token).unwrap().map(|file| file.unwrap().path());
+        let objects = files.filter(|file| file.extension().is_some_and(|ending| ending == "object"));
+        // One describes the token itself.
+        objects.filter(|file| !file.ends_with("token.object")).count()
     }
 
     /// A program that may not come up.
-    pub(super) fn spawn(&self) -> Program {
+    fn spawn(&self, file: &Path) -> Program {
         let [(name, conf)] = self.environment();
-        Start::new(&self.file()).program(Path::new(CONTROL)).environment(name, conf.to_str().unwrap()).spawn()
+        Start::new(file).program(Path::new(CONTROL)).environment(name, conf.to_str().unwrap()).spawn()
     }
 
     pub(super) async fn serve(&self) -> Serving<'_> {
-        let program = self.spawn();
+        self.serve_by(&self.file()).await
+    }
+
+    /// Another replica, whose feed is where nobody looks for it.
+    pub(super) async fn serve_another(&self) -> Serving<'_> {
+        let text = std::fs::read_to_string(self.file()).unwrap();
+        let feed = format!("[feed]\naddress = \"{}\"", self.site.feed);
+        assert!(text.contains(&feed), "{text}");
+        let file = self.site.path().join("another.toml");
+        std::fs::write(&file, text.replace(&feed, "[feed]\naddress = \"127.0.0.1:0\"")).unwrap();
+        self.serve_by(&file).await
+    }
+
+    async fn serve_by(&self, file: &Path) -> Serving<'_> {
+        let program = self.spawn(file);
         let up = program.said.until("the control plane is up", 0).await;
         let api = up["api_addr"].as_str().unwrap().parse().unwrap();
         Serving { stage: self, program, api }
@@ -164,7 +204,7 @@ impl Stage {
 
     /// What a start that fails says last.
     pub(super) async fn refused(&self) -> String {
-        let mut program = self.spawn();
+        let mut program = self.spawn(&self.file());
         assert_eq!(program.ended().await.code(), Some(1), "{}", program.said.text());
         let prefix = "breakglass-control: ";
         let said = crate::harness::until("the cause", async || {
@@ -227,9 +267,15 @@ impl Serving<'_> {
         let path = format!("/v1/grants/{}/enforcement?wait_ms=10000", grant.id);
         let stands: Enforcement = self.call(Method::GET, &path, Value::Null).await.json().unwrap();
         assert_eq!((stands.enforced, stands.sidecars), (1, 1), "{stands:?}");
+        let kid = self.signed_by(&grant).await;
+        (grant, kid)
+    }
+
+    /// The id of the key that signed it.
+    pub(super) async fn signed_by(&self, grant: &GrantView) -> String {
         let path = format!("/v1/grants/{}/token", grant.id);
         let token: GrantTokenView = self.call(Method::GET, &path, Value::Null).await.json().unwrap();
-        (grant, breakglass::token::key_id(&token.token).unwrap())
+        breakglass::token::key_id(&token.token).unwrap()
     }
 
     pub(super) async fn grants(&self) -> usize {
