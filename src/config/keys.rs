@@ -54,7 +54,8 @@ pub struct TokenKeys {
 impl TokenKeys {
     /// Whether what bears the one's label may be found under the other's.
     fn may_be_mistaken_for(&self, other: &Self) -> bool {
-        let differ = |one: &Option<String>, other: &Option<String>| matches!((one, other), (Some(a), Some(b)) if a != b);
+        let differ =
+            |one: &Option<String>, other: &Option<String>| matches!((one, other), (Some(a), Some(b)) if a != b);
         let (one, two) = (&self.token, &other.token);
         let elsewhere = differ(&one.label, &two.label) || differ(&one.serial, &two.serial);
         self.label == other.label && one.module == two.module && !elsewhere
@@ -127,7 +128,11 @@ fn read_table(section: &Section<'_>, is_shared: bool) -> Option<KeysConfig> {
     if let (Some(KeySource::Token(root)), Some(KeySource::Token(grant))) = (&root, &grant)
         && root.may_be_mistaken_for(grant)
     {
-        section.mistake("grant", "has the label of the root, in the same token", Some("give each purpose its own label"));
+        section.mistake(
+            "grant",
+            "has the label of the root, in the same token",
+            Some("give each purpose its own label"),
+        );
     }
     let activation_delay = Duration::from_secs(delay_s);
     Some(KeysConfig { folder: folder?, create, activation_delay, former_roots, root: root?, grant: grant? })

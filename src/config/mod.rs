@@ -25,6 +25,8 @@ pub mod service;
 pub mod sidecar;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
+#[cfg(feature = "sidecar")]
+pub mod upstream;
 
 pub use mistakes::{ConfigError, Mistake};
 pub use service::{RouteConfig, RouteSubject, ServiceConfig};

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -148,6 +149,15 @@ impl<'a> Section<'a> {
                 default
             }
         }
+    }
+
+    /// A number of the machine's size, kept within what an index can hold.
+    pub fn size(&self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> usize {
+        usize::try_from(self.integer(key, range, default)).unwrap_or(usize::MAX)
+    }
+
+    pub fn millis(&self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> Duration {
+        Duration::from_millis(self.integer(key, range, default))
     }
 
     pub fn boolean(&self, key: &'static str, default: bool) -> bool {

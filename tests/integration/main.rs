@@ -23,6 +23,7 @@ mod expectations;
 mod framing_attacks;
 mod handover;
 mod harness;
+mod hints;
 mod keys;
 mod kill;
 mod logs;

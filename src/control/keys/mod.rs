@@ -99,7 +99,15 @@ impl Keys {
             places.folder.publish(&roots)?;
         }
         let making = Making { create: config.create, activation_delay: config.activation_delay, validity };
-        let keys = Self { places, making, root, roots, grants: RwLock::default(), changed: AtomicBool::new(true), rests_until: Mutex::default() };
+        let keys = Self {
+            places,
+            making,
+            root,
+            roots,
+            grants: RwLock::default(),
+            changed: AtomicBool::new(true),
+            rests_until: Mutex::default(),
+        };
         keys.reload(now).await?;
         Ok(keys)
     }
@@ -246,8 +254,8 @@ impl Keys {
             return;
         }
         for key in added {
-            let (begins, ends) = (key.certified.not_before.rfc3339(), key.certified.not_after.rfc3339());
-            tracing::info!(kid = key.kid(), begins, ends, "a grant key was taken in");
+            let (begins, until) = (key.certified.not_before.rfc3339(), key.certified.not_after.rfc3339());
+            tracing::info!(kid = key.kid(), begins, until, "a grant key was taken in");
         }
         for key in removed.iter().filter(|key| key.certified.not_after > now) {
             tracing::warn!(kid = key.kid(), "a grant key was removed: the grants it signed end");

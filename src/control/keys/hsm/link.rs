@@ -71,7 +71,7 @@ impl Link {
     ) -> Result<T, HsmError> {
         match self.attempt(place, work) {
             Err(lost) if lost.is_loss() && self.may_begin_anew() => {
-                tracing::warn!(token = name(place), error = %error_chain(&lost), "the PKCS #11 module is begun anew");
+                tracing::warn!(hsm = name(place), error = %error_chain(&lost), "the PKCS #11 module is begun anew");
                 self.forget();
                 self.attempt(place, work)
             }
