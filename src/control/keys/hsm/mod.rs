@@ -165,3 +165,29 @@ fn serve(mut link: Link, mut calls: mpsc::Receiver<Call>) {
     }
     link.forget();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::SigningKey;
+
+    #[tokio::test]
+    async fn a_module_that_hangs_is_waited_for_no_longer_than_said() {
+        let module = PathBuf::from("/nonexistent/hangs.so");
+        let place = TokenPlace { module, label: Some("t".to_owned()), serial: None, pin_file: "pin".into() };
+        let token = Token::new(place).unwrap();
+        let calls = token.module.calls.clone().unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        calls.try_send(Box::new(move |_| assert!(held.recv().is_err()))).unwrap();
+        let key = SigningKey::generate().unwrap().public().clone();
+        let sign = async || token.sign("label", &key, b"message".to_vec()).await;
+        let late = sign().await.unwrap_err();
+        assert_eq!(late.to_string(), "the token \"t\" did not answer within 5 s");
+        while calls.try_send(Box::new(|_| ())).is_ok() {}
+        assert!(matches!(sign().await, Err(HsmError::Busy)));
+        // What nobody waits for any more is left out, and the next call is answered.
+        drop(release);
+        drop(calls.reserve_many(Token::CALLS_WAITING_MAX).await.unwrap());
+        assert!(matches!(sign().await, Err(HsmError::Module { .. })));
+    }
+}
