@@ -2,16 +2,14 @@
 //!
 //! A refusal is a value. The one match below maps it; nothing else chooses a status.
 
-use std::time::Duration;
-
 use http::StatusCode;
 
-use super::api::etag::Tag;
-use crate::config::policy::StepUp;
-use crate::error_chain::error_chain;
 use crate::identity::IdentityError;
 use crate::policy;
-use crate::wire::problem::Problem;
+
+mod told;
+
+pub use told::{Current, Refusal};
 
 /// The stable cause of a refusal. Its code is the problem's code and a metric's label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +56,15 @@ pub enum Cause {
     KeyReused,
     NoteTooLong,
     GrantEnded,
+    OwnRequest,
+    AlreadyApproved,
+    StateConflict,
+    Frozen,
+    PolicyChanged,
+    NarrowingWidens,
+    NarrowingEmpty,
+    NoteMissing,
+    RulesUnavailable,
     Overloaded,
     TimedOut,
     StoreUnavailable,
@@ -109,6 +116,15 @@ impl Cause {
         Self::KeyReused,
         Self::NoteTooLong,
         Self::GrantEnded,
+        Self::OwnRequest,
+        Self::AlreadyApproved,
+        Self::StateConflict,
+        Self::Frozen,
+        Self::PolicyChanged,
+        Self::NarrowingWidens,
+        Self::NarrowingEmpty,
+        Self::NoteMissing,
+        Self::RulesUnavailable,
         Self::Overloaded,
         Self::TimedOut,
         Self::StoreUnavailable,
@@ -178,6 +194,19 @@ impl Cause {
             }
             Self::NoteTooLong => (S::UNPROCESSABLE_ENTITY, "note_too_long", "The note is too long"),
             Self::GrantEnded => (S::CONFLICT, "grant_ended", "The grant has ended already"),
+            Self::OwnRequest => (S::FORBIDDEN, "own_request", "This is your own"),
+            Self::AlreadyApproved => (S::CONFLICT, "already_approved", "You have approved this"),
+            Self::StateConflict => (S::CONFLICT, "state_conflict", "It stands otherwise by now"),
+            Self::Frozen => (S::CONFLICT, "frozen", "Overrides are frozen"),
+            Self::PolicyChanged => (S::CONFLICT, "policy_changed", "The policy has changed"),
+            Self::NarrowingWidens => {
+                (S::UNPROCESSABLE_ENTITY, "narrowing_widens", "An approver can narrow, never widen")
+            }
+            Self::NarrowingEmpty => {
+                (S::UNPROCESSABLE_ENTITY, "narrowing_empty", "Nothing would be left of the request")
+            }
+            Self::NoteMissing => (S::UNPROCESSABLE_ENTITY, "note_missing", "Say why"),
+            Self::RulesUnavailable => (S::SERVICE_UNAVAILABLE, "rules_unavailable", "The policy can't be read here"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The database is not available"),
@@ -224,6 +253,7 @@ impl Cause {
             Self::NoTierFits => Some("GET /v1/services/{service}/options lists what you may ask for"),
             Self::TierAmbiguous => Some("name one of them as tier"),
             Self::Wildcard => Some("name each resource, such as contract/C-1042"),
+            Self::Frozen => Some("breakglass freezes shows what is frozen; an admin lifts it"),
             Self::MediaType => Some("send Content-Type: application/json"),
             Self::NotAcceptable => Some("send Accept: application/json"),
             Self::PreconditionRequired => Some("read it, and send its ETag as If-Match"),
@@ -234,7 +264,11 @@ impl Cause {
             | Self::Overloaded
             | Self::TimedOut
             | Self::StoreUnavailable
-            | Self::KeyUnavailable => Some("try again in a moment"),
+            | Self::KeyUnavailable
+            | Self::RulesUnavailable => Some("try again in a moment"),
+            Self::AlreadyApproved => Some("wait for the others: one person counts once"),
+            Self::PolicyChanged => Some("ask anew: breakglass request"),
+            Self::NarrowingEmpty => Some("agree on the same actions, or deny the request"),
             Self::NotPermitted
             | Self::NotFound
             | Self::MethodNotAllowed
@@ -257,6 +291,10 @@ impl Cause {
             | Self::KeyMalformed
             | Self::NoteTooLong
             | Self::GrantEnded
+            | Self::OwnRequest
+            | Self::StateConflict
+            | Self::NarrowingWidens
+            | Self::NoteMissing
             | Self::Internal => None,
         }
     }
@@ -284,13 +322,6 @@ impl From<IdentityError> for Cause {
     }
 }
 
-/// The state that stood in a caller's way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Current {
-    pub state: serde_json::Value,
-    pub tag: Tag,
-}
-
 impl From<policy::Cause> for Cause {
     fn from(cause: policy::Cause) -> Self {
         use policy::Cause as P;
@@ -313,89 +344,6 @@ impl From<policy::Cause> for Cause {
             P::TooManyLive => Self::TooManyLive,
             P::CoolDown => Self::CoolDown,
             P::StepUp => Self::StepUp,
-        }
-    }
-}
-
-/// A cause and what was wrong with this very request. The detail never quotes a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub cause: Cause,
-    pub detail: String,
-    /// What the refused call was about, as it stands now. Only what the caller may see.
-    pub current: Option<Box<Current>>,
-    /// What the authentication must be, where that is the cause.
-    pub step_up: Option<StepUp>,
-    /// After what time the same request would pass, where time is the cause; absent: as usual for the status.
-    pub retry_after: Option<Duration>,
-}
-
-impl Refusal {
-    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into(), current: None, step_up: None, retry_after: None }
-    }
-
-    /// Shows the caller the state that stood in the way.
-    #[must_use]
-    pub fn with_current<T: serde::Serialize>(mut self, current: &T) -> Self {
-        if let (Ok(state), Ok(tag)) = (serde_json::to_value(current), Tag::of(current)) {
-            self.current = Some(Box::new(Current { state, tag }));
-        }
-        self
-    }
-
-    #[must_use]
-    pub fn retry_after_s(mut self, seconds: u32) -> Self {
-        self.retry_after = Some(Duration::from_secs(seconds.into()));
-        self
-    }
-
-    /// The one answer for what does not exist and for what is someone else's.
-    pub fn not_found() -> Self {
-        Self::new(Cause::NotFound, "it does not exist, or it is not yours to see")
-    }
-
-    pub fn problem(&self) -> Problem {
-        let (status, code, title) = self.cause.row();
-        let mut problem = Problem::new(status.as_u16(), code, title, self.detail.as_str());
-        problem.current = self.current.as_ref().map(|current| current.state.clone());
-        match self.cause.hint() {
-            Some(hint) => problem.with_hint(hint),
-            None => problem,
-        }
-    }
-}
-
-impl From<policy::Refused> for Refusal {
-    fn from(refused: policy::Refused) -> Self {
-        let policy::Refused { cause, detail, step_up, retry_after } = refused;
-        Self { current: None, cause: cause.into(), detail, step_up, retry_after }
-    }
-}
-
-impl From<crate::store::StoreError> for Refusal {
-    fn from(error: crate::store::StoreError) -> Self {
-        tracing::error!(error = %error_chain(&error), "the database failed");
-        Self::new(Cause::StoreUnavailable, "nothing was changed")
-    }
-}
-
-impl From<super::keys::KeysError> for Refusal {
-    fn from(error: super::keys::KeysError) -> Self {
-        tracing::error!(error = %error_chain(&error), "a grant could not be signed");
-        let cause = if error.is_passing() { Cause::KeyUnavailable } else { Cause::Internal };
-        Self::new(cause, "nothing was changed")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_policy_s_codes_are_the_api_s() {
-        for cause in policy::Cause::ALL {
-            assert_eq!(Cause::from(*cause).code(), cause.code());
         }
     }
 }

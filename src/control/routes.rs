@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::api::answer::Refused;
 use super::api::etag::if_none_match;
-use super::api::{ApiState, elevations, grants, options};
+use super::api::{ApiState, decisions, elevations, freezes, grants, options, reviews, revocations};
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
@@ -33,11 +33,21 @@ pub(crate) fn calls() -> Calls {
     Calls::new()
         .add(routes!(elevations::create, elevations::list))
         .add(routes!(elevations::show))
+        .add(routes!(decisions::approve))
+        .add(routes!(decisions::deny))
+        .add(routes!(decisions::withdraw))
         .add(routes!(grants::list))
         .add(routes!(grants::show))
         .add(routes!(grants::token))
         .add(routes!(grants::revoke))
         .add(routes!(grants::enforcement))
+        .add(routes!(reviews::review))
+        .add(routes!(revocations::create, revocations::list))
+        .add(routes!(revocations::preview))
+        .add(routes!(revocations::show))
+        .add(routes!(revocations::show_enforcement))
+        .add(routes!(freezes::list, freezes::freeze_all, freezes::lift_all))
+        .add(routes!(freezes::freeze, freezes::lift))
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))

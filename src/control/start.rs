@@ -14,17 +14,19 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::api::ApiState;
+use super::arrival::Arrivals;
 use super::database_lock::DatabaseLock;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
-use super::workflow::request::RefusedBudget;
-use super::workflow::rules::{Rules, RulesError};
+use super::workflow::budget::RefusedBudget;
+use super::workflow::rules::{InForce, Rules, RulesError};
 use super::{admin, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
+use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
 use crate::http::{Client, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
@@ -59,6 +61,10 @@ pub enum StartError {
     Keys(#[from] KeysError),
     #[error(transparent)]
     Rules(#[from] RulesError),
+    #[error("the freezes can't be read: it is not known what may be granted")]
+    Freezes(#[source] StoreError),
+    #[error("the sidecars known so far can't be read")]
+    Sidecars(#[source] StoreError),
     #[error("the start could not be recorded")]
     Record(#[from] StoreError),
     #[error("grant keys could not be prepared")]
@@ -196,7 +202,7 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         store,
         keys,
         assertion_key_validity: config.assertion_key_validity,
-        rules,
+        rules: InForce::new(rules),
         groups: config.groups.clone(),
         issuer: config.issuer.clone(),
         clock,
@@ -204,11 +210,23 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         refused: RefusedBudget::default(),
         keys_recorded: AtomicBool::new(false),
     };
+    tell_freezes(&workflow.store).await?;
+    // Before anybody can ask how far a revocation has arrived.
+    hub.restore(&workflow.store).await.map_err(StartError::Sidecars)?;
     workflow.store.record(Draft::control_started(env!("CARGO_PKG_VERSION"), workflow.store.epoch())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let state = ApiState { workflow: Arc::new(workflow), verifier, hub };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
+}
+
+/// A freeze outlives a restart, and whoever starts is told.
+async fn tell_freezes(store: &Store) -> Result<(), StartError> {
+    for freeze in store.freezes().await.map_err(StartError::Freezes)? {
+        let service = freeze.service.as_ref().map_or("everything", ServiceName::as_str);
+        tracing::warn!(service, "frozen: nothing is granted until that is lifted");
+    }
+    Ok(())
 }
 
 fn spawn_all(
@@ -227,6 +245,7 @@ fn spawn_all(
     let admin = Port { listener: bound.admin, tls: None, router, connections: None };
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
+    tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
     let verifier = state.verifier.clone();
     let stop = stopped(stopping.clone());
     tasks.spawn(async move { verifier.run(stop).await });

@@ -3,9 +3,11 @@
 //! What is checked is what no transition can break, so that every finding means that something else wrote: a disk, a
 //! restore that was not whole, a hand. Must never: write, or quote a token or a personal value.
 
+mod elevations;
 mod entries;
 mod grants;
 mod numbers;
+mod revocations;
 
 use super::{Store, StoreError};
 
@@ -65,7 +67,9 @@ impl Store {
         let mut report = CheckReport { epoch: self.epoch().to_owned(), ..CheckReport::default() };
         numbers::check(&mut reading, &mut report).await?;
         let told = entries::check(&mut reading, &mut report).await?;
+        elevations::check(&mut reading, &told, &mut report).await?;
         grants::check(&mut reading, &told, &mut report).await?;
+        revocations::check(&mut reading, &told, &mut report).await?;
         Ok(report)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::database::Database;
 use super::rows::from_sql;
 use super::statement::sql;
-use super::{Shared, Store, postgres, sqlite};
+use super::{Shared, Store, StoreError, filling, postgres, sqlite};
 use crate::clock::Clock;
 use crate::config::database::{DatabaseConfig, PostgresConfig};
 
@@ -21,6 +21,8 @@ pub enum OpenError {
     Password { path: PathBuf, source: std::io::Error },
     #[error("the database {database} cannot be brought to this version's schema")]
     Migrate { database: String, source: sqlx::Error },
+    #[error("the database {database} holds rows that can't be brought to this version's schema")]
+    FillIn { database: String, source: Box<StoreError> },
     #[error(
         "the database {database} was written by a newer version (its schema is {found}, this version knows {known})"
     )]
@@ -74,12 +76,22 @@ impl Store {
         let opened = async { Ok((known_epoch(&database).await?, newest(&database).await?)) };
         let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
         Ok(Self {
-            shared: Arc::new(Shared { database, clock, epoch, newest: watch::Sender::new(newest), listening: None }),
+            shared: Arc::new(Shared {
+                database,
+                clock,
+                epoch,
+                newest: watch::Sender::new(newest),
+                listening: None,
+                #[cfg(test)]
+                loses_answer: false.into(),
+            }),
         })
     }
 
     async fn over(database: Database, name: String, clock: Clock) -> Result<Self, OpenError> {
         let fresh = fresh_epoch()?;
+        let unfilled = |error| OpenError::FillIn { database: name.clone(), source: Box::new(error) };
+        filling::fill_in(&database).await.map_err(unfilled)?;
         let opened = async { Ok((epoch(&database, fresh).await?, newest(&database).await?)) };
         let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
         let newest = watch::Sender::new(newest);
@@ -90,7 +102,16 @@ impl Store {
                 Some(listening.abort_handle())
             }
         };
-        Ok(Self { shared: Arc::new(Shared { database, clock, epoch, newest, listening }) })
+        let shared = Shared {
+            database,
+            clock,
+            epoch,
+            newest,
+            listening,
+            #[cfg(test)]
+            loses_answer: false.into(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Backups, and what a database is made into when a backup of it is put in place.
 //!
 //! A backup does not know what happened after it: which grants were revoked, how often one was used. So a restored
-//! database begins a new history (another epoch), with everything frozen and every grant in it ended.
+//! database begins a new history (another epoch), with everything frozen and every grant and
+//! request in it ended.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,7 +14,7 @@ use super::opening::fresh_epoch;
 use super::rows::{from_sql, parsed};
 use super::statement::sql;
 use super::transition::{StoredChange, Transition};
-use super::{Store, StoreError, postgres};
+use super::{Store, StoreError, endings, postgres};
 use crate::domain::{GrantId, ServiceName};
 use crate::ledger::entry::{Draft, EntryError};
 use crate::wire::feed::EndCause;
@@ -87,9 +88,11 @@ impl Store {
         let live = active(&mut transition).await?;
         for (id, service) in &live {
             let entry = Draft::grant_revoked_by_restore(id);
-            let end = End { cause: EndCause::Revoked, by: None, note: None, entry };
+            let end = End { cause: EndCause::Revoked, by: None, note: None, revocation: None, entry };
             revision = end_grant(&mut transition, id, service, end).await?;
         }
+        // Nor does it know which requests were denied or taken back: whoever still needs one asks again.
+        endings::lapse_all(&mut transition, "database_restored").await?;
         sql("DELETE FROM sidecars").execute(transition.connection()).await?;
         transition.commit().await?;
         Ok(Restored { epoch, grants_ended: super::rows::to_u64(live.len()), revision })
@@ -97,10 +100,21 @@ impl Store {
 }
 
 async fn freeze_all(transition: &mut Transition<'_>) -> Result<u64, StoreError> {
-    sql("INSERT INTO freezes (service, frozen) VALUES ('', 1) ON CONFLICT (service) DO UPDATE SET frozen = 1")
+    let revision = transition.change(None, &StoredChange::Freeze { frozen: true }).await?;
+    let at = transition.at();
+    sql("INSERT INTO freezes (service, frozen, note, at_ms, revision) VALUES ('', 1, $1, $2, $3) \
+         ON CONFLICT (service) DO UPDATE SET frozen = 1, by_person = NULL, note = excluded.note, \
+         at_ms = excluded.at_ms, revision = excluded.revision, revocation = NULL")
+    .bind("a backup was put in place")
+    .bind(at.unix_ms())
+    .bind(super::rows::to_sql(revision))
+    .execute(transition.connection())
+    .await?;
+    // Nobody can tell any more how what was ordered before arrived.
+    sql("UPDATE revocations SET is_open = 0, settled_ms = $1 WHERE settled_ms IS NULL")
+        .bind(at.unix_ms())
         .execute(transition.connection())
         .await?;
-    let revision = transition.change(None, &StoredChange::Freeze { frozen: true }).await?;
     transition.entry(Draft::frozen_by_restore(), Some(revision)).await?;
     Ok(revision)
 }

@@ -12,10 +12,21 @@ pub(super) struct Step {
     pub(super) postgres: &'static str,
 }
 
-pub(super) const STEPS: [Step; 1] = [Step {
-    sqlite: include_str!("migrations/0001_first.sqlite.sql"),
-    postgres: include_str!("migrations/0001_first.postgres.sql"),
-}];
+impl Step {
+    /// One text for both.
+    const fn of(text: &'static str) -> Self {
+        Self { sqlite: text, postgres: text }
+    }
+}
+
+pub(super) const STEPS: &[Step] = &[
+    Step {
+        sqlite: include_str!("migrations/0001_first.sqlite.sql"),
+        postgres: include_str!("migrations/0001_first.postgres.sql"),
+    },
+    Step::of(include_str!("migrations/0002_lifecycle.sql")),
+    Step::of(include_str!("migrations/0003_revocation.sql")),
+];
 
 /// How many steps a database has taken, unless a newer version took more.
 pub(super) fn not_newer(found: i64, database: &str) -> Result<usize, OpenError> {

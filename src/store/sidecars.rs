@@ -3,7 +3,7 @@
 use super::rows::{from_json, from_sql, parsed, to_json, to_sql};
 use super::statement::sql;
 use super::{SidecarSeen, Store, StoreError};
-use crate::domain::WallTime;
+use crate::domain::{ServiceName, WallTime};
 
 impl Store {
     /// Remembers what was last heard of one sidecar. Makes no revision and no entry.
@@ -27,6 +27,21 @@ impl Store {
         .execute(transition.connection())
         .await?;
         transition.commit().await
+    }
+
+    /// How many changes after `revision` concern every sidecar of `service`: what one that has acknowledged `revision`
+    /// does not enforce yet. Shares concern one sidecar alone and are not counted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn changes_behind(&self, service: &ServiceName, revision: u64) -> Result<u64, StoreError> {
+        let behind = sql("SELECT COUNT(*) FROM changes \
+             WHERE revision > $1 AND (service = $2 OR service IS NULL) AND kind <> 'share'")
+        .bind(to_sql(revision))
+        .bind(service.as_str())
+        .integer(&self.shared.database)
+        .await?;
+        Ok(from_sql(behind))
     }
 
     /// Every sidecar ever heard of, by service and instance.

@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, Role,
-    ServiceName, Ticket, WallTime,
+    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, RevocationId,
+    Role, ServiceName, Ticket, WallTime,
 };
+use crate::wire::lifecycle::{ApprovalView, AuthenticationView, BoundsView, PastView, ReviewView, WantedApprovals};
 
 /// A human asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,35 @@ pub struct ElevationView {
     pub reason: ReasonCode,
     pub ticket: Ticket,
     pub duration_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_uses: Option<u32>,
+    pub binding: Binding,
+    pub authentication: AuthenticationView,
+    /// The policy revision that let it through.
+    pub policy_revision: u64,
     pub requested_at: WallTime,
+    /// When it ends unanswered; absent where it never waited.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lapses_at: Option<WallTime>,
+    /// While it waits: for what.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wanted: Option<WantedApprovals>,
+    /// In the order they were given.
+    #[serde(default)]
+    pub approvals: Vec<ApprovalView>,
+    /// While it waits: what would be granted now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub would_grant: Option<BoundsView>,
+    /// While it waits, to those who may approve it: what this person did before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub past: Option<PastView>,
+    /// When it stopped waiting, by whom, and why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decided_at: Option<WallTime>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decided_by: Option<Person>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decided_note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub grant: Option<GrantView>,
 }
@@ -64,11 +93,23 @@ pub enum GrantState {
     UsedUp,
 }
 
+impl GrantState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::UsedUp => "used_up",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct GrantView {
     pub id: GrantId,
     pub elevation: ElevationId,
+    pub tier: String,
     pub state: GrantState,
     pub service: ServiceName,
     pub person: Person,
@@ -93,6 +134,10 @@ pub struct GrantView {
     pub ended_by: Option<Person>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub end_note: Option<String>,
+    /// The revocation that ended it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revocation: Option<RevocationId>,
+    pub review: ReviewView,
     pub enforcement: Enforcement,
 }
 
@@ -203,8 +248,18 @@ pub struct SidecarView {
     /// True when the digest is that of the applied service file.
     pub service_current: bool,
     pub connected: bool,
+    /// Newest revision it has acknowledged.
     pub revision: u64,
+    /// Changes of its service that it has not acknowledged; absent where that could not be told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub behind: Option<u64>,
     pub heard_at: WallTime,
+    /// How old the newest state is that it was told to be current.
+    #[serde(default)]
+    pub feed_age_ms: u64,
+    /// Its wall clock minus the control plane's, by its last ping; absent where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_skew_ms: Option<i64>,
     pub audit: super::feed::AuditPosition,
 }
 

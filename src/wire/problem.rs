@@ -33,6 +33,9 @@ pub struct Problem {
     pub resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub action: Option<String>,
+    /// The word of the state that stood in the way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<String>,
     /// What the refused call was about, as it stands now.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub current: Option<serde_json::Value>,
@@ -57,6 +60,7 @@ impl Problem {
             service: None,
             resource: None,
             action: None,
+            state: None,
             current: None,
             request_url: None,
             command: None,

@@ -2,9 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{
-    Action, ElevationState, Justification, Person, ReasonCode, Resource, Scope, ServiceName, Ticket, WallTime,
-};
+use crate::domain::{Action, ElevationState, Person, ReasonCode, Resource, ReviewState, ServiceName, Ticket, WallTime};
 use crate::wire::api::GrantState;
 
 /// Which grants to list. Every member narrows.
@@ -18,6 +16,8 @@ pub struct GrantsQuery {
     pub person: Option<Person>,
     /// In this state.
     pub state: Option<GrantState>,
+    /// Whose review stands like this.
+    pub review: Option<ReviewState>,
     /// With this resource.
     pub resource: Option<Resource>,
     /// With this action.
@@ -51,6 +51,8 @@ pub struct ElevationsQuery {
     pub person: Option<Person>,
     /// In this state.
     pub state: Option<ElevationState>,
+    /// Only those that one can approve now, whoever asked.
+    pub to_approve: Option<bool>,
     /// With this resource.
     pub resource: Option<Resource>,
     /// With this action.
@@ -73,6 +75,21 @@ pub struct ElevationsQuery {
     pub limit: Option<u32>,
 }
 
+/// Which revocations to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+#[serde(deny_unknown_fields)]
+pub struct RevocationsQuery {
+    /// Only those that one ordered, where one sees more.
+    pub mine: Option<bool>,
+    /// `next` of the page before. The other parameters must be those of that page.
+    #[cfg_attr(feature = "control", param(max_length = 64))]
+    pub cursor: Option<String>,
+    /// Greatest number of items. Absent: 50; more than 200 are 200.
+    #[cfg_attr(feature = "control", param(minimum = 1, example = 50))]
+    pub limit: Option<u32>,
+}
+
 /// The part of a query that both lists have: what is asked for, why, and when.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Content {
@@ -82,16 +99,4 @@ pub struct Content {
     pub ticket: Option<Ticket>,
     pub since_at: Option<WallTime>,
     pub before_at: Option<WallTime>,
-}
-
-impl Content {
-    /// Whether something of this scope, for this reason, of that time is asked for.
-    pub fn fits(&self, scope: &Scope, justification: &Justification, at: WallTime) -> bool {
-        self.resource.as_ref().is_none_or(|resource| scope.has_resource(resource))
-            && self.action.as_ref().is_none_or(|action| scope.has_action(action))
-            && self.reason.as_ref().is_none_or(|reason| *reason == justification.reason)
-            && self.ticket.as_ref().is_none_or(|ticket| *ticket == justification.ticket)
-            && self.since_at.is_none_or(|since| at >= since)
-            && self.before_at.is_none_or(|before| at < before)
-    }
 }

@@ -11,6 +11,7 @@
 )]
 
 mod activation;
+mod approval;
 mod assertion;
 mod audit_damage;
 mod backup;
@@ -41,6 +42,7 @@ mod p8_quiet;
 mod p9_helpful;
 mod proxying;
 mod reload;
+mod revocation;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

@@ -39,6 +39,10 @@ impl Tag {
         Self(format!("\"{}\"", URL_SAFE_NO_PAD.encode(shown)))
     }
 
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(super) fn header(&self) -> Option<HeaderValue> {
         HeaderValue::try_from(self.0.as_str()).ok()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use http::Uri;
+use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::ApiState;
@@ -13,20 +13,22 @@ use super::asked::{Asked, Named};
 use super::body::JsonBytes;
 use super::caller::Caller;
 use super::etag::Tagged;
+use super::once::once_key;
 use super::paging::ListAsked;
 use crate::control::openapi::{GRANTS, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::GrantId;
-use crate::store::GrantRecord;
+use crate::store::{GrantRecord, Operation, Review};
 use crate::wire::api::{Enforcement, GrantTokenView, GrantView, Page, RevokeRequest};
+use crate::wire::lifecycle::ReviewView;
 use crate::wire::query::GrantsQuery;
 
 /// Longest wait for enforcement; within the limit on a request's time.
-const WAIT_MS_MAX: u64 = 20_000;
+pub(super) const WAIT_MS_MAX: u64 = 20_000;
 
 /// List grants
 ///
-/// One's own; everybody's for admins and auditors. Newest first.
+/// One's own; everybody's for admins and auditors; with `review` what one may review, too. Newest first.
 #[utoipa::path(
     get, path = "/v1/grants", operation_id = "listGrants", tag = GRANTS,
     params(GrantsQuery),
@@ -38,14 +40,14 @@ pub(crate) async fn list(
     Asked(query): Asked<GrantsQuery>,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    let (store, asked) = (&state.workflow.store, ListAsked::from(query));
-    let Some(listing) = asked.listing(&caller.person, state.workflow.sees_all(&caller))? else {
+    let (workflow, asked) = (&state.workflow, ListAsked::from(query));
+    // Who asks for reviews asks for what they may review, too.
+    let sees_all = asked.review.is_some() || workflow.sees_all(&caller);
+    let Some(listing) = asked.listing(&caller.person, sees_all)? else {
         return Ok(asked.page::<GrantView>(&uri, Vec::new(), None));
     };
-    let fits = |record: &GrantRecord| {
-        asked.content.fits(&record.grant.scope, &record.grant.justification, record.grant.issued)
-    };
-    let listed = asked.read(listing, |listing| async move { store.grants(&listing).await }, fits).await?;
+    let fits = |record: &GrantRecord| workflow.sees_grant(&caller, record);
+    let listed = asked.read(listing, |listing| async move { workflow.store.grants(&listing).await }, fits).await?;
     let items: Vec<_> = listed.items.into_iter().map(|record| view(&state, record)).collect();
     Ok(asked.page(&uri, items, listed.next))
 }
@@ -92,20 +94,26 @@ pub(crate) async fn token(
 /// One's own; any for admins and revokers. The answer does not wait for the sidecars: ask for the enforcement.
 #[utoipa::path(
     post, path = "/v1/grants/{id}/revoke", operation_id = "revokeGrant", tag = GRANTS,
-    params(("id" = GrantId, Path, description = "The grant's id.")),
+    params(("id" = GrantId, Path, description = "The grant's id."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters, for 24 hours.",
+        min_length = 1, max_length = 128, example = "k-2041")),
     request_body = RevokeRequest,
     responses((status = 200, description = "The ended grant.", body = GrantView)),
-    extensions(("x-refusals" = json!(refusals(&[Cause::NotPermitted, Cause::NoteTooLong, Cause::GrantEnded])))),
+    extensions(("x-refusals" = json!(refusals(&[
+        Cause::NotPermitted, Cause::NoteMissing, Cause::NoteTooLong, Cause::GrantEnded, Cause::KeyMalformed, Cause::KeyReused,
+    ])))),
 )]
 pub(crate) async fn revoke(
     State(state): State<ApiState>,
     Caller(caller): Caller,
     Named(id): Named,
+    headers: HeaderMap,
     body: JsonBytes,
 ) -> Result<Json<GrantView>, Refusal> {
     let (id, asked) = (parse(&id)?, body.parse::<RevokeRequest>()?);
+    let once = once_key(&headers, Operation::Revoke, id.as_str(), &asked)?;
     let workflow = state.workflow.clone();
-    let task = tokio::spawn(async move { workflow.revoke(&caller, &id, asked.note.as_deref()).await });
+    let task = tokio::spawn(async move { workflow.revoke(&caller, &id, asked.note.as_deref(), once).await });
     let record = task.await.map_err(|_| Refusal::new(Cause::Internal, "the revocation was not finished"))??;
     Ok(Json(view(&state, record)))
 }
@@ -141,7 +149,7 @@ pub(crate) async fn enforcement(
     Ok(Tagged(state.hub.wait_enforced(service, record.revision, changed, wait).await))
 }
 
-fn parse(id: &str) -> Result<GrantId, Refusal> {
+pub(super) fn parse(id: &str) -> Result<GrantId, Refusal> {
     id.parse().map_err(|_| Refusal::not_found())
 }
 
@@ -151,6 +159,7 @@ pub(super) fn view(state: &ApiState, record: GrantRecord) -> GrantView {
     GrantView {
         id: grant.id,
         elevation: record.elevation,
+        tier: record.tier,
         state: record.state,
         service: grant.service,
         person: grant.person,
@@ -168,7 +177,21 @@ pub(super) fn view(state: &ApiState, record: GrantRecord) -> GrantView {
         revision: record.revision,
         ended_at: ended.as_ref().map(|end| end.at),
         ended_by: ended.as_ref().and_then(|end| end.by.clone()),
+        revocation: ended.as_ref().and_then(|end| end.revocation.clone()),
         end_note: ended.and_then(|end| end.note),
+        review: review_view(record.review),
         enforcement,
+    }
+}
+
+fn review_view(review: Review) -> ReviewView {
+    let done = review.done;
+    ReviewView {
+        state: review.state,
+        due_at: review.by,
+        reviewed_at: done.as_ref().map(|done| done.at),
+        reviewed_by: done.as_ref().map(|done| done.person.clone()),
+        verdict: done.as_ref().map(|done| done.verdict),
+        findings: done.map(|done| done.findings),
     }
 }

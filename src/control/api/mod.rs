@@ -4,11 +4,18 @@ pub mod answer;
 pub mod asked;
 pub mod body;
 pub mod caller;
+pub mod decisions;
+mod elevation_view;
 pub mod elevations;
 pub mod etag;
+pub mod freezes;
 pub mod grants;
+mod once;
 pub mod options;
 pub mod paging;
+pub mod reviews;
+pub mod revocations;
+mod words;
 
 use std::sync::Arc;
 
@@ -27,6 +34,6 @@ pub struct ApiState {
 impl ApiState {
     /// The digest of a service's applied file.
     pub fn digest(&self, service: &crate::domain::ServiceName) -> Option<String> {
-        self.workflow.rules.services.get(service).map(|service| service.digest.clone())
+        self.workflow.rules().services.get(service).map(|service| service.digest.clone())
     }
 }

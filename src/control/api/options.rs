@@ -1,5 +1,7 @@
 //! What a caller may ask for, which sidecars there are, and the public keys.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 
@@ -28,7 +30,7 @@ pub(crate) async fn options(
     Caller(caller): Caller,
     Named(service): Named,
 ) -> Result<Tagged<RequestOptions>, Refusal> {
-    let rules = &state.workflow.rules;
+    let rules = state.workflow.rules();
     let known = service.parse::<ServiceName>().ok().filter(|name| rules.services.contains_key(name));
     let service = known.ok_or_else(|| Refusal::new(Cause::UnknownService, "no service has that name"))?;
     let policy = &rules.policy;
@@ -65,14 +67,27 @@ fn tier_option(tier: &Tier) -> TierOption {
 )]
 pub(crate) async fn sidecars(State(state): State<ApiState>, Caller(caller): Caller) -> Json<Page<SidecarView>> {
     let all = state.hub.sidecars(|service| state.digest(service));
-    let items = all.into_iter().filter(|sidecar| concerns(&state, &caller, &sidecar.service)).collect();
+    let mut items: Vec<_> = all.into_iter().filter(|sidecar| concerns(&state, &caller, &sidecar.service)).collect();
+    // Most of a service have acknowledged the same revision: one question for all of them.
+    let mut behind: BTreeMap<(ServiceName, u64), Option<u64>> = BTreeMap::new();
+    for sidecar in &mut items {
+        let key = (sidecar.service.clone(), sidecar.revision);
+        sidecar.behind = match behind.get(&key) {
+            Some(known) => *known,
+            None => {
+                // What the hub knows is shown even where the database cannot be asked.
+                let known = state.workflow.store.changes_behind(&key.0, key.1).await.ok();
+                *behind.entry(key).or_insert(known)
+            }
+        };
+    }
     Json(Page { items, next: None })
 }
 
 fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool {
-    let tiers = &state.workflow.rules.policy.tiers;
+    let rules = state.workflow.rules();
     state.workflow.sees_all(caller)
-        || tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
+        || rules.policy.tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &caller.groups))
 }
 
 /// The public root keys

@@ -12,10 +12,10 @@ use http::{HeaderValue, Uri, header};
 use serde::Serialize;
 
 use crate::control::refusal::{Cause, Refusal};
-use crate::domain::{Person, ServiceName};
+use crate::domain::{ElevationState, Person, ReviewState, ServiceName};
 use crate::store::{Listed, Listing, StoreError};
 use crate::wire::api::{GrantState, Page};
-use crate::wire::query::{Content, ElevationsQuery, GrantsQuery};
+use crate::wire::query::{Content, ElevationsQuery, GrantsQuery, RevocationsQuery};
 
 const LIMIT_DEFAULT: u32 = 50;
 const LIMIT_MAX: u32 = 200;
@@ -31,13 +31,13 @@ pub struct ListAsked {
     pub list: &'static str,
     pub service: Option<ServiceName>,
     pub person: Option<Person>,
-    /// The state in its own word, whatever has it.
-    pub state: Option<serde_json::Value>,
-    /// The same, where the store can look for it.
-    #[serde(skip)]
-    pub grant_state: Option<GrantState>,
+    pub state: Option<GrantState>,
+    pub elevation_state: Option<ElevationState>,
+    pub review: Option<ReviewState>,
     pub content: Content,
     pub mine: bool,
+    /// Only what the caller can approve now.
+    pub to_approve: bool,
     #[serde(skip)]
     cursor: Option<String>,
     #[serde(skip)]
@@ -46,15 +46,15 @@ pub struct ListAsked {
 
 /// The fields of both queries bear the same names, but serde can't flatten and refuse unknown members at once.
 macro_rules! list_asked {
-    ($query:ty, $list:literal, $grant_state:expr) => {
+    ($query:ty, $list:literal, $own:expr) => {
         impl From<$query> for ListAsked {
             fn from(asked: $query) -> Self {
+                let own: fn(&$query) -> Self = $own;
+                let own = own(&asked);
                 Self {
                     list: $list,
                     service: asked.service,
                     person: asked.person,
-                    state: asked.state.and_then(|state| serde_json::to_value(state).ok()),
-                    grant_state: $grant_state(asked.state),
                     content: Content {
                         resource: asked.resource,
                         action: asked.action,
@@ -66,13 +66,29 @@ macro_rules! list_asked {
                     mine: asked.mine.unwrap_or(false),
                     cursor: asked.cursor,
                     limit: asked.limit,
+                    ..own
                 }
             }
         }
     };
 }
-list_asked!(GrantsQuery, "grants", |state| state);
-list_asked!(ElevationsQuery, "elevations", |_| None);
+list_asked!(GrantsQuery, "grants", |asked| ListAsked {
+    state: asked.state,
+    review: asked.review,
+    ..ListAsked::default()
+});
+list_asked!(ElevationsQuery, "elevations", |asked| ListAsked {
+    elevation_state: asked.state,
+    to_approve: asked.to_approve.unwrap_or(false),
+    ..ListAsked::default()
+});
+
+impl From<RevocationsQuery> for ListAsked {
+    fn from(asked: RevocationsQuery) -> Self {
+        let mine = asked.mine.unwrap_or(false);
+        Self { list: "revocations", mine, cursor: asked.cursor, limit: asked.limit, ..Self::default() }
+    }
+}
 
 impl ListAsked {
     /// What the store is to list for a caller: one who does not see all sees their own. `None` where that is nothing.
@@ -88,7 +104,23 @@ impl ListAsked {
             (None, asked) => asked.clone(),
         };
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);
-        Ok(Some(Listing { service: self.service.clone(), person, state: self.grant_state, before, limit }))
+        let content = self.content.clone();
+        Ok(Some(Listing {
+            service: self.service.clone(),
+            person,
+            state: self.state,
+            // What can be approved waits.
+            elevation_state: self.elevation_state.or(self.to_approve.then_some(ElevationState::Requested)),
+            review: self.review,
+            resource: content.resource,
+            action: content.action,
+            reason: content.reason,
+            ticket: content.ticket,
+            from: content.since_at,
+            to: content.before_at,
+            before,
+            limit,
+        }))
     }
 
     /// Whether a page may show what is not the caller's own.

@@ -204,7 +204,8 @@ impl<'a, S: FeedStore> Running<'a, S> {
         hub.heard(self.stream);
         match line {
             FromSidecar::Subscribe(_) => return Err(SessionEnd::SubscribedTwice),
-            FromSidecar::Ping { n } => {
+            FromSidecar::Ping { n, at } => {
+                hub.told_time(self.stream, at);
                 self.catch_up().await?;
                 self.delivery.heartbeat(n).await?;
             }

@@ -30,6 +30,8 @@ pub const REFUSALS: &str = "x-refusals";
 /// Tags, in the order they are shown. A call has one of them.
 pub const ELEVATIONS: &str = "elevations";
 pub const GRANTS: &str = "grants";
+pub const REVOCATIONS: &str = "revocations";
+pub const FREEZES: &str = "freezes";
 pub const SERVICES: &str = "services";
 pub const SIDECARS: &str = "sidecars";
 pub const ABOUT: &str = "about";
@@ -47,6 +49,8 @@ seconds (`…_s`) or milliseconds (`…_ms`). Absent members are left out, never
     tags(
         (name = ELEVATIONS, description = "A human asks for elevation."),
         (name = GRANTS, description = "The time-boxed authority that results, and its end."),
+        (name = REVOCATIONS, description = "The early end of grants, one or many, and how far it has arrived."),
+        (name = FREEZES, description = "No override and no new grant, of a service or at all, until lifted."),
         (name = SERVICES, description = "What may be asked for."),
         (name = SIDECARS, description = "Where grants are enforced."),
         (name = ABOUT, description = "Public facts: keys and this document."),

@@ -4,20 +4,14 @@ use crate::config::policy::Tier;
 pub use crate::policy::check::Terms;
 use crate::policy::{Asked, Asker, Rules};
 
-use crate::control::refusal::{Cause, Refusal};
+use crate::control::refusal::Refusal;
 
 /// Checks a request.
 ///
 /// # Errors
 /// The refusal to answer with.
 pub fn check<'r>(rules: &'r Rules, asker: &Asker, asked: Asked<'_>) -> Result<Terms<'r>, Refusal> {
-    let terms = crate::policy::check(rules, asker, asked)?;
-    // Nothing here gathers approvals yet, and a grant without those that the policy wants is none.
-    if terms.approvals.is_wanted() {
-        let detail = format!("the tier \"{}\" wants approvals, which this version can't gather", terms.tier.name);
-        return Err(Refusal::new(Cause::NotPermitted, detail));
-    }
-    Ok(terms)
+    Ok(crate::policy::check(rules, asker, asked)?)
 }
 
 /// Whether a member of `groups` may use the tier at all.

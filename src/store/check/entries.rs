@@ -12,10 +12,13 @@ use crate::store::database::Transaction;
 use crate::store::rows::from_sql;
 use crate::store::statement::{Row, sql};
 
-/// What entries say of grants: for each, the kinds in order, and the digest of its token.
+/// What entries say of grants: for each, the kinds in order, and the digest of its token; and of elevations.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     pub(super) grants: HashMap<String, ToldGrant>,
+    pub(super) elevations: HashMap<String, Vec<String>>,
+    /// The kinds of entries that name each revocation.
+    pub(super) revocations: HashMap<String, Vec<String>>,
     /// Entries by the revision they name.
     revisions: BTreeMap<u64, u32>,
 }
@@ -90,7 +93,14 @@ fn note(document: &Value, kind: &str, told: &mut Told) {
     }
     let facts = document.get("facts");
     let fact = |name: &str| facts.and_then(|facts| facts.get(name)?.as_str()).map(str::to_owned);
-    let Some(grant) = fact("grant").filter(|_| kind.starts_with("grant_")) else { return };
+    if let Some(elevation) = fact("elevation").filter(|_| kind.starts_with("elevation_")) {
+        told.elevations.entry(elevation).or_default().push(kind.to_owned());
+    }
+    if let Some(revocation) = fact("revocation") {
+        told.revocations.entry(revocation).or_default().push(kind.to_owned());
+    }
+    let is_of_grant = kind.starts_with("grant_") || kind == "review_overdue";
+    let Some(grant) = fact("grant").filter(|_| is_of_grant) else { return };
     let told = told.grants.entry(grant).or_default();
     told.kinds.push(kind.to_owned());
     told.token_sha256 = told.token_sha256.take().or_else(|| fact("token_sha256"));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::entries::{Told, ToldGrant, sha256_hex};
 use super::{CheckReport, PAGE};
-use crate::domain::{Grant, GrantId, WallTime};
+use crate::domain::{Grant, GrantId, ReviewState, WallTime};
 use crate::store::StoreError;
 use crate::store::database::Transaction;
 use crate::store::rows::{ended_state, from_json, from_sql, state, state_text};
@@ -136,9 +136,34 @@ impl Checked<'_> {
             let what = format!("the number of its entries {kind}");
             report.agree(place, &what, count(&kind), usize::from(ended == state));
         }
+        self.review(place, (count("grant_reviewed"), count("review_overdue")), report)?;
         let digest = told.and_then(|told| told.token_sha256.clone());
         if digest != Some(sha256_hex(self.row.try_get("token")?)) {
             report.find(place, "its token is not the one that its entry names");
+        }
+        Ok(())
+    }
+
+    /// A review that was due in vain may have come after all.
+    fn review(
+        &self,
+        place: &str,
+        (reviewed, overdue): (usize, usize),
+        report: &mut CheckReport,
+    ) -> Result<(), StoreError> {
+        let state: &str = self.row.try_get("review")?;
+        let is = |known: ReviewState| state == known.as_str();
+        report.agree(
+            place,
+            "the number of its entries grant_reviewed",
+            reviewed,
+            usize::from(is(ReviewState::Reviewed)),
+        );
+        let expected = if is(ReviewState::Reviewed) { overdue.min(1) } else { usize::from(is(ReviewState::Overdue)) };
+        report.agree(place, "the number of its entries review_overdue", overdue, expected);
+        let done = self.row.try_get::<Option<i64>>("reviewed_ms")?.is_some();
+        if done != is(ReviewState::Reviewed) {
+            report.find(place, "is reviewed without a review, or has one and is not");
         }
         Ok(())
     }

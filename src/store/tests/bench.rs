@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::NOW;
@@ -9,6 +12,7 @@ use crate::clock::{Clock, ManualClock};
 use crate::config::database::{DatabaseConfig, PostgresConfig};
 use crate::domain::{BootTime, Moment};
 use crate::store::database::Database;
+use crate::store::schema::STEPS;
 use crate::store::statement::sql;
 use crate::store::{OpenError, Store};
 
@@ -49,11 +53,20 @@ pub(super) enum Place {
 
 impl Bench {
     pub(super) async fn sqlite() -> Self {
-        Self::at(Place::Folder(tempfile::tempdir().unwrap())).await
+        Self::at(Self::sqlite_place()).await
     }
 
     pub(super) async fn postgres() -> Self {
-        Self::at(Place::Server(PostgresConfig::new(postgres::fresh_database()))).await
+        Self::at(Self::postgres_place()).await
+    }
+
+    /// Where there is no database yet.
+    pub(super) fn sqlite_place() -> Place {
+        Place::Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn postgres_place() -> Place {
+        Place::Server(PostgresConfig::new(postgres::fresh_database()))
     }
 
     /// A fresh one on the same kind of database.
@@ -96,6 +109,27 @@ impl Place {
     }
 }
 
+/// Makes a database of the first schema, and runs SQL in it.
+pub(super) async fn first_schema(place: &Place, rows: &str) {
+    match place {
+        Place::Folder(folder) => {
+            let options = SqliteConnectOptions::new().filename(folder.path().join("db")).create_if_missing(true);
+            let mut connection = options.connect().await.unwrap();
+            let text = format!("{} {rows} PRAGMA user_version = 1", STEPS[0].sqlite);
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Place::Server(config) => {
+            let mut connection = config.url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+            let version = "CREATE TABLE schema_version (version BIGINT NOT NULL); \
+                           INSERT INTO schema_version (version) VALUES (1)";
+            let text = format!("{} {rows} {version}", STEPS[0].postgres);
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
 /// Runs SQL that no store would: to break things, or to look at them.
 pub(super) async fn raw(store: &Store, text: String) {
     let text = sqlx::AssertSqlSafe(text);
@@ -131,6 +165,36 @@ pub(super) async fn mend_table(store: &Store) {
         Database::Postgres { .. } => "DROP FUNCTION fault CASCADE",
     };
     raw(store, text.to_owned()).await;
+}
+
+/// From now on no transition that writes an entry can be committed: a check that comes last fails.
+pub(super) async fn break_commit(store: &Store) {
+    let text = match &store.shared.database {
+        Database::Sqlite { .. } => {
+            "CREATE TABLE fault_parent (id INTEGER PRIMARY KEY); \
+             CREATE TABLE fault_child (id INTEGER REFERENCES fault_parent (id) DEFERRABLE INITIALLY DEFERRED); \
+             CREATE TRIGGER fault_commit AFTER INSERT ON entries BEGIN INSERT INTO fault_child VALUES (1); END"
+        }
+        Database::Postgres { .. } => {
+            "CREATE FUNCTION fault_commit() RETURNS trigger AS $$BEGIN RAISE EXCEPTION 'fault'; END$$ LANGUAGE plpgsql; \
+             CREATE CONSTRAINT TRIGGER fault_commit AFTER INSERT ON entries DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION fault_commit()"
+        }
+    };
+    raw(store, text.to_owned()).await;
+}
+
+pub(super) async fn mend_commit(store: &Store) {
+    let text = match &store.shared.database {
+        Database::Sqlite { .. } => "DROP TRIGGER fault_commit; DROP TABLE fault_child; DROP TABLE fault_parent",
+        Database::Postgres { .. } => "DROP FUNCTION fault_commit CASCADE",
+    };
+    raw(store, text.to_owned()).await;
+}
+
+/// The next transition is committed, but nobody hears of it.
+pub(super) fn lose_answer(store: &Store) {
+    store.shared.loses_answer.store(true, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// Has the database say that a newer version wrote it.

@@ -6,7 +6,8 @@ use super::bench::{Bench, on_both_databases, raw};
 use super::{NOW, holder, new_grant, service};
 use crate::config::digest_hex;
 use crate::store::check::CheckReport;
-use crate::store::{NewGrant, NewKey, Store};
+use crate::store::sample::create;
+use crate::store::{NewElevation, NewKey, Store};
 use crate::token::{SigningKey, certify_key, mint_grant};
 
 on_both_databases! {
@@ -32,10 +33,14 @@ impl Signer {
         Self { key }
     }
 
-    fn grant(&self, n: u64) -> NewGrant {
-        let new = new_grant(n, 3);
-        let token = mint_grant(&new.grant, &new.issuer, &self.key).unwrap();
-        NewGrant { token, ..new }
+    fn grant(&self, n: u64) -> NewElevation {
+        self.signed(new_grant(n, 3))
+    }
+
+    fn signed(&self, mut new: NewElevation) -> NewElevation {
+        let grant = new.grant.as_mut().unwrap();
+        grant.token = mint_grant(&grant.grant, &grant.issuer, &self.key).unwrap();
+        new
     }
 }
 
@@ -45,19 +50,18 @@ async fn lived(bench: &Bench) -> Signer {
     let signer = Signer::recorded(store).await;
     store.apply_policy("text", &digest_hex("text"), &[]).await.unwrap();
     for n in 1..=3 {
-        store.create(&signer.grant(n)).await.unwrap();
+        create(store, &signer.grant(n)).await.unwrap();
     }
-    store.revoke(&signer.grant(1).grant.id, &bob, Some("done")).await.unwrap();
-    let third = signer.grant(3).grant.id;
+    store.revoke(&signer.grant(1).grant.unwrap().grant.id, &bob, Some("done")).await.unwrap();
+    let third = signer.grant(3).grant.unwrap().grant.id;
     store.allot(&third, &holder("a"), 3).await.unwrap().unwrap();
     store.record_spent(&third, &holder("a"), 3).await.unwrap().used_up.unwrap();
     bench.clock.advance(Duration::from_secs(900));
     assert_eq!(store.expire_due().await.unwrap().len(), 1);
     bench.clock.advance(Duration::from_secs(1));
     let mut live = signer.grant(4);
-    live.grant.expires = NOW.plus(Duration::from_secs(5000));
-    live.token = mint_grant(&live.grant, &live.issuer, &signer.key).unwrap();
-    store.create(&live).await.unwrap();
+    live.grant.as_mut().unwrap().grant.expires = NOW.plus(Duration::from_secs(5000));
+    create(store, &signer.signed(live)).await.unwrap();
     store.set_frozen(Some(&service()), true, &bob).await.unwrap();
     signer
 }
@@ -71,11 +75,11 @@ async fn a_database_that_lived_is_sound(bench: Bench) {
     lived(&bench).await;
     let report = checked(&bench.store).await;
     assert_eq!(report.findings, vec![]);
-    assert_eq!((report.revision, report.entries, report.grants), (10, 14, 4));
+    assert_eq!((report.revision, report.entries, report.grants), (10, 15, 4));
 }
 
 async fn whatever_was_changed_is_named(bench: Bench) {
-    let cases: [(&str, &str, &str); 18] = [
+    let cases: [(&str, &str, &str); 22] = [
         ("DELETE FROM changes WHERE revision = 3", "changes", "the number of revisions is"),
         ("UPDATE counters SET value = value + 1 WHERE name = 'revision'", "changes", "the last revision is"),
         ("DELETE FROM changes WHERE kind = 'freeze'", "changes", "the last revision is"),
@@ -118,6 +122,10 @@ async fn whatever_was_changed_is_named(bench: Bench) {
             "grant ",
             "no approved elevation",
         ),
+        ("UPDATE revocations SET ended = 5", "revocation ", "the number of grants that it ended is 1, and should be 5"),
+        ("UPDATE grants SET revocation = 'r-0'", "grants", "a revocation that is not there is"),
+        ("UPDATE revocations SET enforced = 1", "revocation ", "entries revocation_enforced is 0"),
+        ("UPDATE revocations SET selector = '{}'", "revocation ", "does not know"),
     ];
     for (change, place, what) in cases {
         let fresh = bench.another().await;
@@ -145,7 +153,7 @@ async fn a_restored_database_begins_anew_frozen_and_with_every_grant_ended(bench
         assert!(snapshot.frozen && snapshot.tokens.is_empty(), "{name}");
     }
     assert_eq!(checked(&store).await.findings, vec![]);
-    let kinds: Vec<_> = store.entries(14, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
+    let kinds: Vec<_> = store.entries(15, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, ["database_restored", "freeze_changed", "grant_revoked"]);
 }
 
@@ -166,7 +174,7 @@ async fn a_backup_of_a_database_in_use_is_one_state_for_its_owner_alone() {
     let to = bench.place.folder().join("backup");
     let writing = {
         let (store, new) = (bench.store.clone(), signer.grant(5));
-        tokio::spawn(async move { store.create(&new).await.unwrap() })
+        tokio::spawn(async move { create(&store, &new).await.unwrap() })
     };
     bench.store.back_up(&to).await.unwrap();
     writing.await.unwrap();

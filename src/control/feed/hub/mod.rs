@@ -23,7 +23,7 @@ use super::FeedLimits;
 use super::freshness::Reading;
 use super::source::FeedStore;
 use crate::clock::Clock;
-use crate::domain::{InstanceName, Moment, ServiceName};
+use crate::domain::{InstanceName, Moment, ServiceName, WallTime};
 use crate::store::contract::{ShareHolder, SidecarSeen, StoreError};
 use crate::wire::api::SidecarView;
 use crate::wire::feed::{AuditPosition, Subscribe};
@@ -119,6 +119,11 @@ impl Hub {
         &self.counts
     }
 
+    /// Wakes after each change that somebody may wait for.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Streams that are live now.
     pub fn connected(&self) -> usize {
         self.registry().connected()
@@ -126,6 +131,7 @@ impl Hub {
 
     /// Every sidecar known, connected or not. `applied_digest` answers the digest of a service's applied file.
     pub fn sidecars(&self, applied_digest: impl Fn(&ServiceName) -> Option<String>) -> Vec<SidecarView> {
+        let now = self.clock.now();
         let registry = self.registry();
         let view = |((service, instance), sidecar): (&(ServiceName, InstanceName), &Sidecar)| SidecarView {
             service: service.clone(),
@@ -136,6 +142,9 @@ impl Hub {
             connected: sidecar.live.is_some(),
             revision: sidecar.acked,
             heard_at: sidecar.heard,
+            behind: None,
+            feed_age_ms: millis(now.boot.since(sidecar.fresh.boot)),
+            clock_skew_ms: sidecar.skew_ms,
             audit: sidecar.audit.clone(),
         };
         registry.sidecars.iter().map(view).collect()
@@ -236,6 +245,12 @@ impl Hub {
         self.on(stream, |_, _| ());
     }
 
+    /// The sidecar said what its wall clock showed as it sent a ping. The way here counts as skew: it is short.
+    pub(super) fn told_time(&self, stream: &Stream, at: Option<WallTime>) {
+        let skew = |now: Moment| at.map(|at| at.unix_ms().saturating_sub(now.wall.unix_ms()));
+        self.on(stream, |sidecar, now| sidecar.skew_ms = skew(now));
+    }
+
     /// A heartbeat was queued: from here the sidecar may act until `reading` is too old.
     pub(super) fn heartbeat(&self, stream: &Stream, reading: Reading) {
         self.on(stream, |sidecar, _| sidecar.fresh = reading.began);
@@ -286,4 +301,8 @@ impl Hub {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn millis(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

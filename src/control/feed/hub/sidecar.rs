@@ -43,6 +43,8 @@ pub(super) struct Sidecar {
     pub(super) heard: WallTime,
     /// `as_of` of the newest heartbeat it can have. Before the first: when its stream began.
     pub(super) fresh: Moment,
+    /// Its wall clock minus ours, in milliseconds, by its last ping; `None` while it has not said.
+    pub(super) skew_ms: Option<i64>,
     pub(super) unsaved: bool,
     /// When it was first heard of: changes committed before are none that it could be late with.
     pub(super) known_since: WallTime,
@@ -63,6 +65,7 @@ impl Sidecar {
             audit: AuditPosition::default(),
             heard: now.wall,
             fresh: now,
+            skew_ms: None,
             unsaved: true,
             known_since: now.wall,
             acks: VecDeque::new(),

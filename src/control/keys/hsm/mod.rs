@@ -177,7 +177,7 @@ mod tests {
         let place = TokenPlace { module, label: Some("t".to_owned()), serial: None, pin_file: "pin".into() };
         let token = Token::new(place).unwrap();
         let calls = token.module.calls.clone().unwrap();
-        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
         calls.try_send(Box::new(move |_| assert!(held.recv().is_err()))).unwrap();
         let key = SigningKey::generate().unwrap().public().clone();
         let sign = async || token.sign("label", &key, b"message".to_vec()).await;
