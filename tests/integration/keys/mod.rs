@@ -72,6 +72,39 @@ async fn without_its_hardware_the_control_plane_grants_nothing_and_recovers() {
     assert!(!control.program.said.text().contains(PIN), "a PIN is shown nowhere");
 }
 
+const TWO_EYES: &str = r#"
+[[tier]]
+name = "two-eyes"
+groups = ["payments-oncall"]
+services = ["payments"]
+role = "payments.override"
+resources = ["contract/*"]
+actions = ["payment.release"]
+default_s = 900
+maximum_s = 3600
+staleness_max_s = 3
+approvals = { count = 1, groups = ["payments-leads"] }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_whose_grant_cannot_be_signed_is_not_stored_and_can_be_given_again() {
+    let stage = Stage::set(In::Token, In::Token).await;
+    stage.add_tier(TWO_EYES);
+    stage.init();
+    let control = stage.serve().await;
+    let asked = control.ask_in("two-eyes").await.json::<ElevationView>().unwrap();
+    assert!(asked.grant.is_none());
+
+    let unplugged = stage.unplug();
+    let answer = control.approve("carol", &asked).await;
+    assert_eq!((answer.status.as_u16(), answer.json::<Problem>().unwrap().code.as_str()), (503, "key_unavailable"));
+    let stands = control.elevation(&asked).await;
+    assert_eq!((stands.state, stands.approvals.len(), control.grants().await), (asked.state, 0, 0));
+    unplugged.plug_in();
+    until("the approval is taken", async || (control.approve("carol", &asked).await.status == 200).then_some(())).await;
+    assert_eq!((control.elevation(&asked).await.approvals.len(), control.grants().await), (1, 1));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_follow_each_other_while_overrides_go_on() {
     let stage = Stage::set(In::Token, In::Token).await;

@@ -106,6 +106,12 @@ impl Stage {
         self.site.path().join("tokens")
     }
 
+    /// Adds to the policy that the first start applies.
+    pub(super) fn add_tier(&self, tier: &str) {
+        let file = self.site.path().join("policy.toml");
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + tier).unwrap();
+    }
+
     /// Takes the hardware away, or puts it back.
     pub(super) fn unplug(&self) -> Unplugged {
         let away = self.tokens().with_extension("away");
@@ -242,9 +248,12 @@ pub(super) struct Serving<'a> {
 
 impl Serving<'_> {
     async fn call(&self, method: Method, path: &str, body: Value) -> Answer {
+        self.call_by("alice", method, path, HeaderMap::new(), body).await
+    }
+
+    async fn call_by(&self, person: &str, method: Method, path: &str, mut headers: HeaderMap, body: Value) -> Answer {
         let url = format!("https://localhost:{}{path}", self.api.port()).parse().unwrap();
-        let bearer = format!("Bearer {}", self.stage.site.identity("alice"));
-        let mut headers = HeaderMap::new();
+        let bearer = format!("Bearer {}", self.stage.site.identity(person));
         headers.insert("authorization", HeaderValue::from_str(&bearer).unwrap());
         headers.insert("content-type", HeaderValue::from_static("application/json"));
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
@@ -252,11 +261,28 @@ impl Serving<'_> {
     }
 
     pub(super) async fn ask(&self) -> Answer {
+        self.ask_in("on-call").await
+    }
+
+    pub(super) async fn ask_in(&self, tier: &str) -> Answer {
         let wanted = json!({
             "service": "payments", "resources": ["contract/C-1042"], "actions": ["payment.release"],
-            "reason": "stuck_payment", "ticket": "INC-2041", "duration_s": 600,
+            "reason": "stuck_payment", "ticket": "INC-2041", "duration_s": 600, "tier": tier,
         });
         self.call(Method::POST, "/v1/elevations", wanted).await
+    }
+
+    /// Approves the request as `person` sees it now.
+    pub(super) async fn approve(&self, person: &str, elevation: &ElevationView) -> Answer {
+        let path = format!("/v1/elevations/{}", elevation.id);
+        let seen = self.call_by(person, Method::GET, &path, HeaderMap::new(), Value::Null).await;
+        let mut headers = HeaderMap::new();
+        headers.insert("if-match", seen.headers["etag"].clone());
+        self.call_by(person, Method::POST, &format!("{path}/approve"), headers, json!({})).await
+    }
+
+    pub(super) async fn elevation(&self, elevation: &ElevationView) -> ElevationView {
+        self.call(Method::GET, &format!("/v1/elevations/{}", elevation.id), Value::Null).await.json().unwrap()
     }
 
     /// A grant that every sidecar enforces, and the id of the key that signed it.
