@@ -1,4 +1,4 @@
-//! The control plane's program: serve, check the configuration, ask a running one how it is.
+//! The control plane's program: serve, check the configuration, look after its keys, ask a running one how it is.
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 7 the database does not hold together. stdout is data, stderr is talk.
 
@@ -19,6 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[path = "breakglass-control/database.rs"]
 mod database;
+#[path = "breakglass-control/keys.rs"]
+mod keys;
 use database::{DatabaseCommand, DatabaseFailure};
 
 /// The control plane of break-glass access: issues and revokes grants, and tells the sidecars.
@@ -54,6 +56,11 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Look after the private keys
+    Keys {
+        #[command(subcommand)]
+        command: keys::KeysCommand,
+    },
     #[command(flatten)]
     Database(DatabaseCommand),
     /// Print the description of the API (OpenAPI 3.1), as /v1/openapi.json serves it
@@ -84,6 +91,8 @@ enum Failure {
     #[error("{}", error_chain(.0))]
     Health(#[from] HealthError),
     #[error("{}", error_chain(.0))]
+    Keys(#[from] keys::KeysFailure),
+    #[error("{}", error_chain(.0))]
     Database(#[from] DatabaseFailure),
     #[error("a part of the control plane ended by itself; the log says why")]
     Ended,
@@ -99,6 +108,8 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Log(_) => ExitCode::from(2),
+            Self::Keys(failure) if failure.is_usage() => ExitCode::from(2),
+            Self::Keys(_) => ExitCode::FAILURE,
             Self::Database(failure) => ExitCode::from(failure.exit_code()),
             Self::Start(_) | Self::Runtime(_) | Self::Health(_) | Self::Ended => ExitCode::FAILURE,
         }
@@ -123,6 +134,7 @@ fn run(args: Args) -> Result<(), Failure> {
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(&args.config)),
         Command::Config { command: ConfigCommand::Check } => check(&args.config),
+        Command::Keys { command } => Ok(runtime.block_on(keys::run(&args.config, command))?),
         Command::Database(command) => Ok(runtime.block_on(database::run(&args.config, command))?),
         Command::Openapi => Ok(std::io::stdout().write_all(&openapi::document().text)?),
         Command::Health { url } => Ok(writeln!(std::io::stdout(), "{}", runtime.block_on(health(&url))?.trim_end())?),

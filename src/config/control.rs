@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::database::DatabaseConfig;
 use super::identity::{is_http_url, read_issuers};
+use super::keys::{KeysConfig, read_keys};
 use super::limits::{ApiLimits, read_limits};
 use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
@@ -29,8 +30,7 @@ pub struct ControlConfig {
     /// `iss` of grant tokens: the control plane's public URL.
     pub issuer: Issuer,
     pub database: DatabaseConfig,
-    /// Folder of the private keys.
-    pub keys: PathBuf,
+    pub keys: KeysConfig,
     /// Folder of the tokens, private addresses and authorities that the policy's schedules name.
     pub credentials: Option<PathBuf>,
     /// How long a grant key may sign. A new one is made when a third of it is left.
@@ -113,7 +113,8 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     if issuer.as_ref().is_some_and(|url| !is_http_url(url.as_str())) {
         root.mistake("url", "must begin with https:// or http://", None);
     }
-    let (database, keys) = (DatabaseConfig::read(root), root.required_path("keys"));
+    let database = DatabaseConfig::read(root);
+    let keys = read_keys(root, matches!(database, Some(DatabaseConfig::Postgres(_))));
     let credentials = root.path("credentials");
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);

@@ -10,6 +10,8 @@ pub mod database;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 #[cfg(feature = "control")]
+pub mod keys;
+#[cfg(feature = "control")]
 pub mod limits;
 mod mistakes;
 #[cfg(any(feature = "control", feature = "cli"))]

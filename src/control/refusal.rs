@@ -72,6 +72,7 @@ pub enum Cause {
     Overloaded,
     TimedOut,
     StoreUnavailable,
+    KeyUnavailable,
     Internal,
 }
 
@@ -135,6 +136,7 @@ impl Cause {
         Self::Overloaded,
         Self::TimedOut,
         Self::StoreUnavailable,
+        Self::KeyUnavailable,
         Self::Internal,
     ];
 
@@ -222,6 +224,9 @@ impl Cause {
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The database is not available"),
+            Self::KeyUnavailable => {
+                (S::SERVICE_UNAVAILABLE, "key_unavailable", "The key that signs grants can't be used")
+            }
             Self::Internal => (S::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here"),
         }
     }
@@ -273,6 +278,7 @@ impl Cause {
             | Self::Overloaded
             | Self::TimedOut
             | Self::StoreUnavailable
+            | Self::KeyUnavailable
             | Self::RulesUnavailable => Some("try again in a moment"),
             Self::AlreadyApproved => Some("wait for the others: one person counts once"),
             Self::PolicyInvalid => Some("breakglass policy check names every mistake"),

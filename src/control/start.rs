@@ -207,7 +207,7 @@ async fn assemble(
     tls: Option<ClientTls>,
 ) -> Result<ApiState, StartError> {
     let store = Store::open_configured(&config.database, clock.clone()).await?;
-    let keys = Keys::open(&config.keys, config.key_validity, clock.wall())?;
+    let keys = Keys::open(&config.keys, config.key_validity, clock.wall()).await?;
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
@@ -288,7 +288,10 @@ fn feed_keys(state: &ApiState) -> FeedKeys {
         grants: Arc::new(move || Arc::new(workflow.keys.certificates(workflow.clock.wall()))),
         assertions: AssertionKeys {
             validity: signing.assertion_key_validity,
-            certifier: Arc::new(move |subject| signing.keys.certify_assertion(subject)),
+            certifier: Arc::new(move |subject| {
+                let workflow = Arc::clone(&signing);
+                Box::pin(async move { workflow.keys.certify_assertion(&subject).await })
+            }),
         },
     }
 }

@@ -6,6 +6,7 @@ use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use super::keys::{PublicKey, SigningKey};
+use super::mint::MintError;
 
 /// Greatest length of a token of ours.
 pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -87,14 +88,44 @@ impl<'a> Unverified<'a> {
     }
 }
 
+/// A document that lacks its signature: whoever holds the key, here or in a hardware module, signs [`Self::input`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsigned(String);
+
+impl Unsigned {
+    pub(super) fn new<T: Serialize>(typ: &str, claims: &T, key: &PublicKey) -> Result<Self, serde_json::Error> {
+        let header = Header { typ: typ.to_owned(), alg: EdDsa::EdDsa, kid: key.kid().to_owned() };
+        let encode = |json: Vec<u8>| URL_SAFE_NO_PAD.encode(json);
+        Ok(Self(format!("{}.{}", encode(serde_json::to_vec(&header)?), encode(serde_json::to_vec(claims)?))))
+    }
+
+    /// What is signed (RFC 7515 §5.1).
+    pub fn input(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The token, if `signature` is that of `key`: nothing leaves that no reader would take.
+    ///
+    /// # Errors
+    /// [`JwsError::Signature`].
+    pub fn signed(self, signature: &[u8], key: &PublicKey) -> Result<String, JwsError> {
+        if !key.verifies(self.input(), signature) {
+            return Err(JwsError::Signature);
+        }
+        Ok(format!("{}.{}", self.0, URL_SAFE_NO_PAD.encode(signature)))
+    }
+
+    /// The token, signed by a key in memory.
+    ///
+    /// # Errors
+    /// When the system's cryptography is unusable.
+    pub fn signed_by(self, key: &SigningKey) -> Result<String, MintError> {
+        let signature = jsonwebtoken::crypto::sign(self.input(), key.encoding_key(), Algorithm::EdDSA)?;
+        Ok(format!("{}.{signature}", self.0))
+    }
+}
+
 /// Signs `claims` as a compact JWS.
-pub(super) fn sign<T: Serialize>(
-    typ: &str,
-    claims: &T,
-    key: &SigningKey,
-) -> Result<String, jsonwebtoken::errors::Error> {
-    let mut header = jsonwebtoken::Header::new(Algorithm::EdDSA);
-    header.typ = Some(typ.to_owned());
-    header.kid = Some(key.public().kid().to_owned());
-    jsonwebtoken::encode(&header, claims, key.encoding_key())
+pub(super) fn sign<T: Serialize>(typ: &str, claims: &T, key: &SigningKey) -> Result<String, MintError> {
+    Unsigned::new(typ, claims, key.public())?.signed_by(key)
 }

@@ -97,6 +97,14 @@ impl PublicKey {
         &self.x
     }
 
+    /// Whether `signature` is this key's of `message` (RFC 8032 §5.1.7).
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let signature = URL_SAFE_NO_PAD.encode(signature);
+        let verified =
+            jsonwebtoken::crypto::verify(&signature, message, &self.decoding, jsonwebtoken::Algorithm::EdDSA);
+        verified.unwrap_or(false)
+    }
+
     pub(super) fn decoding_key(&self) -> &DecodingKey {
         &self.decoding
     }

@@ -12,9 +12,9 @@ pub mod mint;
 pub mod verify;
 
 pub use assertion::{AssertionClaims, AssertionError, mint_assertion, verify_assertion};
-pub use jws::{JwsError, TOKEN_BYTES_MAX};
+pub use jws::{JwsError, TOKEN_BYTES_MAX, Unsigned};
 pub use keys::{CertifiedKey, KeyError, KeyRing, PublicKey, SigningKey};
-pub use mint::{certify_key, mint_grant};
+pub use mint::{certify_key, mint_grant, unsigned_grant, unsigned_key_certificate};
 pub use verify::{TokenError, key_id, verify_grant, verify_key_certificate};
 
 /// `typ` of a grant token.

@@ -76,6 +76,7 @@ impl TryFrom<RawRequest> for ElevationRequest {
         Cause::TierAmbiguous, Cause::DurationTooShort, Cause::DurationTooLong, Cause::TooFewUses, Cause::TooManyUses,
         Cause::KeyMalformed, Cause::KeyReused, Cause::TicketForeign, Cause::ReasonNotInTier, Cause::BindingNotInTier,
         Cause::TooManyLive, Cause::CoolDown, Cause::StepUp, Cause::Frozen, Cause::RulesUnavailable,
+        Cause::KeyUnavailable,
     ])))),
 )]
 pub(crate) async fn create(

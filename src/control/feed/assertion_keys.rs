@@ -7,19 +7,23 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::hub::Stream;
 use super::source::FeedStore;
 use crate::clock::Clock;
+use crate::control::keys::KeysError;
 use crate::domain::{BootTime, InstanceName, ServiceName, WallTime};
 use crate::ledger::entry::Draft;
 use crate::store::contract::StoreError;
 use crate::token::assertion::certificate::{CertifiedAssertionKey, KeyProof, verify_key_proof};
-use crate::token::mint::MintError;
 use crate::token::{KeyError, PublicKey, TokenError};
 use crate::wire::feed::FromControl;
 
 /// Signs certificates with the root. Answers the certificate and the root's key id.
-pub type Certifier = Arc<dyn Fn(&CertifiedAssertionKey) -> Result<(String, String), MintError> + Send + Sync>;
+/// The root may be in a hardware module, which takes its time.
+pub type Certifier =
+    Arc<dyn Fn(CertifiedAssertionKey) -> BoxFuture<'static, Result<(String, String), KeysError>> + Send + Sync>;
 
 /// Certificates of one instance within [`SPAN`]. A sidecar needs one at its start and one in sixteen hours.
 const PER_INSTANCE_MAX: usize = 60;
@@ -58,7 +62,7 @@ enum Unfit {
     #[error("the certificate could not be recorded")]
     Record(#[from] StoreError),
     #[error(transparent)]
-    Sign(#[from] MintError),
+    Sign(#[from] KeysError),
 }
 
 /// The certificates made here of late.
@@ -114,20 +118,21 @@ impl Desk {
         }
         let (not_before, not_after) = (now.wall.minus(BACKDATED), now.wall.plus(self.keys.validity));
         let subject = CertifiedAssertionKey { key, service, instance, not_before, not_after };
-        let made = self.make(store, &subject).await;
-        self.settle(&subject, made.as_ref().ok());
-        made
+        let mut reserved = Reserved { desk: self, subject: &subject, certificate: None };
+        let certificate = self.make(store, &subject).await?;
+        reserved.certificate = Some(certificate.clone());
+        Ok(certificate)
     }
 
     /// INVARIANT: no certificate leaves before its entry is durable.
     async fn make<S: FeedStore>(&self, store: &S, subject: &CertifiedAssertionKey) -> Result<String, Unfit> {
-        let (certificate, root_kid) = (self.keys.certifier)(subject)?;
+        let (certificate, root_kid) = (self.keys.certifier)(subject.clone()).await?;
         let (service, instance, kid) = (&subject.service, &subject.instance, subject.key.kid());
         store.record(Draft::assertion_key_certified(service, instance, kid, &root_kid, &certificate)).await?;
         Ok(certificate)
     }
 
-    /// The certificate the key has; or a place in the budget, until [`Desk::settle`].
+    /// The certificate the key has; or a place in the budget, until [`Reserved`] is dropped.
     fn reserve(
         &self,
         service: &ServiceName,
@@ -186,6 +191,19 @@ impl Desk {
     }
 }
 
+/// A place in the budget. It is settled also where the stream ends meanwhile.
+struct Reserved<'a> {
+    desk: &'a Desk,
+    subject: &'a CertifiedAssertionKey,
+    certificate: Option<String>,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.desk.settle(self.subject, self.certificate.as_ref());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,7 +211,7 @@ mod tests {
 
     #[test]
     fn what_came_to_nothing_costs_no_budget() {
-        let certifier: Certifier = Arc::new(|_| Ok(Default::default()));
+        let certifier: Certifier = Arc::new(|_| Box::pin(async { Ok(Default::default()) }));
         let desk = Desk::new(AssertionKeys { certifier, validity: SPAN }, Clock::System);
         let key = SigningKey::generate().unwrap().public().clone();
         let now = Clock::System.now();

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use http_body::Body;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -16,8 +19,10 @@ use super::lines::{LineError, LineReader, Outbox, WriteError, shortened};
 use super::source::FeedStore;
 use crate::domain::GrantId;
 use crate::store::contract::StoreError;
-use crate::wire::feed::{FromSidecar, Subscribe};
+use crate::wire::feed::{FromControl, FromSidecar, Subscribe};
 
+/// Assertion keys of one sidecar that are being certified. It asks for one at a time; the root may be slow.
+const CERTIFYING_MAX: usize = 4;
 /// Reports of spent uses that wait for a database that can be written.
 const UNRECORDED_MAX: usize = 4096;
 
@@ -41,6 +46,8 @@ pub(super) enum SessionEnd {
     AheadOfUs { said: u64, sent: u64 },
     #[error("too many reports of spent uses while the database cannot be written")]
     TooManyReports,
+    #[error("more than {CERTIFYING_MAX} keys were to be certified at once")]
+    TooManyKeys,
     /// The way out is closed: the sidecar takes no lines and was cut off.
     #[error("the sidecar takes no lines")]
     Slow,
@@ -61,6 +68,7 @@ impl SessionEnd {
             | Self::SubscribedTwice
             | Self::AheadOfUs { .. }
             | Self::TooManyReports
+            | Self::TooManyKeys
             | Self::LineTooLong => Some(self.to_string()),
         }
     }
@@ -114,6 +122,9 @@ impl<S: FeedStore, B: Body<Data = Bytes> + Unpin> Session<S, B> {
     }
 }
 
+/// What is awaited without holding up the heartbeats: a root in a hardware module takes its time.
+type Certifying<'a> = FuturesUnordered<BoxFuture<'a, FromControl>>;
+
 struct Running<'a, S> {
     room: &'a Room<S>,
     stream: &'a Stream,
@@ -124,7 +135,7 @@ struct Running<'a, S> {
     readings: watch::Receiver<Option<Reading>>,
 }
 
-impl<S: FeedStore> Running<'_, S> {
+impl<'a, S: FeedStore> Running<'a, S> {
     async fn run<B: Body<Data = Bytes> + Unpin>(
         &mut self,
         opening: Opening,
@@ -137,6 +148,7 @@ impl<S: FeedStore> Running<'_, S> {
                 error @ DeliveryError::Store(_) => SessionEnd::Opening(error),
             };
         }
+        let mut certifying = Certifying::new();
         let silence_max = self.room.hub.limits().silence_max;
         let mut silent_at = tokio::time::Instant::now() + silence_max;
         loop {
@@ -149,9 +161,12 @@ impl<S: FeedStore> Running<'_, S> {
                     None => Err(SessionEnd::Replaced),
                 },
                 Ok(()) = self.readings.changed() => self.catch_up().await,
+                Some(answer) = certifying.next() => {
+                    self.delivery.answer(&answer).await.map_err(SessionEnd::from)
+                }
                 line = lines.next() => {
                     silent_at = tokio::time::Instant::now() + silence_max;
-                    self.hear_next(line).await
+                    self.hear_next(line, &mut certifying).await
                 }
                 () = tokio::time::sleep_until(silent_at) => Err(SessionEnd::Silent(silence_max)),
             };
@@ -161,15 +176,30 @@ impl<S: FeedStore> Running<'_, S> {
         }
     }
 
-    async fn hear_next(&mut self, line: Result<Option<FromSidecar>, LineError>) -> Result<(), SessionEnd> {
+    async fn hear_next(
+        &mut self,
+        line: Result<Option<FromSidecar>, LineError>,
+        certifying: &mut Certifying<'a>,
+    ) -> Result<(), SessionEnd> {
         match line {
-            Ok(Some(line)) => self.hear(line).await,
+            Ok(Some(line)) => self.hear(line, certifying).await,
             Ok(None) | Err(LineError::Broken) => Err(SessionEnd::Left),
             Err(error) => Err(SessionEnd::Line(error)),
         }
     }
 
-    async fn hear(&mut self, line: FromSidecar) -> Result<(), SessionEnd> {
+    fn certify(&self, x: String, proof: String, certifying: &mut Certifying<'a>) -> Result<(), SessionEnd> {
+        let (room, stream) = (self.room, self.stream);
+        if certifying.len() >= CERTIFYING_MAX {
+            return Err(SessionEnd::TooManyKeys);
+        }
+        let live = room.hub.is_live(stream);
+        let answer = async move { room.desk.answer(room.store.as_ref(), stream, live, x, &proof).await };
+        certifying.push(Box::pin(answer));
+        Ok(())
+    }
+
+    async fn hear(&mut self, line: FromSidecar, certifying: &mut Certifying<'a>) -> Result<(), SessionEnd> {
         let hub = &self.room.hub;
         hub.heard(self.stream);
         match line {
@@ -189,12 +219,7 @@ impl<S: FeedStore> Running<'_, S> {
                 tracing::warn!(sidecar = %self.stream.holder.instance, revision, ?grant, why, "a sidecar rejected a change");
                 hub.rejected(self.stream, revision, why);
             }
-            FromSidecar::CertifyAssertionKey { x, proof } => {
-                let live = hub.is_live(self.stream);
-                let room = self.room;
-                let answer = room.desk.answer(room.store.as_ref(), self.stream, live, x, &proof).await;
-                self.delivery.answer(&answer).await?;
-            }
+            FromSidecar::CertifyAssertionKey { x, proof } => self.certify(x, proof, certifying)?,
             FromSidecar::Spent { grant, spent } => self.spent(grant, spent).await?,
             FromSidecar::ShareWanted { grant } => self.logged(self.room.shares.wanted(self.stream, &grant).await),
             FromSidecar::ShareReturned { grant, allotted } => {

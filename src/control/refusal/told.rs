@@ -94,7 +94,8 @@ impl From<crate::store::StoreError> for Refusal {
 impl From<KeysError> for Refusal {
     fn from(error: KeysError) -> Self {
         tracing::error!(error = %error_chain(&error), "a grant could not be signed");
-        Self::new(Cause::Internal, "nothing was changed")
+        let cause = if error.is_passing() { Cause::KeyUnavailable } else { Cause::Internal };
+        Self::new(cause, "nothing was changed")
     }
 }
 

@@ -89,7 +89,7 @@ impl Workflow {
                 return Err(Refusal::new(Cause::AlreadyApproved, detail).with_state(record.elevation.state.as_str()));
             }
             let etag = check_seen(self.seen_by(caller, record.clone(), &rules).await?)?;
-            let new = self.agree(caller, record, narrowing, &rules, (etag, once.clone()))?;
+            let new = self.agree(caller, record, narrowing, &rules, (etag, once.clone())).await?;
             match self.store.approve(&new).await? {
                 Answered::Stale => {}
                 Answered::Done { revision } => return Ok(self.told_approved(new, revision)),
@@ -99,7 +99,7 @@ impl Workflow {
         Err(contended())
     }
 
-    fn agree(
+    async fn agree(
         &self,
         caller: &Verified,
         record: ElevationRecord,
@@ -121,14 +121,14 @@ impl Workflow {
         agreed.approvals.push(approval.clone());
         let bounds = narrowed(&agreed).map_err(refused_narrowing)?;
         let grant = match is_enough(rules, &agreed, &bounds, self.clock.wall()) {
-            Ok(true) => Some(self.approved(&agreed, bounds, rules.revision, tier)?),
+            Ok(true) => Some(self.approved(&agreed, bounds, rules.revision, tier).await?),
             Ok(false) => None,
             Err(why) => return Err(policy_changed(&why)),
         };
         Ok(NewApproval { elevation: agreed.elevation.id, approval, etag, seen, grant, once })
     }
 
-    fn approved(
+    async fn approved(
         &self,
         agreed: &ElevationRecord,
         bounds: Bounds,
@@ -136,7 +136,7 @@ impl Workflow {
         tier: &Tier,
     ) -> Result<NewGrant, Refusal> {
         let approvers: Vec<Person> = agreed.approvals.iter().map(|approval| approval.person.clone()).collect();
-        Ok(self.grant(&agreed.elevation, bounds, approvers, policy_revision, tier.review_due)?)
+        Ok(self.grant(&agreed.elevation, bounds, approvers, policy_revision, tier.review_due).await?)
     }
 
     fn told_approved(&self, new: NewApproval, revision: Option<u64>) -> ElevationId {

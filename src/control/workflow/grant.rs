@@ -9,7 +9,7 @@ use crate::store::NewGrant;
 
 impl Workflow {
     /// The grant of `elevation` within `bounds`, signed. It begins now.
-    pub(super) fn grant(
+    pub(super) async fn grant(
         &self,
         elevation: &Elevation,
         bounds: Bounds,
@@ -41,7 +41,7 @@ impl Workflow {
             origin: Origin::ControlPlane,
         };
         let issuer = self.issuer.to_string();
-        let token = self.keys.mint(&grant, &issuer)?;
+        let token = self.keys.mint(&grant, &issuer).await?;
         Ok(NewGrant { grant, issuer, token, review_due: Some(review_due) })
     }
 }

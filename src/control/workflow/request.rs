@@ -58,7 +58,7 @@ impl Workflow {
                 Ok(terms) => terms,
                 Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
             };
-            let new = self.draw_up(caller, asked, &terms, &rules, (basis, once.clone()))?;
+            let new = self.draw_up(caller, asked, &terms, &rules, (basis, once.clone())).await?;
             match self.store.create(&new).await? {
                 Created::Stale => {}
                 Created::Kept(kept) => return repeated(kept),
@@ -111,7 +111,7 @@ impl Workflow {
         }
     }
 
-    fn draw_up(
+    async fn draw_up(
         &self,
         caller: &Verified,
         asked: &ElevationRequest,
@@ -125,7 +125,8 @@ impl Workflow {
         let grant = if waits {
             None
         } else {
-            let grant = self.grant(&elevation, Bounds::of(&elevation), Vec::new(), rules.revision, terms.review_due)?;
+            let bounds = Bounds::of(&elevation);
+            let grant = self.grant(&elevation, bounds, Vec::new(), rules.revision, terms.review_due).await?;
             elevation.grant = Some(grant.grant.id.clone());
             Some(grant)
         };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Workflow;
+use crate::domain::WallTime;
 use crate::error_chain::error_chain;
 use crate::store::StoreError;
 
@@ -58,18 +59,24 @@ impl Workflow {
         Ok(())
     }
 
-    /// Makes a key when one is due, and records every key that the ledger does not know yet.
+    /// Takes in keys that were put there, makes one when one is due, and records every key that the ledger does not know
+    /// yet: also where a part of that failed.
     ///
     /// # Errors
     /// What the keys' folder or the database said.
     pub async fn renew_keys(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let now = self.clock.wall();
-        if self.keys.renew(now)? {
+        let (reloaded, renewed) = (self.keys.reload(now).await, self.keys.renew(now).await);
+        if self.keys.take_changed() {
             self.keys_recorded.store(false, Ordering::Relaxed);
         }
-        if self.keys_recorded.load(Ordering::Relaxed) {
-            return Ok(());
+        if !self.keys_recorded.load(Ordering::Relaxed) {
+            self.record_keys(now).await?;
         }
+        Ok(reloaded.and(renewed)?)
+    }
+
+    async fn record_keys(&self, now: WallTime) -> Result<(), StoreError> {
         for key in self.keys.known(now) {
             if self.store.record_key(&key).await?.is_some() {
                 tracing::info!(kid = %key.kid, "grant key certified and recorded");

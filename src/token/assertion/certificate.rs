@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{InstanceName, ServiceName, WallTime};
-use crate::token::jws::{self, Unverified};
+use crate::token::jws::{self, Unsigned, Unverified};
 use crate::token::keys::{PublicKey, SigningKey};
 use crate::token::mint::MintError;
 use crate::token::verify::TokenError;
@@ -47,6 +47,17 @@ enum Purpose {
 /// # Errors
 /// When the root cannot sign.
 pub fn certify_assertion_key(certified: &CertifiedAssertionKey, root: &SigningKey) -> Result<String, MintError> {
+    unsigned_assertion_certificate(certified, root.public())?.signed_by(root)
+}
+
+/// The same certificate, for a root that is elsewhere.
+///
+/// # Errors
+/// When the claims can't be written.
+pub fn unsigned_assertion_certificate(
+    certified: &CertifiedAssertionKey,
+    root: &PublicKey,
+) -> Result<Unsigned, MintError> {
     let claims = CertificateClaims {
         x: certified.key.to_string(),
         purpose: Purpose::Assertion,
@@ -55,7 +66,7 @@ pub fn certify_assertion_key(certified: &CertifiedAssertionKey, root: &SigningKe
         nbf: certified.not_before.unix_s(),
         exp: certified.not_after.unix_s(),
     };
-    Ok(jws::sign(KEY_TYPE, &claims, root)?)
+    Ok(Unsigned::new(KEY_TYPE, &claims, root)?)
 }
 
 /// The key that `certificate` vouches for, if one of `roots` signed it for this purpose and it holds at `now`.
@@ -102,7 +113,7 @@ pub struct KeyProof {
 /// # Errors
 /// When the key cannot sign.
 pub fn prove_key(proof: &KeyProof, key: &SigningKey) -> Result<String, MintError> {
-    Ok(jws::sign(PROOF_TYPE, proof, key)?)
+    jws::sign(PROOF_TYPE, proof, key)
 }
 
 /// Checks that `proof` was made with the private half of `key` and says `expected`.

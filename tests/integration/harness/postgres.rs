@@ -1,6 +1,6 @@
 //! Databases of a PostgreSQL that is the tests' own (`tests/postgres`). Also a part of the library's own tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,8 +12,26 @@ fn folder() -> &'static PathBuf {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");
         let output = Command::new(script).arg("start").output().expect(script);
         assert!(output.status.success(), "tests/postgres start: {}", String::from_utf8_lossy(&output.stderr));
-        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+        let folder = PathBuf::from(String::from_utf8(output.stdout).unwrap().trim());
+        drop_left_over(&folder);
+        folder
     })
+}
+
+/// Drops the databases of test processes that have ended: the server outlives them, and each takes megabytes.
+fn drop_left_over(folder: &Path) {
+    let place = ["--username", "postgres", "--host", folder.to_str().unwrap(), "--dbname", "postgres"];
+    let ask = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command"];
+    let names =
+        run("psql", &[&ask[..], &["SELECT datname FROM pg_database WHERE datname LIKE 't%\\_%'"], &place].concat());
+    for name in names.lines() {
+        let process = name.trim_start_matches('t').split('_').next().unwrap();
+        if process.parse::<u32>().is_ok() && !Path::new("/proc").join(process).exists() {
+            // Another test process may be faster.
+            let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            let _ = Command::new("psql").args(ask).arg(sql).args(place).output();
+        }
+    }
 }
 
 /// Makes an empty database and answers its URL. It goes with the server.
@@ -31,8 +49,9 @@ fn run_sql(database: &str, sql: &str) {
     run("psql", &[&["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", sql][..], &place].concat());
 }
 
-/// Runs one of PostgreSQL's own programs.
-pub(crate) fn run(program: &str, arguments: &[&str]) {
+/// Runs one of PostgreSQL's own programs, and answers what it printed.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().expect(program);
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
 }

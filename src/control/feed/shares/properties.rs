@@ -129,7 +129,7 @@ impl World {
         let store = Arc::new(Book::new(grant.clone(), max_uses));
         let shares = Shares::new(Arc::clone(&store), Arc::clone(&hub));
         let keys = Arc::new(Vec::new());
-        let certifier: Certifier = Arc::new(|_| Ok(Default::default()));
+        let certifier: Certifier = Arc::new(|_| Box::pin(async { Ok(Default::default()) }));
         let desk = Desk::new(AssertionKeys { certifier, validity: Duration::ZERO }, hub.clock().clone());
         let room = Arc::new(Room { hub, store, shares, keys: Arc::new(move || Arc::clone(&keys)), desk });
         let sidecars = (0..SIDECARS).map(|_| Sidecar::default()).collect();

@@ -102,8 +102,10 @@ pub(super) async fn bench(limits: FeedLimits) -> Bench {
     let keys = Arc::new(vec!["key-certificate".to_owned()]);
     let root = SigningKey::generate().unwrap();
     let root_public = root.public().clone();
-    let certifier: Certifier =
-        Arc::new(move |subject| Ok((certify_assertion_key(subject, &root)?, root.public().kid().to_owned())));
+    let certifier: Certifier = Arc::new(move |subject| {
+        let certified = certify_assertion_key(&subject, &root).map(|text| (text, root.public().kid().to_owned()));
+        Box::pin(std::future::ready(certified.map_err(Into::into)))
+    });
     let (served_hub, served_store) = (Arc::clone(&hub), Arc::clone(&store));
     let served = tokio::spawn(async move {
         let shutdown = async { drop(stopped.await) };

@@ -1,0 +1,194 @@
+//! The folder of the keys: which files are whose, who may read them, and how they are written.
+//!
+//! `grant-root.pk8` and `grant-root.pub`, then `grant-key-KID.jwt` (the certificate) and `grant-key-KID.pk8` for each grant
+//! key; a private half that is in a token has no `.pk8`. Must never: use a file that others can read, or leave half a file.
+
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::token::{KeyError, PublicKey, SigningKey};
+
+const ROOT_FILE: &str = "grant-root.pk8";
+/// The public root keys, one a line: what sidecars pin.
+const ROOTS_FILE: &str = "grant-root.pub";
+const GRANT_PREFIX: &str = "grant-key-";
+/// Greatest size of a key or certificate file.
+const FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// Why a file of the folder, or one beside it, cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("{} {what}", path.display())]
+    Io { path: PathBuf, what: &'static str, source: io::Error },
+    #[error("{} may be read by others (mode {mode:03o}); make it 0{wanted:o} if nobody has read it", path.display())]
+    Mode { path: PathBuf, mode: u32, wanted: u32 },
+    #[error("{} is larger than {FILE_BYTES_MAX} bytes", path.display())]
+    Size { path: PathBuf },
+    #[error("{} is not a private key of ours", path.display())]
+    Key { path: PathBuf, source: KeyError },
+    #[error("{} does not hold public keys, one a line", path.display())]
+    Roots { path: PathBuf, source: KeyError },
+}
+
+/// Which files a grant key has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Halves {
+    pub(super) certificate: bool,
+    pub(super) private: bool,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder, which is made where it is missing and may be made.
+    pub(super) fn open(path: &Path, may_make: bool) -> Result<Self, FileError> {
+        if may_make && !path.exists() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.map_err(io_error(path, "can't be made"))?;
+        }
+        check_mode(path, 0o700)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    pub(super) fn root_path(&self) -> PathBuf {
+        self.0.join(ROOT_FILE)
+    }
+
+    pub(super) fn roots_path(&self) -> PathBuf {
+        self.0.join(ROOTS_FILE)
+    }
+
+    pub(super) fn certificate_path(&self, kid: &str) -> PathBuf {
+        self.0.join(format!("{GRANT_PREFIX}{kid}.jwt"))
+    }
+
+    pub(super) fn private_path(&self, kid: &str) -> PathBuf {
+        self.0.join(format!("{GRANT_PREFIX}{kid}.pk8"))
+    }
+
+    /// The root, where it is a file here.
+    pub(super) fn root(&self) -> Result<Option<SigningKey>, FileError> {
+        let path = self.root_path();
+        if path.exists() { read_key(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The public roots as they were published; `None` before.
+    pub(super) fn roots(&self) -> Result<Option<Vec<PublicKey>>, FileError> {
+        let path = self.roots_path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = std::fs::read_to_string(&path).map_err(io_error(&path, "can't be read"))?;
+        let keys = text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().parse());
+        keys.collect::<Result<_, _>>().map(Some).map_err(|source| FileError::Roots { path, source })
+    }
+
+    /// Writes what everybody may know. It is replaced as a whole, and only where it differs.
+    pub(super) fn publish(&self, roots: &[PublicKey]) -> Result<(), FileError> {
+        let path = self.roots_path();
+        let text: String = roots.iter().map(|root| format!("{root}\n")).collect();
+        if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        let fresh = path.with_extension("pub.new");
+        std::fs::write(&fresh, text).map_err(io_error(&fresh, "can't be written"))?;
+        std::fs::rename(&fresh, &path).map_err(io_error(&path, "can't be replaced"))
+    }
+
+    /// The grant keys that are here, by key id.
+    pub(super) fn grant_keys(&self) -> Result<BTreeMap<String, Halves>, FileError> {
+        let unreadable = || io_error(&self.0, "can't be listed");
+        let mut keys: BTreeMap<String, Halves> = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.0).map_err(unreadable())? {
+            let name = entry.map_err(unreadable())?.file_name();
+            let name = name.to_str().and_then(|name| name.strip_prefix(GRANT_PREFIX));
+            match name.and_then(|name| name.rsplit_once('.')) {
+                Some((kid, "jwt")) => keys.entry(kid.to_owned()).or_default().certificate = true,
+                Some((kid, "pk8")) => keys.entry(kid.to_owned()).or_default().private = true,
+                Some(_) | None => {}
+            }
+        }
+        Ok(keys)
+    }
+
+    pub(super) fn grant_key(&self, kid: &str) -> Result<SigningKey, FileError> {
+        read_key(&self.private_path(kid))
+    }
+
+    pub(super) fn write_root(&self, root: &SigningKey) -> Result<(), FileError> {
+        write_private(&self.root_path(), root.pkcs8_der().expose())
+    }
+
+    /// The certificate first: a private half without one would be a mistake, the other way round is harmless.
+    pub(super) fn write_grant_key(
+        &self,
+        kid: &str,
+        certificate: &str,
+        private: Option<&SigningKey>,
+    ) -> Result<(), FileError> {
+        write_private(&self.certificate_path(kid), certificate.as_bytes())?;
+        private.map_or(Ok(()), |key| write_private(&self.private_path(kid), key.pkcs8_der().expose()))
+    }
+
+    /// The private half first, for the same cause.
+    pub(super) fn remove_grant_key(&self, kid: &str) -> Result<(), FileError> {
+        for path in [self.private_path(kid), self.certificate_path(kid)] {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_error(&path, "can't be removed")(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let synced = std::fs::File::open(&self.0).and_then(|folder| folder.sync_all());
+        synced.map_err(io_error(&self.0, "can't be written to disk"))
+    }
+}
+
+fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError::Io { path, what, source }
+}
+
+fn check_mode(path: &Path, wanted: u32) -> Result<(), FileError> {
+    let metadata = std::fs::metadata(path).map_err(io_error(path, "can't be read"))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Mode { path: path.to_owned(), mode, wanted });
+    }
+    Ok(())
+}
+
+fn read_key(path: &Path) -> Result<SigningKey, FileError> {
+    let der = read_private(path)?;
+    SigningKey::from_pkcs8_der(&der).map_err(|source| FileError::Key { path: path.to_owned(), source })
+}
+
+/// The bytes of a file that nobody else may read.
+pub(super) fn read_private(path: &Path) -> Result<Vec<u8>, FileError> {
+    check_mode(path, 0o600)?;
+    let metadata = std::fs::metadata(path).map_err(io_error(path, "can't be read"))?;
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err(FileError::Size { path: path.to_owned() });
+    }
+    std::fs::read(path).map_err(io_error(path, "can't be read"))
+}
+
+/// Whole or not at all: written beside, made durable, then renamed.
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let beside = path.with_extension("new");
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        std::fs::File::open(path.parent().unwrap_or(path))?.sync_all()
+    };
+    write().map_err(io_error(path, "can't be written"))
+}
