@@ -163,7 +163,7 @@ impl Workflow {
             PolicyOutcome::Applied { revision, ended } => {
                 let count = u64::try_from(ended.len()).unwrap_or(u64::MAX);
                 self.metrics.grants_ended.with_label_values(&["revoked"]).inc_by(count);
-                tracing::info!(revision, grants_ended = count, "policy applied");
+                tracing::info!(revision, ended = count, "policy applied");
                 self.reload_rules().await?;
                 Ok(Changed::Applied { revision, ended })
             }
