@@ -56,11 +56,11 @@ async fn confirm(
         return Err(Failure::new(Exit::Usage, message, hint));
     }
     for (name, value) in facts(request) {
-        out.choice(&format!("{name:<12}{}", value.text()));
+        out.choice(&format!("{name:<13}{}", value.text()));
     }
-    out.choice(&format!("{:<12}{etag}", "etag"));
+    out.choice(&format!("{:<13}{etag}", "etag"));
     if let Some(narrowing) = narrowing(asked) {
-        out.choice(&format!("{:<12}{narrowing}", "you agree to"));
+        out.choice(&format!("{:<13}{narrowing}", "you agree to"));
     }
     if prompt.confirm(out, "Approve it?").await? {
         return Ok(());
@@ -129,4 +129,39 @@ fn told_ended(view: &ElevationView, out: &mut Output) -> Result<(), Failure> {
         return out.json(view);
     }
     out.line(&format!("{} {}", view.id, view.state.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Cursor};
+
+    use super::super::output::capture;
+    use super::super::requests::sample;
+    use super::*;
+
+    #[tokio::test]
+    async fn what_would_be_approved_is_shown_before_it_is_asked() {
+        let asked = ApproveRequest { duration_s: Some(300), actions: None, max_uses: Some(1) };
+        for (answer, approved) in [("y\n", true), ("n\n", false), ("\n", false)] {
+            let (mut out, data, talk) = capture::output(Format::Table);
+            let mut prompt = Prompt::from_reader(BufReader::new(Cursor::new(answer)));
+            let confirmed = confirm(&sample::waiting(), "\"x\"", &asked, &mut prompt, &mut out).await;
+            assert_eq!(confirmed.is_ok(), approved, "{answer:?}");
+            let talk = talk.text();
+            for shown in ["maria@example.com", "contract/C-1042", "stuck-payment", "INC-2041", "reviewed: justified"] {
+                assert!(talk.contains(shown), "{shown}: {talk}");
+            }
+            assert!(talk.contains("you agree to 5m 0s at most, 1 use at most"), "{talk}");
+            assert_eq!(data.text(), "");
+        }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_can_be_asked_nobody_has_seen_it() {
+        let (mut out, _, _) = capture::output(Format::Table);
+        let asked = ApproveRequest::default();
+        let refused = confirm(&sample::waiting(), "\"x\"", &asked, &mut Prompt::nobody(), &mut out).await.unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.hint.contains("breakglass requests show e-000000000009"), "{}", refused.hint);
+    }
 }

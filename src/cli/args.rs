@@ -3,6 +3,7 @@
 
 mod decisions;
 mod demo;
+mod justify;
 mod stopping;
 
 use std::ffi::OsString;
@@ -16,9 +17,10 @@ pub use decisions::{
     WithdrawArgs,
 };
 pub use demo::{DemoApiArgs, DemoArgs, DemoIssuerArgs, DemoPart, DemoStoryArgs};
+pub use justify::Justify;
 pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
 
-use crate::domain::{Action, GrantId, ReasonCode, Resource, ServiceName, Ticket};
+use crate::domain::{Action, GrantId, Resource, ServiceName};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -113,32 +115,6 @@ pub enum Verb {
     Config(ConfigArgs),
     /// Play the 2:13 story on this machine
     Demo(DemoArgs),
-}
-
-/// How a request for elevation is justified and bounded: shared by `request` and `curl`.
-#[derive(Debug, Clone, Default, Args)]
-pub struct Justify {
-    /// Reason code; asked for on a terminal
-    #[arg(long, value_name = "CODE")]
-    pub reason: Option<ReasonCode>,
-    /// Reference in the tracker; asked for on a terminal
-    #[arg(long, value_name = "TICKET")]
-    pub ticket: Option<Ticket>,
-    /// How long, such as 90s, 15m or 1h30m; default: the tier's own
-    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
-    pub duration: Option<Duration>,
-    /// How many overrides the grant allows; default: the tier's own
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub uses: Option<u32>,
-    /// Which tier, where several fit
-    #[arg(long, value_name = "NAME")]
-    pub tier: Option<String>,
-    /// How long to wait for the sidecars
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "10s")]
-    pub wait: Option<Duration>,
-    /// How long to wait for those who approve; default: until the request lapses
-    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
-    pub approval_wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]

@@ -351,6 +351,28 @@ async fn limits_of_one_person_hold_against_two_requests_at_once() {
 }
 
 #[tokio::test]
+async fn a_cool_down_counts_from_the_end_of_the_last_grant() {
+    let tier = FOUR_EYES
+        .replace("four-eyes", "calm")
+        .replace("approvals = { count = 2, groups = [\"leads\", \"risk\"], every_group = true }", "cool_down_s = 600");
+    let bench = Bench::start_with(&tier, "").await;
+    let alice = bench.alice();
+    let body = request(json!({ "tier": "calm" }));
+    let grant = bench.granted(&alice, &body).await.grant.unwrap();
+    bench.post(&alice, &format!("/v1/grants/{}/revoke", grant.id), &json!({})).await;
+    bench.clock.advance(Duration::from_secs(100));
+    let answer = bench.post(&alice, "/v1/elevations", &body).await;
+    assert_eq!(
+        (problem(&answer).code.as_str(), &answer.headers[header::RETRY_AFTER]),
+        ("cool_down", &"500".parse().unwrap())
+    );
+    bench.granted(&alice, &request(json!({ "tier": "calm", "resources": ["contract/C-7"] }))).await;
+    bench.clock.advance(Duration::from_secs(500));
+    bench.granted(&alice, &body).await;
+    bench.running.stop().await;
+}
+
+#[tokio::test]
 async fn an_approver_sees_what_the_person_did_before() {
     let bench = start().await;
     let earlier = bench.granted(&bench.alice(), &request(json!({ "tier": "on-call" }))).await.grant.unwrap();

@@ -464,6 +464,9 @@ async fn a_lost_answer_is_found_again_under_its_key(bench: Bench) {
         assert!(!stage.make(transition).await.unwrap(), "{transition} happened twice");
         assert_eq!(everything(store).await, after, "{transition} happened twice");
         stage.assert_dense().await;
+        store.close().await;
+        let reopened = stage.bench.place.open(&stage.bench.clock).await.unwrap();
+        assert_eq!(everything(&reopened).await, after, "{transition} did not outlive the process");
     }
 }
 

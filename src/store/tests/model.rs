@@ -15,7 +15,7 @@ use super::*;
 use crate::clock::ManualClock;
 use crate::config::digest_hex;
 
-const RUNS: u64 = 8;
+const RUNS: u64 = 20;
 const STEPS: u64 = 100;
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
