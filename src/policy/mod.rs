@@ -1,7 +1,7 @@
 //! Who may ask for what: the policy applied to one request, to one live grant, and to another policy. Pure: rules and
 //! facts in, verdict out; no clock, no database, no network.
 //!
-//! - [`check`]: is this a request that the policy allows, and on which terms?
+//! - [`check()`]: is this a request that the policy allows, and on which terms?
 //! - [`obstacle`]: what stands between one tier and one request: `check` refuses with the first, `policy explain` shows
 //!   them all, so the two can't disagree.
 //! - [`difference`]: who gains and who loses by another policy?

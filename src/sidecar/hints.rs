@@ -2,7 +2,7 @@
 //! HTTP/1.1 client. A proxy must forward them (RFC 9110 §15.2). 100 is none, it is [`super::expectation`]'s; nor is 101,
 //! which is [`super::upgrade`]'s.
 //!
-//! hyper's server can't send them, so they wait here until [`super::framing_hints`], below it, finds the moment to.
+//! hyper's server can't send them, so they wait here until `framing_hints`, below it, finds the moment to.
 //!
 //! INVARIANT: what waits belongs to the one exchange that is open, and closing it drops what waits. So no hint is sent
 //! after the answer it came before, or before the answer to another request. HTTP/1.0 knows none, and the library has no

@@ -86,7 +86,7 @@ pub(super) fn fresh_id() -> Result<RevocationId, StoreError> {
 }
 
 impl Store {
-    /// Ends every live grant that the selector names, or the first [`BATCH_MAX`] of them: then the order stays open, and
+    /// Ends every live grant that the selector names, or the first `BATCH_MAX` of them: then the order stays open, and
     /// is [carried on](Store::carry_on) until it is not. Of a person, the requests that wait are ended too.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Entity tags (RFC 9110 §8.8.3): what a caller has seen, in one word.
 //!
 //! A tag is a digest of the answer's very bytes, so it is strong, and it changes whenever anything that was shown does.
-//! [`Tagged`] answers with one, [`if_none_match`] spares who has it, and [`IfMatch`] demands it of who changes
+//! [`Tagged`] answers with one, `if_none_match` spares who has it, and [`IfMatch`] demands it of who changes
 //! something: they act on what they have seen, or not at all.
 
 use axum::extract::{FromRequestParts, Request};

@@ -1,6 +1,6 @@
 //! The API's document (OpenAPI 3.1), made of the calls themselves: what is served and what is described are one list.
 //!
-//! - [`Calls`] takes handlers by `routes!`, which demands a `#[utoipa::path]` on each. There is no other way to a route.
+//! - `Calls` takes handlers by `routes!`, which demands a `#[utoipa::path]` on each. There is no other way to a route.
 //! - `complete` adds what is the same for all calls: the refusals that come from signing in, bodies and limits, as
 //!   problem documents, and headers.
 //! - `serve` answers with the document.
