@@ -14,6 +14,7 @@ use database::Database;
 
 pub mod contract;
 mod database;
+mod doubt;
 mod elevations;
 mod entries;
 mod feed;
@@ -21,12 +22,14 @@ mod grants;
 mod opening;
 mod policies;
 mod postgres;
+mod replicas;
 mod rows;
 mod schema;
+mod share_turn;
 mod shares;
-mod sidecars;
 mod sqlite;
 mod statement;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -34,6 +37,7 @@ mod transition;
 pub use contract::*;
 pub use entries::StoredEntry;
 pub use opening::OpenError;
+pub use share_turn::ShareTurn;
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,7 +50,11 @@ struct Shared {
     database: Database,
     clock: Clock,
     epoch: String,
+    /// Names this opening of the database apart from every other.
+    replica: String,
     newest: watch::Sender<u64>,
+    /// Counts what should be looked at: reports of other replicas, questions of any.
+    replicas: watch::Sender<u64>,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
 }
@@ -64,6 +72,8 @@ impl Store {
     pub const ENDED_RECENTLY: Duration = Duration::from_secs(3600);
     /// How long an `Idempotency-Key` is remembered.
     pub const ONCE_KEYS_KEPT: Duration = Duration::from_secs(24 * 3600);
+    /// A replica that has not reported for so long is not counted on. Until it has, it may not call itself fresh.
+    pub const REPLICA_SILENT: Duration = Duration::from_secs(5);
 
     /// Names this database for as long as its history is one: random, made with the file.
     pub fn epoch(&self) -> &str {
@@ -73,6 +83,21 @@ impl Store {
     /// Wakes after each commit that made a revision.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.shared.newest.subscribe()
+    }
+
+    /// Wakes when another replica reported something, or any asked for shares. A hint only.
+    pub fn subscribe_replicas(&self) -> watch::Receiver<u64> {
+        self.shared.replicas.subscribe()
+    }
+
+    /// The id of this opening of the database.
+    pub fn replica(&self) -> &str {
+        &self.shared.replica
+    }
+
+    /// Whether other replicas may be at work on the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.shared.database, Database::Postgres { .. })
     }
 
     /// Ends all connections, so that the write-ahead log is folded into the file.

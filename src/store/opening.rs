@@ -35,9 +35,10 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub async fn open_configured(config: &DatabaseConfig, clock: Clock) -> Result<Self, OpenError> {
+        // Boxed: what opens a database is deep, and so would be every future that starts a control plane.
         match config {
-            DatabaseConfig::Sqlite(path) => Self::open(path, clock).await,
-            DatabaseConfig::Postgres(config) => Self::connect(config, clock).await,
+            DatabaseConfig::Sqlite(path) => Box::pin(Self::open(path, clock)).await,
+            DatabaseConfig::Postgres(config) => Box::pin(Self::connect(config, clock)).await,
         }
     }
 
@@ -58,26 +59,27 @@ impl Store {
     }
 
     async fn over(database: Database, name: String, clock: Clock) -> Result<Self, OpenError> {
-        let fresh = fresh_epoch()?;
+        let (fresh, replica) = (random_hex()?, random_hex()?);
         let opened = async {
             let epoch = epoch(&database, fresh).await?;
             let newest = sql("SELECT value FROM counters WHERE name = 'revision'").integer(&database).await?;
             Ok((epoch, newest))
         };
         let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
-        let newest = watch::Sender::new(from_sql(newest));
+        let (newest, replicas) = (watch::Sender::new(from_sql(newest)), watch::Sender::new(0));
         let listening = match &database {
             Database::Sqlite { .. } => None,
             Database::Postgres { readers, .. } => {
-                let listening = tokio::spawn(postgres::listen(readers.clone(), newest.clone()));
-                Some(listening.abort_handle())
+                let heard =
+                    postgres::Heard { own: replica.clone(), newest: newest.clone(), replicas: replicas.clone() };
+                Some(tokio::spawn(postgres::listen(readers.clone(), heard)).abort_handle())
             }
         };
-        Ok(Self { shared: Arc::new(Shared { database, clock, epoch, newest, listening }) })
+        Ok(Self { shared: Arc::new(Shared { database, clock, epoch, replica, newest, replicas, listening }) })
     }
 }
 
-fn fresh_epoch() -> Result<String, OpenError> {
+fn random_hex() -> Result<String, OpenError> {
     let mut random = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| OpenError::Randomness)?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())

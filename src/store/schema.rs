@@ -10,7 +10,12 @@ pub(super) struct Step {
     pub(super) postgres: &'static str,
 }
 
-pub(super) const STEPS: [Step; 1] = [Step {
-    sqlite: include_str!("migrations/0001_first.sqlite.sql"),
-    postgres: include_str!("migrations/0001_first.postgres.sql"),
-}];
+const REPLICAS: &str = include_str!("migrations/0004_replicas.sql");
+
+pub(super) const STEPS: [Step; 2] = [
+    Step {
+        sqlite: include_str!("migrations/0001_first.sqlite.sql"),
+        postgres: include_str!("migrations/0001_first.postgres.sql"),
+    },
+    Step { sqlite: REPLICAS, postgres: REPLICAS },
+];
