@@ -13,7 +13,7 @@ use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
-use crate::domain::{Audience, Issuer};
+use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
 
 const ADMIN_PORT: u16 = 9902;
@@ -27,6 +27,8 @@ const ASSERTION_KEY_VALIDITY_S: std::ops::RangeInclusive<u64> = 600..=30 * 86_40
 pub struct ControlConfig {
     /// `iss` of grant tokens: the control plane's public URL.
     pub issuer: Issuer,
+    /// This process among those that share a database.
+    pub instance: InstanceName,
     pub database: DatabaseConfig,
     /// Folder of the private keys.
     pub keys: PathBuf,
@@ -105,6 +107,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     if issuer.as_ref().is_some_and(|url| !is_http_url(url.as_str())) {
         root.mistake("url", "must begin with https:// or http://", None);
     }
+    let instance = read_instance(root);
     let (database, keys) = (DatabaseConfig::read(root), root.required_path("keys"));
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
@@ -122,6 +125,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
     Some(ControlConfig {
         issuer: issuer?,
+        instance: instance?,
         database: database?,
         keys: keys?,
         key_validity: Duration::from_secs(validity_s),
@@ -134,6 +138,16 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         policy: policy?,
         services,
     })
+}
+
+/// `instance`; absent, the machine's name where it can be one.
+fn read_instance(root: &Section<'_>) -> Option<InstanceName> {
+    if root.has("instance") {
+        return root.optional("instance");
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    let first_label = host.split('.').next().unwrap_or_default();
+    first_label.parse().ok().or_else(|| "control".parse().ok())
 }
 
 fn read_listener(section: &Section<'_>) -> Option<TlsListener> {

@@ -121,7 +121,8 @@ impl Control {
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
         let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
         fetch_issuer_keys(&state.verifier).await;
-        tracing::info!(%api_addr, %feed_addr, %admin_addr, "the control plane is up");
+        let (instance, replica) = (&config.instance, state.workflow.store.replica());
+        tracing::info!(%api_addr, %feed_addr, %admin_addr, %instance, replica, "the control plane is up");
         Ok(Running { api_addr, feed_addr, admin_addr, state, stop, tasks, _lock: lock })
     }
 }
@@ -216,7 +217,8 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         refused: RefusedBudget::default(),
         keys_recorded: AtomicBool::new(false),
     };
-    workflow.store.record(Draft::control_started(env!("CARGO_PKG_VERSION"), workflow.store.epoch())).await?;
+    let (version, store) = (env!("CARGO_PKG_VERSION"), &workflow.store);
+    store.record(Draft::control_started(version, store.epoch(), &config.instance, store.replica())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let state = ApiState { workflow: Arc::new(workflow), verifier, hub };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;

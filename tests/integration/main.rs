@@ -38,6 +38,7 @@ mod p8_quiet;
 mod p9_helpful;
 mod proxying;
 mod reload;
+mod replicas;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

@@ -39,7 +39,11 @@ pub(super) async fn keep_reading<S: FeedStore>(store: Arc<S>, hub: Arc<Hub>, rea
         let next = Instant::now() + hub.limits().poll_every;
         let began = hub.clock().now();
         match timeout(hub.limits().read_wait_max, store.newest_revision()).await {
-            Ok(Ok(revision)) => publish(&readings, Reading { revision, began: capped(began, hub.last_report()) }),
+            Ok(Ok(revision)) => {
+                let reading = Reading { revision, began: capped(began, hub.last_report()) };
+                hub.note_reading(reading);
+                publish(&readings, reading);
+            }
             Ok(Err(error)) => tracing::warn!(%error, "the newest revision could not be read"),
             Err(_) => tracing::warn!("the newest revision could not be read in time"),
         }

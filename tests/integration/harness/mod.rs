@@ -3,14 +3,19 @@
 
 mod by_hand;
 mod client;
+mod dice;
 mod files;
+mod fleet;
+mod follower;
 mod load;
 mod log;
+pub(crate) mod postgres;
 mod process;
 mod program;
 mod sidecar;
 mod small_disk;
 mod upstream;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -35,7 +40,10 @@ use tokio::net::TcpListener;
 
 pub(crate) use by_hand::{ByHand, Line};
 pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
+pub(crate) use dice::Dice;
 pub(crate) use files::{SERVICE, SidecarFile};
+pub(crate) use fleet::Fleet;
+pub(crate) use follower::Follower;
 pub(crate) use load::{Load, Target, ask};
 pub(crate) use log::Log;
 pub(crate) use process::Process;

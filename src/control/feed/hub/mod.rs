@@ -14,8 +14,9 @@ mod replicas;
 mod sidecar;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -26,7 +27,7 @@ use self::sidecar::{Cell, Live, Sidecar};
 use super::FeedLimits;
 use super::freshness::Reading;
 use crate::clock::Clock;
-use crate::domain::{InstanceName, Moment, ServiceName};
+use crate::domain::{BootTime, InstanceName, Moment, ServiceName};
 use crate::store::contract::ShareHolder;
 use crate::wire::api::SidecarView;
 use crate::wire::feed::{AuditPosition, Subscribe};
@@ -58,6 +59,8 @@ pub struct Hub {
     /// Sidecars of which the other replicas are to hear at once.
     news: Mutex<Vec<Arc<Cell>>>,
     news_came: Notify,
+    /// When the newest revision was last read, in milliseconds of boot time; 0 before.
+    read_ms: AtomicU64,
     /// Before which moment this replica's last report was written; `None` where nobody else would read it.
     reported: watch::Sender<Option<Moment>>,
 }
@@ -118,6 +121,7 @@ impl Hub {
             changes: watch::Sender::new(0),
             news: Mutex::default(),
             news_came: Notify::new(),
+            read_ms: AtomicU64::new(0),
             reported: watch::Sender::new(None),
         })
     }
@@ -137,6 +141,17 @@ impl Hub {
     /// Streams that are live here now.
     pub fn connected(&self) -> usize {
         self.connected.load(Ordering::Acquire)
+    }
+
+    /// How long ago the newest revision was read: how old what sidecars are told is. `None` before the first time.
+    pub fn reading_age(&self) -> Option<Duration> {
+        let read = Some(self.read_ms.load(Ordering::Acquire)).filter(|read| *read > 0)?;
+        Some(self.clock.boot().since(BootTime::from_duration(Duration::from_millis(read))))
+    }
+
+    pub(super) fn note_reading(&self, reading: Reading) {
+        let ms = u64::try_from(reading.began.boot.as_duration().as_millis()).unwrap_or(u64::MAX);
+        self.read_ms.store(ms, Ordering::Release);
     }
 
     /// Other replicas that are at work, as far as is known here.
