@@ -11,7 +11,8 @@
 #![cfg_attr(feature = "sidecar", doc = "3. [`sidecar`]: the journey of a request, step by step, a file each.")]
 //! 4. [`token`] and [`identity`]: what we sign, and whom we believe. [`wire`]: the JSON between the parts.
 //! 5. [`audit`]: the sidecar's log as a format; [`ledger`]: the control plane's entries as a format.
-#![cfg_attr(feature = "control", doc = "6. [`control`] and [`store`]: workflow, API and feed over one database.")]
+#![cfg_attr(feature = "control", doc = "6. [`policy`]: who may ask for what, a pure function too.")]
+#![cfg_attr(feature = "control", doc = "7. [`control`] and [`store`]: workflow, API and feed over one database.")]
 //!
 //! # Invariants
 //!
@@ -39,6 +40,8 @@ pub mod error_chain;
 pub mod http;
 pub mod identity;
 pub mod ledger;
+#[cfg(any(feature = "control", feature = "cli"))]
+pub mod policy;
 pub mod secret;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

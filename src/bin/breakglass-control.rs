@@ -1,6 +1,6 @@
 //! The control plane's program: serve, check the configuration, ask a running one how it is.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. stdout is data, stderr is talk.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 7 the database does not hold together. stdout is data, stderr is talk.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,17 @@ use std::process::ExitCode;
 use breakglass::clock::Clock;
 use breakglass::config::ConfigError;
 use breakglass::config::control::ControlConfig;
+use breakglass::control::openapi;
 use breakglass::control::{Control, StartError};
 use breakglass::error_chain::error_chain;
 use breakglass::telemetry::{HealthError, LogError, LogFormat, LogSetup, ProcessName, health, name_process};
 use clap::{Parser, Subcommand};
 use http::Uri;
 use tokio::signal::unix::{SignalKind, signal};
+
+#[path = "breakglass-control/database.rs"]
+mod database;
+use database::{DatabaseCommand, DatabaseFailure};
 
 /// The control plane of break-glass access: issues and revokes grants, and tells the sidecars.
 #[derive(Debug, Parser)]
@@ -49,6 +54,10 @@ enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    #[command(flatten)]
+    Database(DatabaseCommand),
+    /// Print the description of the API (OpenAPI 3.1), as /v1/openapi.json serves it
+    Openapi,
     /// Ask an admin port's /readyz or /livez; exits 0 when it answers 2xx
     Health {
         #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9902/readyz")]
@@ -74,6 +83,8 @@ enum Failure {
     Runtime(#[from] std::io::Error),
     #[error("{}", error_chain(.0))]
     Health(#[from] HealthError),
+    #[error("{}", error_chain(.0))]
+    Database(#[from] DatabaseFailure),
     #[error("a part of the control plane ended by itself; the log says why")]
     Ended,
 }
@@ -88,6 +99,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Log(_) => ExitCode::from(2),
+            Self::Database(failure) => ExitCode::from(failure.exit_code()),
             Self::Start(_) | Self::Runtime(_) | Self::Health(_) | Self::Ended => ExitCode::FAILURE,
         }
     }
@@ -111,6 +123,8 @@ fn run(args: Args) -> Result<(), Failure> {
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => runtime.block_on(serve(&args.config)),
         Command::Config { command: ConfigCommand::Check } => check(&args.config),
+        Command::Database(command) => Ok(runtime.block_on(database::run(&args.config, command))?),
+        Command::Openapi => Ok(std::io::stdout().write_all(&openapi::document().text)?),
         Command::Health { url } => Ok(writeln!(std::io::stdout(), "{}", runtime.block_on(health(&url))?.trim_end())?),
     }
 }

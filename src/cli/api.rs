@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::{Exit, Failure};
-use crate::domain::{GrantId, ServiceName};
+use crate::domain::{ElevationId, GrantId, RevocationId, ServiceName};
 use crate::error_chain::error_chain;
 use crate::http::{Answer, Client, HttpError};
 use crate::secret::Secret;
@@ -16,7 +16,12 @@ use crate::wire::api::{
     ElevationRequest, ElevationView, Enforcement, GrantTokenView, GrantView, Page, RequestOptions, RevokeRequest,
     SidecarView,
 };
+use crate::wire::lifecycle::{ApproveRequest, DenyRequest, ReviewRequest, WithdrawRequest};
 use crate::wire::problem::Problem;
+use crate::wire::revocations::{
+    FreezeLiftedView, FreezeRequest, FreezeView, RevocationEnforcement, RevocationPreview, RevocationRequest,
+    RevocationView,
+};
 
 /// Pages read of one list before we say that there is more.
 const PAGES_MAX: usize = 100;
@@ -34,8 +39,22 @@ pub enum ApiError {
     Unreachable { control: String, source: HttpError },
     #[error("the control plane's answer cannot be used")]
     Unusable { source: HttpError },
+    #[error("the control plane's answer has no ETag")]
+    Untagged,
     #[error("the list has more than {PAGES_MAX} pages")]
     TooLong,
+}
+
+impl ApiError {
+    /// Whether the same question may be answered in a moment.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Problem(problem) => matches!(problem.status, 429 | 502..=504),
+            Self::Status { status, .. } => matches!(status, 429 | 502..=504),
+            Self::Unreachable { .. } => true,
+            Self::Unusable { .. } | Self::Untagged | Self::TooLong => false,
+        }
+    }
 }
 
 impl From<ApiError> for Failure {
@@ -54,7 +73,7 @@ impl From<ApiError> for Failure {
                 message,
                 "check --control and --ca, and whether the control plane is up; grants that are live go on working",
             ),
-            ApiError::Unusable { .. } => {
+            ApiError::Unusable { .. } | ApiError::Untagged => {
                 Self::new(Exit::Failed, message, "are this program and the control plane of the same version?")
             }
             ApiError::TooLong => Self::new(Exit::Failed, message, "narrow the list with --service, --state or --mine"),
@@ -78,17 +97,38 @@ const fn meaning(status: u16) -> (Exit, &'static str) {
 pub struct GrantQuery {
     pub service: Option<ServiceName>,
     pub state: Option<&'static str>,
+    pub review: Option<&'static str>,
     pub mine: bool,
 }
 
 impl GrantQuery {
-    /// INVARIANT: every value is made of characters that need no escaping in a query.
     fn query(&self) -> String {
-        let service = self.service.as_ref().map(|service| format!("service={service}"));
-        let state = self.state.map(|state| format!("state={state}"));
-        let mine = self.mine.then(|| "mine=true".to_owned());
-        service.into_iter().chain(state).chain(mine).collect::<Vec<_>>().join("&")
+        query(self.service.as_ref(), &[("state", self.state), ("review", self.review)], &[("mine", self.mine)])
     }
+}
+
+/// Which requests to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ElevationQuery {
+    pub service: Option<ServiceName>,
+    pub state: Option<&'static str>,
+    pub to_approve: bool,
+    pub mine: bool,
+}
+
+impl ElevationQuery {
+    fn query(&self) -> String {
+        let flags = [("to_approve", self.to_approve), ("mine", self.mine)];
+        query(self.service.as_ref(), &[("state", self.state)], &flags)
+    }
+}
+
+/// INVARIANT: every value is made of characters that need no escaping in a query.
+fn query(service: Option<&ServiceName>, words: &[(&str, Option<&str>)], flags: &[(&str, bool)]) -> String {
+    let service = service.map(|service| format!("service={service}"));
+    let words = words.iter().filter_map(|(name, word)| word.map(|word| format!("{name}={word}")));
+    let flags = flags.iter().filter(|(_, set)| *set).map(|(name, _)| format!("{name}=true"));
+    service.into_iter().chain(words).chain(flags).collect::<Vec<_>>().join("&")
 }
 
 /// A client of one control plane, for one caller.
@@ -112,6 +152,49 @@ impl Api {
         self.post("/v1/elevations", request).await
     }
 
+    /// Every request that fits, all pages.
+    pub async fn elevations(&self, query: &ElevationQuery) -> Result<Vec<ElevationView>, ApiError> {
+        self.all("/v1/elevations", &query.query()).await
+    }
+
+    pub async fn elevation(&self, id: &ElevationId) -> Result<ElevationView, ApiError> {
+        self.get(&format!("/v1/elevations/{id}")).await
+    }
+
+    /// A request with the tag of what is shown.
+    pub async fn elevation_tagged(&self, id: &ElevationId) -> Result<(ElevationView, String), ApiError> {
+        let answer = self.ask(Method::GET, &format!("/v1/elevations/{id}"), Vec::new(), None).await?;
+        let tag = answer.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        let view = answer.json().map_err(|source| ApiError::Unusable { source })?;
+        Ok((view, tag.ok_or(ApiError::Untagged)?))
+    }
+
+    /// Approves what `etag` names.
+    pub async fn approve(
+        &self,
+        id: &ElevationId,
+        etag: &str,
+        request: &ApproveRequest,
+    ) -> Result<ElevationView, ApiError> {
+        let seen = HeaderValue::try_from(etag).map_err(|_| ApiError::Untagged)?;
+        let answer = self
+            .ask(Method::POST, &format!("/v1/elevations/{id}/approve"), body(request)?, Some((IF_MATCH, seen)))
+            .await?;
+        answer.json().map_err(|source| ApiError::Unusable { source })
+    }
+
+    pub async fn deny(&self, id: &ElevationId, note: String) -> Result<ElevationView, ApiError> {
+        self.post(&format!("/v1/elevations/{id}/deny"), &DenyRequest { note }).await
+    }
+
+    pub async fn withdraw(&self, id: &ElevationId) -> Result<ElevationView, ApiError> {
+        self.post(&format!("/v1/elevations/{id}/withdraw"), &WithdrawRequest {}).await
+    }
+
+    pub async fn review(&self, id: &GrantId, review: &ReviewRequest) -> Result<GrantView, ApiError> {
+        self.post(&format!("/v1/grants/{id}/review"), review).await
+    }
+
     /// Every grant that fits, all pages.
     pub async fn grants(&self, query: &GrantQuery) -> Result<Vec<GrantView>, ApiError> {
         self.all("/v1/grants", &query.query()).await
@@ -132,6 +215,53 @@ impl Api {
     /// How far the last change to a grant has arrived; waits up to `wait` for the sidecars.
     pub async fn enforcement(&self, id: &GrantId, wait: Duration) -> Result<Enforcement, ApiError> {
         self.get(&format!("/v1/grants/{id}/enforcement?wait_ms={}", wait.as_millis())).await
+    }
+
+    /// What a revocation of many grants would end.
+    pub async fn preview(&self, request: &RevocationRequest) -> Result<RevocationPreview, ApiError> {
+        self.post("/v1/revocations/preview", request).await
+    }
+
+    /// Ends many grants.
+    pub async fn order(&self, request: &RevocationRequest) -> Result<RevocationView, ApiError> {
+        self.post("/v1/revocations", request).await
+    }
+
+    pub async fn revocation(&self, id: &RevocationId) -> Result<RevocationView, ApiError> {
+        self.get(&format!("/v1/revocations/{id}")).await
+    }
+
+    pub async fn revocations(&self) -> Result<Vec<RevocationView>, ApiError> {
+        self.all("/v1/revocations", "").await
+    }
+
+    /// How far a revocation has arrived; waits up to `wait` for all sidecars, or for more answers than `after`.
+    pub async fn revocation_enforcement(
+        &self,
+        id: &RevocationId,
+        wait: Duration,
+        after: Option<u32>,
+    ) -> Result<RevocationEnforcement, ApiError> {
+        let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        self.get(&format!("/v1/revocations/{id}/enforcement?wait_ms={}{after}", wait.as_millis())).await
+    }
+
+    pub async fn freezes(&self) -> Result<Vec<FreezeView>, ApiError> {
+        self.all("/v1/freezes", "").await
+    }
+
+    /// Freezes a service, or everything. False where it was frozen before.
+    pub async fn freeze(&self, service: Option<&ServiceName>, note: &str) -> Result<(bool, FreezeView), ApiError> {
+        let body = body(&FreezeRequest { note: note.to_owned() })?;
+        let answer = self.ask(Method::PUT, &freeze_target(service), body, None).await?;
+        let freeze = answer.json().map_err(|source| ApiError::Unusable { source })?;
+        Ok((answer.status == StatusCode::CREATED, freeze))
+    }
+
+    /// Lifts a freeze; waits up to `wait` for the sidecars.
+    pub async fn lift(&self, service: Option<&ServiceName>, wait: Duration) -> Result<FreezeLiftedView, ApiError> {
+        let target = format!("{}?wait_ms={}", freeze_target(service), wait.as_millis());
+        self.call(Method::DELETE, &target, Vec::new()).await
     }
 
     pub async fn sidecars(&self) -> Result<Vec<SidecarView>, ApiError> {
@@ -161,20 +291,29 @@ impl Api {
     }
 
     async fn post<Q: Serialize, T: DeserializeOwned>(&self, target: &str, document: &Q) -> Result<T, ApiError> {
-        let body = serde_json::to_vec(document).map_err(|_| ApiError::Unusable { source: HttpError::RequestJson })?;
-        self.call(Method::POST, target, body).await
+        self.call(Method::POST, target, body(document)?).await
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, target: &str, body: Vec<u8>) -> Result<T, ApiError> {
+        let answer = self.ask(method, target, body, None).await?;
+        answer.json().map_err(|source| ApiError::Unusable { source })
+    }
+
+    /// An answer that is no refusal.
+    async fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        body: Vec<u8>,
+        condition: Option<(HeaderName, HeaderValue)>,
+    ) -> Result<Answer, ApiError> {
         let uri: Uri = format!("{}{target}", self.base.to_string().trim_end_matches('/'))
             .parse()
             .map_err(|_| self.unreachable(HttpError::Url("it is not a URL")))?;
-        let headers = self.headers().map_err(|source| ApiError::Unusable { source })?;
+        let mut headers = self.headers().map_err(|source| ApiError::Unusable { source })?;
+        headers.extend(condition);
         let answer = self.client.send(method, &uri, headers, body.into()).await.map_err(|e| self.unreachable(e))?;
-        if !answer.status.is_success() {
-            return Err(self.refused(&answer));
-        }
-        answer.json().map_err(|source| ApiError::Unusable { source })
+        if answer.status.is_success() { Ok(answer) } else { Err(self.refused(&answer)) }
     }
 
     fn headers(&self) -> Result<HeaderMap, HttpError> {
@@ -198,6 +337,14 @@ impl Api {
     }
 }
 
+fn freeze_target(service: Option<&ServiceName>) -> String {
+    service.map_or_else(|| "/v1/freezes".to_owned(), |service| format!("/v1/freezes/{service}"))
+}
+
+fn body<Q: Serialize>(document: &Q) -> Result<Vec<u8>, ApiError> {
+    serde_json::to_vec(document).map_err(|_| ApiError::Unusable { source: HttpError::RequestJson })
+}
+
 /// The text as a query value (RFC 3986 §3.4).
 fn escaped(text: &str) -> String {
     let unreserved = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
@@ -211,8 +358,11 @@ mod tests {
     #[test]
     fn queries() {
         assert_eq!(GrantQuery::default().query(), "");
-        let query = GrantQuery { service: Some("payments".parse().unwrap()), state: Some("active"), mine: true };
+        let service = Some("payments".parse().unwrap());
+        let query = GrantQuery { service: service.clone(), state: Some("active"), mine: true, ..GrantQuery::default() };
         assert_eq!(query.query(), "service=payments&state=active&mine=true");
+        let query = ElevationQuery { service, to_approve: true, ..ElevationQuery::default() };
+        assert_eq!(query.query(), "service=payments&to_approve=true");
         assert_eq!(escaped("a b/\u{e9}"), "a%20b%2F%C3%A9");
     }
 

@@ -1,15 +1,24 @@
 //! What can be typed: verbs and flags, by clap. Text becomes domain values here; a token never has a flag, since
 //! command lines are seen by every process of the machine.
 
+mod decisions;
+mod demo;
+mod stopping;
+
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::assertion::UpstreamFacing;
-use crate::domain::{Action, Audience, GrantId, Issuer, ReasonCode, Resource, ServiceName, Ticket};
+pub use decisions::{
+    ApproveArgs, DenyArgs, RequestStateFilter, RequestsArgs, RequestsFilter, RequestsVerb, ReviewArgs, ReviewFilter,
+    WithdrawArgs,
+};
+pub use demo::{DemoApiArgs, DemoArgs, DemoIssuerArgs, DemoPart, DemoStoryArgs};
+pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
+
+use crate::domain::{Action, GrantId, ReasonCode, Resource, ServiceName, Ticket};
 
 const AFTER_HELP: &str = "\
 Environment:
@@ -70,12 +79,30 @@ pub enum Format {
 pub enum Verb {
     /// Ask for elevation; returns when every connected sidecar enforces the grant
     Request(RequestArgs),
+    /// List requests, or show one
+    Requests(RequestsArgs),
+    /// Agree to somebody else's request
+    Approve(ApproveArgs),
+    /// Say no to somebody else's request
+    Deny(DenyArgs),
+    /// Take your own request back
+    Withdraw(WithdrawArgs),
     /// Run curl; when the answer is a break-glass refusal, elevate and send once more
     Curl(CurlArgs),
     /// List grants, or show one
     Grants(GrantsArgs),
-    /// End a grant now, and see where that is enforced
+    /// End a grant, or many, now, and watch it arrive at the sidecars
     Revoke(RevokeArgs),
+    /// List revocations: who ended what, why, and how long it took to arrive
+    Revocations,
+    /// Stop all overrides and new grants of a service, or of everything
+    Freeze(FreezeArgs),
+    /// Lift a freeze
+    Unfreeze(UnfreezeArgs),
+    /// List what is frozen
+    Freezes,
+    /// Say what you found about somebody else's ended grant
+    Review(ReviewArgs),
     /// List the sidecars that the control plane knows
     Sidecars,
     /// Check audit logs
@@ -109,6 +136,9 @@ pub struct Justify {
     /// How long to wait for the sidecars
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "10s")]
     pub wait: Option<Duration>,
+    /// How long to wait for those who approve; default: until the request lapses
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub approval_wait: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -124,6 +154,9 @@ pub struct RequestArgs {
     pub actions: Vec<Action>,
     #[command(flatten)]
     pub justify: Justify,
+    /// Leave a request that waits for approval, and end
+    #[arg(long, conflicts_with = "approval_wait")]
+    pub no_wait: bool,
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +189,9 @@ pub struct GrantsFilter {
     /// Only those in this state
     #[arg(long, value_enum)]
     pub state: Option<StateFilter>,
+    /// Only those whose review stands like this
+    #[arg(long, value_enum)]
+    pub review: Option<ReviewFilter>,
     /// Only your own
     #[arg(long)]
     pub mine: bool,
@@ -187,17 +223,6 @@ pub enum GrantsVerb {
     Show { id: GrantId },
     /// Print the grant token alone: a credential, only for its requester
     Token { id: GrantId },
-}
-
-#[derive(Debug, Args)]
-pub struct RevokeArgs {
-    pub id: GrantId,
-    /// Why, for the record; at most 500 characters
-    #[arg(long, value_name = "TEXT", value_parser = parse_note)]
-    pub note: Option<String>,
-    /// How long to wait for the sidecars
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "10s")]
-    pub wait: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -267,78 +292,6 @@ pub enum ConfigVerb {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
-}
-
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-pub struct DemoArgs {
-    #[command(subcommand)]
-    pub part: Option<DemoPart>,
-    /// End after the story: 0 only if every step came out as told
-    #[arg(long)]
-    pub once: bool,
-}
-
-/// One part of the demonstration, run alone.
-#[derive(Debug, Clone, Subcommand)]
-pub enum DemoPart {
-    /// Only the identity issuer, which trusts everybody: for demonstrations
-    Issuer(DemoIssuerArgs),
-    /// Only the contract API, with its own rules
-    Api(DemoApiArgs),
-    /// Only the story, against parts that run already
-    Story(DemoStoryArgs),
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct DemoIssuerArgs {
-    /// Where to listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7443")]
-    pub listen: SocketAddr,
-    /// Its certificate, PEM; without one it speaks http
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key, PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-    /// The URL it is reached by, which is its name; default: localhost and the port
-    #[arg(long, value_name = "URL")]
-    pub url: Option<Issuer>,
-    /// Whom its tokens are for; may be repeated
-    #[arg(long = "audience", value_name = "NAME", default_values = ["breakglass-control", "payments-demo"])]
-    pub audiences: Vec<Audience>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct DemoApiArgs {
-    /// Where to listen; a loopback address, since only the sidecar is to reach it
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
-    /// Listen on this Unix socket instead
-    #[arg(long, value_name = "FILE", conflicts_with = "listen")]
-    pub socket: Option<PathBuf>,
-    /// The service it is, which overrides must be for
-    #[arg(long, value_name = "NAME", default_value = "payments-demo")]
-    pub service: ServiceName,
-    /// Where a sidecar serves the keys of its assertions (ADDRESS:PORT or unix:/PATH); may be repeated
-    #[arg(long = "keys", value_name = "PLACE", default_value = "127.0.0.1:9903")]
-    pub keys: Vec<UpstreamFacing>,
-    /// The control plane's public root keys, one a line; those keys must be certified by one of them
-    #[arg(long, value_name = "FILE")]
-    pub roots: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct DemoStoryArgs {
-    /// Address of the sidecar
-    #[arg(long, value_name = "URL", default_value = "https://localhost:8443")]
-    pub sidecar: String,
-    /// Address of the demo issuer
-    #[arg(long, value_name = "URL", default_value = "https://localhost:7443")]
-    pub issuer: String,
-    /// Folder of the sidecar's audit log, to show and verify it
-    #[arg(long, value_name = "DIR")]
-    pub audit: Option<PathBuf>,
 }
 
 /// Reads `90s`, `15m`, `1h30m`. A number without a unit is refused: nobody knows whether it means seconds.

@@ -148,17 +148,11 @@ fn check_control(file: &Path) -> Result<Vec<Mistake>, ConfigError> {
 }
 
 /// A policy speaks of services: those among the files that are checked with it.
-#[cfg(feature = "control")]
 fn check_policy(file: &Path, text: &str, all: &[PathBuf]) -> Result<Vec<Mistake>, ConfigError> {
     let is_service = |file: &&PathBuf| reader::read_file(file).is_ok_and(|text| kind(&text) == Some(Kind::Service));
     let services: Vec<ServiceConfig> =
         all.iter().filter(is_service).filter_map(|file| ServiceConfig::load(file).ok()).collect();
     crate::config::policy::PolicyConfig::parse(file, text, &services).map(|_| Vec::new())
-}
-
-#[cfg(not(feature = "control"))]
-fn check_policy(file: &Path, _: &str, _: &[PathBuf]) -> Result<Vec<Mistake>, ConfigError> {
-    Err(elsewhere(file, "breakglass-control"))
 }
 
 /// This build has no reader for the file; the program that it is for has.

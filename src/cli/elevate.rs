@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::api::Api;
+use super::approval;
 use super::args::Justify;
 use super::enforcement;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::prompt::Prompt;
-use crate::domain::{Action, Justification, Resource, ServiceName, Ticket};
+use crate::domain::{Action, ElevationState, Justification, Resource, ServiceName, Ticket};
 use crate::wire::api::{ElevationRequest, ElevationView, GrantView, RequestOptions};
 
 /// What is to be opened.
@@ -19,14 +20,15 @@ pub(super) struct Wanted {
     pub actions: Vec<Action>,
 }
 
-/// Requests elevation and returns once every connected sidecar enforces the grant.
+/// Requests elevation, waits for those who approve it, and returns once every connected sidecar enforces the grant.
+/// Where it is not to wait for approvals, a request without a grant.
 ///
 /// # Errors
-/// When reason or ticket are missing, the control plane refuses, or not every sidecar answers in time.
+/// When reason or ticket are missing, the control plane or an approver refuses, or not every sidecar answers in time.
 pub(super) async fn elevate(
     api: &Api,
     wanted: &Wanted,
-    justify: &Justify,
+    (justify, waits): (&Justify, bool),
     prompt: &mut Prompt,
     out: &mut Output,
 ) -> Result<ElevationView, Failure> {
@@ -42,9 +44,16 @@ pub(super) async fn elevate(
         tier: justify.tier.clone(),
     };
     let mut view = api.request(&request).await?;
+    if view.state == ElevationState::Requested {
+        approval::announce(&view, out);
+        if !waits {
+            return Ok(view);
+        }
+        view = approval::wait(api, view, justify.approval_wait, out).await?;
+    }
     let Some(grant) = view.grant.take() else {
-        let message = format!("{} is requested, but not granted yet", view.id);
-        return Err(Failure::new(Exit::Failed, message, "ask again once it is approved: breakglass grants --mine"));
+        let message = format!("{} is approved, but shows no grant", view.id);
+        return Err(Failure::new(Exit::Failed, message, "look again with: breakglass grants --mine"));
     };
     view.grant = Some(settle(api, grant, justify, out).await?);
     Ok(view)

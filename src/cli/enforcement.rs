@@ -79,23 +79,6 @@ pub(super) fn check_granted(id: &GrantId, known: &Enforcement) -> Result<(), Fai
     Err(Failure::new(Exit::NotEnforced, message, format!("look again with: breakglass grants show {id}")))
 }
 
-/// A revocation counts where it has arrived; elsewhere the grant ends by itself, and this says by when.
-///
-/// # Errors
-/// Names the sidecars that have not answered, and by when each stops by itself.
-pub(super) fn check_revoked(id: &GrantId, known: &Enforcement) -> Result<(), Failure> {
-    if is_everywhere(known) {
-        return Ok(());
-    }
-    let silent = known.silent.iter().map(|s| format!("{} stops by itself by {}", s.instance, clock_time(s.stops_by)));
-    let message = format!("{id} is revoked, but {}; {}", summary(known), exceptions(known, silent));
-    Err(Failure::new(
-        Exit::NotEnforced,
-        message,
-        "a silent sidecar lets no override through once its feed is stale; freeze it on its host to be sure now",
-    ))
-}
-
 fn exceptions(known: &Enforcement, silent: impl Iterator<Item = String>) -> String {
     let rejected = known.rejected.iter().map(|refusal| format!("{} refused it: {}", refusal.instance, refusal.why));
     let all: Vec<String> = silent.chain(rejected).collect();
@@ -121,7 +104,7 @@ pub(super) fn span(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::api::{Rejection, SilentSidecar};
+    use crate::wire::api::Rejection;
 
     fn known(enforced: u32, sidecars: u32) -> Enforcement {
         Enforcement { revision: 7, sidecars, enforced, elapsed_ms: Some(38), silent: vec![], rejected: vec![] }
@@ -135,22 +118,7 @@ mod tests {
     fn everywhere_is_everywhere() {
         assert_eq!(summary(&known(14, 14)), "enforced on 14 of 14 sidecars in 38 ms");
         assert!(check_granted(&id(), &known(14, 14)).is_ok());
-        assert!(check_revoked(&id(), &known(0, 0)).is_ok(), "where there is no sidecar, nothing is left to end");
         assert_eq!(check_granted(&id(), &known(0, 0)).unwrap_err().exit, Exit::NotEnforced);
-    }
-
-    #[test]
-    fn silent_ones_are_named_with_their_end() {
-        let silent =
-            SilentSidecar { instance: "pay-2".parse().unwrap(), stops_by: WallTime::from_unix_ms(1_795_313_580_123) };
-        let late = Enforcement { silent: vec![silent], elapsed_ms: None, ..known(1, 2) };
-        let failure = check_revoked(&id(), &late).unwrap_err();
-        assert_eq!(failure.exit, Exit::NotEnforced);
-        assert!(
-            failure.message.ends_with("enforced on 1 of 2 sidecars; pay-2 stops by itself by 2026-11-22T02:13:00Z"),
-            "{}",
-            failure.message
-        );
     }
 
     #[test]

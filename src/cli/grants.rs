@@ -5,9 +5,10 @@ use super::args::{Format, Global, GrantsArgs, GrantsFilter, GrantsVerb};
 use super::enforcement::{clock_time, span, summary};
 use super::failure::Failure;
 use super::output::{Cell, Colour, Output};
+use super::requests;
 use super::session::{self, Lookup};
 use crate::clock::Clock;
-use crate::domain::WallTime;
+use crate::domain::{ReviewState, WallTime};
 use crate::wire::api::{GrantState, GrantView, Page};
 
 /// # Errors
@@ -22,7 +23,12 @@ pub(super) async fn run(args: GrantsArgs, global: &Global, env: Lookup<'_>, out:
 }
 
 fn query(filter: GrantsFilter) -> GrantQuery {
-    GrantQuery { service: filter.service, state: filter.state.map(super::args::StateFilter::as_str), mine: filter.mine }
+    GrantQuery {
+        service: filter.service,
+        state: filter.state.map(super::args::StateFilter::as_str),
+        review: filter.review.map(super::args::ReviewFilter::as_str),
+        mine: filter.mine,
+    }
 }
 
 fn list(grants: Vec<GrantView>, now: WallTime, out: &mut Output) -> Result<(), Failure> {
@@ -34,7 +40,7 @@ fn list(grants: Vec<GrantView>, now: WallTime, out: &mut Output) -> Result<(), F
         return Ok(());
     }
     let rows: Vec<Vec<Cell>> = grants.iter().map(|grant| row(grant, now)).collect();
-    out.table(&["ID", "STATE", "SERVICE", "RESOURCES", "ACTIONS", "ROLE", "PERSON", "LEFT", "USES"], &rows)
+    out.table(&["ID", "STATE", "SERVICE", "RESOURCES", "ACTIONS", "ROLE", "PERSON", "LEFT", "USES", "REVIEW"], &rows)
 }
 
 fn row(grant: &GrantView, now: WallTime) -> Vec<Cell> {
@@ -49,6 +55,7 @@ fn row(grant: &GrantView, now: WallTime) -> Vec<Cell> {
         Cell::new(&grant.person),
         left.into(),
         uses(grant).into(),
+        review(grant.review.state),
     ]
 }
 
@@ -76,6 +83,10 @@ fn show(grant: &GrantView, out: &mut Output) -> Result<(), Failure> {
     facts.extend(grant.ended_at.map(|at| ("ended", clock_time(at).into())));
     facts.extend(grant.ended_by.as_ref().map(|person| ("ended by", Cell::new(person))));
     facts.extend(grant.end_note.as_ref().map(|note| ("note", Cell::new(note))));
+    facts.push(("review", requests::review(grant.review.state, grant.review.verdict).into()));
+    facts.extend(grant.review.due_at.map(|at| ("review by", clock_time(at).into())));
+    facts.extend(grant.review.reviewed_by.as_ref().map(|person| ("reviewed by", Cell::new(person))));
+    facts.extend(grant.review.findings.as_ref().map(|findings| ("findings", Cell::new(findings))));
     out.facts(&facts)
 }
 
@@ -85,6 +96,15 @@ fn state(state: GrantState) -> Cell {
         GrantState::Expired => Cell::coloured("expired", Colour::Dim),
         GrantState::Revoked => Cell::coloured("revoked", Colour::Red),
         GrantState::UsedUp => Cell::coloured("used_up", Colour::Dim),
+    }
+}
+
+fn review(state: ReviewState) -> Cell {
+    match state {
+        ReviewState::None => Cell::coloured("-", Colour::Dim),
+        ReviewState::Due => Cell::coloured("due", Colour::Yellow),
+        ReviewState::Overdue => Cell::coloured("overdue", Colour::Red),
+        ReviewState::Reviewed => Cell::coloured("reviewed", Colour::Dim),
     }
 }
 
@@ -99,14 +119,16 @@ pub(super) fn joined<T: AsRef<str>>(values: &[T]) -> String {
 
 #[cfg(test)]
 pub(crate) mod sample {
-    use crate::domain::{Binding, ElevationId, GrantId, WallTime};
-    use crate::wire::api::{Enforcement, GrantState, GrantView};
+    use crate::domain::{Binding, ElevationId, ElevationState, GrantId, ReviewState, WallTime};
+    use crate::wire::api::{ElevationView, Enforcement, GrantState, GrantView};
+    use crate::wire::lifecycle::{AuthenticationView, ReviewView};
 
     /// A live grant for payment.release on contract/C-1042, enforced on the one sidecar, with 15 minutes from the epoch.
     pub(crate) fn grant() -> GrantView {
         GrantView {
             id: GrantId::from_random(7),
             elevation: ElevationId::from_random(9),
+            tier: "on-call".into(),
             state: GrantState::Active,
             service: "payments".parse().unwrap(),
             person: "maria@example.com".parse().unwrap(),
@@ -125,6 +147,15 @@ pub(crate) mod sample {
             ended_at: None,
             ended_by: None,
             end_note: None,
+            revocation: None,
+            review: ReviewView {
+                state: ReviewState::None,
+                due_at: None,
+                reviewed_at: None,
+                reviewed_by: None,
+                verdict: None,
+                findings: None,
+            },
             enforcement: Enforcement {
                 revision: 4,
                 sidecars: 1,
@@ -133,6 +164,43 @@ pub(crate) mod sample {
                 silent: vec![],
                 rejected: vec![],
             },
+        }
+    }
+
+    /// The request of that grant, approved as it was made.
+    pub(crate) fn elevation() -> ElevationView {
+        let grant = grant();
+        ElevationView {
+            id: grant.elevation.clone(),
+            state: ElevationState::Approved,
+            service: grant.service.clone(),
+            person: grant.person.clone(),
+            tier: grant.tier.clone(),
+            role: grant.role.clone(),
+            resources: grant.resources.clone(),
+            actions: grant.actions.clone(),
+            reason: grant.reason.clone(),
+            ticket: grant.ticket.clone(),
+            duration_s: 900,
+            max_uses: grant.max_uses,
+            binding: grant.binding,
+            authentication: AuthenticationView {
+                issuer: "https://login.example.com".parse().unwrap(),
+                acr: Some("phishing-resistant".into()),
+                amr: vec!["hwk".into()],
+                auth_at: Some(WallTime::EPOCH),
+            },
+            policy_revision: 1,
+            requested_at: grant.issued_at,
+            lapses_at: None,
+            wanted: None,
+            approvals: vec![],
+            would_grant: None,
+            past: None,
+            decided_at: Some(grant.issued_at),
+            decided_by: None,
+            decided_note: None,
+            grant: Some(grant),
         }
     }
 }

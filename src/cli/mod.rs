@@ -5,7 +5,10 @@
 //! [`failure::Exit`] lists the exit codes, `docs/cli.md` is the manual.
 
 pub mod api;
+mod approval;
+mod approve;
 pub mod args;
+mod arrival;
 mod audit;
 mod certs;
 mod config;
@@ -14,10 +17,14 @@ mod demo;
 mod elevate;
 mod enforcement;
 pub mod failure;
+mod freeze;
 mod grants;
 pub mod output;
 mod prompt;
 mod request;
+mod requests;
+mod review;
+mod revocations;
 mod revoke;
 mod session;
 mod sidecars;
@@ -88,8 +95,17 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
     match line.verb {
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
         Verb::Request(args) => request::run(args, global, env, out).await,
+        Verb::Requests(args) => requests::run(args, global, env, out).await,
+        Verb::Approve(args) => approve::approve(args, global, env, out).await,
+        Verb::Deny(args) => approve::deny(args, global, env, out).await,
+        Verb::Withdraw(args) => approve::withdraw(args, global, env, out).await,
         Verb::Grants(args) => grants::run(args, global, env, out).await,
         Verb::Revoke(args) => revoke::run(args, global, env, out).await,
+        Verb::Revocations => revocations::run(global, env, out).await,
+        Verb::Freeze(args) => freeze::freeze(args, global, env, out).await,
+        Verb::Unfreeze(args) => freeze::unfreeze(args, global, env, out).await,
+        Verb::Freezes => freeze::list(global, env, out).await,
+        Verb::Review(args) => review::run(args, global, env, out).await,
         Verb::Sidecars => sidecars::run(global, env, out).await,
         Verb::Audit(args) => audit::run(&args, out),
         Verb::Certs(args) => certs::run(&args, out),

@@ -47,6 +47,13 @@ impl Cell {
     }
 }
 
+impl Cell {
+    /// What it says, without colour.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
         Self::new(text)
@@ -201,13 +208,14 @@ impl Output {
         self.say(&format!("{label} {}", visible(text)));
     }
 
-    /// How far a wait has come: rewritten on a terminal, left out elsewhere.
+    /// How far a wait has come: rewritten on a terminal, left out elsewhere. What is too long for a line is cut off at its
+    /// end (DECAWM off), since a line that wraps could not be rewritten.
     pub fn progress(&mut self, text: &str) {
         if self.quiet || !self.live {
             return;
         }
         self.unfinished = true;
-        self.talk_bytes(format!("\r\u{1b}[K{}", visible(text)).as_bytes());
+        self.talk_bytes(format!("\r\u{1b}[K\u{1b}[?7l{}\u{1b}[?7h", visible(text)).as_bytes());
     }
 
     /// A question; the cursor stays behind it.

@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::grants::joined;
 use super::output::{Cell, Output};
 use super::prompt::Prompt;
+use super::requests;
 use super::session::{self, Lookup};
 use crate::clock::Clock;
 use crate::wire::api::{ElevationView, GrantView};
@@ -17,14 +18,15 @@ pub(super) async fn run(args: RequestArgs, global: &Global, env: Lookup<'_>, out
     let api = session::connect(global, env)?;
     let wanted = Wanted { service: args.service, resources: args.resources, actions: args.actions };
     let mut prompt = Prompt::of_process(false);
-    let view = elevate::elevate(&api, &wanted, &args.justify, &mut prompt, out).await?;
+    let view = elevate::elevate(&api, &wanted, (&args.justify, !args.no_wait), &mut prompt, out).await?;
     print(&view, global, env, out)
 }
 
 fn print(view: &ElevationView, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
     match (&view.grant, out.format) {
         (Some(grant), Format::Table) => facts(grant, &session::identity_expression(global, env), out),
-        _ => out.json(view),
+        (None, Format::Table) => out.facts(&requests::facts(view)),
+        (_, Format::Json) => out.json(view),
     }
 }
 

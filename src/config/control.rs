@@ -64,12 +64,16 @@ pub struct FeedListener {
 /// Groups with rights beyond one's own requests.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccessGroups {
-    /// See everything, revoke everything.
+    /// See everything, revoke everything, freeze and lift.
     pub admins: BTreeSet<String>,
     /// See everything.
     pub auditors: BTreeSet<String>,
-    /// Revoke everything.
+    /// Revoke everything, and freeze.
     pub revokers: BTreeSet<String>,
+    /// Freeze: stop a service, or all. Not lift: that is for admins.
+    pub freezers: BTreeSet<String>,
+    /// Review everything but their own.
+    pub reviewers: BTreeSet<String>,
 }
 
 /// A checked file with the text it came from: the text is what the database keeps.
@@ -158,7 +162,13 @@ fn read_listener(section: &Section<'_>) -> Option<TlsListener> {
 
 fn read_groups(section: &Section<'_>) -> AccessGroups {
     let group = |key| section.list(key).into_iter().collect();
-    AccessGroups { admins: group("admins"), auditors: group("auditors"), revokers: group("revokers") }
+    AccessGroups {
+        admins: group("admins"),
+        auditors: group("auditors"),
+        revokers: group("revokers"),
+        freezers: group("freezers"),
+        reviewers: group("reviewers"),
+    }
 }
 
 fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Vec<SourceFile<ServiceConfig>> {

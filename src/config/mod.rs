@@ -12,17 +12,21 @@ mod feed;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 mod mistakes;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;
 pub mod reader;
-#[cfg(feature = "control")]
+#[cfg(any(feature = "control", feature = "cli"))]
 pub mod resource_pattern;
 pub mod route_path;
+#[cfg(any(feature = "control", feature = "cli"))]
+pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
+#[cfg(feature = "sidecar")]
+pub mod upstream;
 
 pub use mistakes::{ConfigError, Mistake};
 pub use service::{RouteConfig, RouteSubject, ServiceConfig};

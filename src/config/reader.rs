@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -108,6 +109,11 @@ impl<'a> Section<'a> {
         self.raw(key).is_some()
     }
 
+    /// True when `key` holds a table: for a key that has a short form and a long one.
+    pub fn has_table(&self, key: &'static str) -> bool {
+        self.raw(key).is_some_and(|value| value.get_ref().is_table())
+    }
+
     /// A string parsed as `T`; `None` where the key is absent or wrong.
     pub fn optional<T: FromStr<Err: Display>>(&self, key: &'static str) -> Option<T> {
         let value = self.raw(key)?;
@@ -143,6 +149,15 @@ impl<'a> Section<'a> {
                 default
             }
         }
+    }
+
+    /// A number of the machine's size, kept within what an index can hold.
+    pub fn size(&self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> usize {
+        usize::try_from(self.integer(key, range, default)).unwrap_or(usize::MAX)
+    }
+
+    pub fn millis(&self, key: &'static str, range: RangeInclusive<u64>, default: u64) -> Duration {
+        Duration::from_millis(self.integer(key, range, default))
     }
 
     pub fn boolean(&self, key: &'static str, default: bool) -> bool {

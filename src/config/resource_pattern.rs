@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::domain::{Resource, ResourceType};
 
 /// What may be asked for: one resource, or any of a type. A grant always names exact resources.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ResourcePattern {
     Exact(Resource),
     AnyOf(ResourceType),
@@ -17,6 +17,14 @@ impl ResourcePattern {
         match self {
             Self::Exact(exact) => exact == resource,
             Self::AnyOf(kind) => kind.as_str() == resource.kind(),
+        }
+    }
+
+    /// True when `outer` matches whatever this matches.
+    pub fn is_within(&self, outer: &Self) -> bool {
+        match self {
+            Self::Exact(resource) => outer.matches(resource),
+            Self::AnyOf(_) => self == outer,
         }
     }
 }

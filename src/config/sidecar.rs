@@ -11,7 +11,7 @@ use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
-use super::upgrade_protocol::UpgradeProtocol;
+use super::upstream::{UpstreamAddress, UpstreamConfig, read_upstream};
 use crate::domain::{Audience, InstanceName};
 use crate::identity::IssuerConfig;
 use crate::token::PublicKey;
@@ -59,33 +59,6 @@ pub struct ListenConfig {
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum UpstreamAddress {
-    /// Plain HTTP/1.1 to `host:port`.
-    Tcp { authority: String },
-    /// HTTP/1.1 over a Unix socket: cannot be reached around the sidecar by the network.
-    Unix(PathBuf),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UpstreamConfig {
-    pub address: UpstreamAddress,
-    pub connect_timeout: Duration,
-    /// From the end of the request to the head of the answer.
-    pub response_timeout: Duration,
-    /// Kept open per worker.
-    pub idle_connections_max: usize,
-    pub idle_timeout: Duration,
-    /// How long an answer is awaited, only to be recorded, after an override was cut.
-    pub outcome_wait: Duration,
-    /// How long a client that waits to be asked for its body (`Expect: 100-continue`) waits for the upstream's word.
-    pub continue_wait: Duration,
-    /// The protocols a connection may be switched to (RFC 9110 §7.8), in lower case.
-    pub upgrade_protocols: Vec<UpgradeProtocol>,
-    /// How long a connection that speaks another protocol may be silent in both directions.
-    pub tunnel_idle_timeout: Duration,
 }
 
 /// The audit log's folder and limits.
@@ -247,28 +220,19 @@ fn default_admin() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 9901))
 }
 
-/// A number of the machine's size, kept within what an index can hold.
-fn size(section: &Section<'_>, key: &'static str, range: std::ops::RangeInclusive<u64>, default: u64) -> usize {
-    usize::try_from(section.integer(key, range, default)).unwrap_or(usize::MAX)
-}
-
-fn millis(section: &Section<'_>, key: &'static str, range: std::ops::RangeInclusive<u64>, default: u64) -> Duration {
-    Duration::from_millis(section.integer(key, range, default))
-}
-
 fn read_listen(section: &Section<'_>) -> Option<ListenConfig> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let address = section.required("address");
     let listen = ListenConfig {
         address: address.unwrap_or_else(default_admin),
-        workers: size(section, "workers", 1..=512, u64::try_from(cores).unwrap_or(1)),
-        connections_max: size(section, "connections_max", 1..=1_000_000, 20_000),
-        handshake_timeout: millis(section, "handshake_timeout_ms_max", 100..=60_000, 10_000),
-        head_timeout: millis(section, "head_timeout_ms_max", 100..=600_000, 60_000),
-        head_bytes_max: size(section, "head_bytes_max", 8_192..=1_048_576, 32_768),
-        headers_max: size(section, "headers_max", 16..=1_000, 128),
+        workers: section.size("workers", 1..=512, u64::try_from(cores).unwrap_or(1)),
+        connections_max: section.size("connections_max", 1..=1_000_000, 20_000),
+        handshake_timeout: section.millis("handshake_timeout_ms_max", 100..=60_000, 10_000),
+        head_timeout: section.millis("head_timeout_ms_max", 100..=600_000, 60_000),
+        head_bytes_max: section.size("head_bytes_max", 8_192..=1_048_576, 32_768),
+        headers_max: section.size("headers_max", 16..=1_000, 128),
         h2_streams_max: u32::try_from(section.integer("h2_streams_max", 1..=10_000, 256)).unwrap_or(256),
-        drain_timeout: millis(section, "drain_timeout_ms_max", 100..=3_600_000, 25_000),
+        drain_timeout: section.millis("drain_timeout_ms_max", 100..=3_600_000, 25_000),
     };
     address.map(|_| listen)
 }
@@ -277,64 +241,6 @@ fn read_tls(section: &Section<'_>) -> Option<TlsFiles> {
     let certificate = section.required_path("certificate");
     let key = section.required_path("key");
     Some(TlsFiles { certificate: certificate?, key: key? })
-}
-
-fn read_upstream(section: &Section<'_>) -> Option<UpstreamConfig> {
-    let address = section.required::<UpstreamAddress>("url");
-    let connect_timeout = millis(section, "connect_timeout_ms_max", 10..=60_000, 2_000);
-    let response_timeout = millis(section, "response_timeout_ms_max", 10..=3_600_000, 60_000);
-    let idle_connections_max = size(section, "idle_connections_max", 0..=10_000, 256);
-    let idle_timeout = millis(section, "idle_timeout_ms_max", 100..=600_000, 30_000);
-    let outcome_wait = millis(section, "outcome_wait_ms_max", 0..=60_000, 5_000);
-    let continue_wait = millis(section, "continue_wait_ms_max", 10..=60_000, 1_000);
-    let upgrade_protocols = read_upgrade_protocols(section);
-    let tunnel_idle_timeout = millis(section, "tunnel_idle_timeout_ms_max", 100..=86_400_000, 3_600_000);
-    let address = match address? {
-        UpstreamAddress::Unix(path) if path.is_relative() => {
-            section.mistake("url", "a Unix socket is named by an absolute path", None);
-            UpstreamAddress::Unix(path)
-        }
-        address => address,
-    };
-    Some(UpstreamConfig {
-        address,
-        connect_timeout,
-        response_timeout,
-        idle_connections_max,
-        idle_timeout,
-        outcome_wait,
-        continue_wait,
-        upgrade_protocols,
-        tunnel_idle_timeout,
-    })
-}
-
-/// WebSocket unless told otherwise; an empty list lets none through.
-fn read_upgrade_protocols(section: &Section<'_>) -> Vec<UpgradeProtocol> {
-    const KEY: &str = "upgrade_protocols";
-    if section.has(KEY) { section.list(KEY) } else { vec![UpgradeProtocol::websocket()] }
-}
-
-/// What is neither `http://host:port` nor `unix:/path`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be \"http://host:port\" or \"unix:/path/to/socket\"")]
-pub struct UpstreamAddressError;
-
-impl std::str::FromStr for UpstreamAddress {
-    type Err = UpstreamAddressError;
-
-    fn from_str(text: &str) -> Result<Self, UpstreamAddressError> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            return Ok(Self::Unix(path.into()));
-        }
-        let authority = text.strip_prefix("http://").ok_or(UpstreamAddressError)?.trim_end_matches('/');
-        let parsed: http::uri::Authority = authority.parse().map_err(|_| UpstreamAddressError)?;
-        if authority.contains('@') || parsed.host().is_empty() {
-            return Err(UpstreamAddressError);
-        }
-        let port = parsed.port_u16().unwrap_or(80);
-        Ok(Self::Tcp { authority: format!("{}:{port}", parsed.host()) })
-    }
 }
 
 /// Roots stand in the file itself or in a file of one key a line, as the control plane writes it.
@@ -370,7 +276,7 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
     let directory = section.required_path("directory");
     let audit = AuditConfig {
         directory: directory.clone().unwrap_or_default(),
-        write_deadline: millis(section, "write_deadline_ms_max", 10..=60_000, 1_000),
+        write_deadline: section.millis("write_deadline_ms_max", 10..=60_000, 1_000),
         segment_bytes_max: section.integer("segment_bytes_max", 1_048_576..=(1 << 32), 64 << 20),
         override_reserve_bytes: section.integer("override_reserve_bytes", 65_536..=(1 << 36), 16 << 20),
         stranger_records_per_s_max: u32::try_from(section.integer("stranger_records_per_s_max", 0..=10_000, 20))

@@ -3,19 +3,23 @@
 //! A call's way, from the outside in:
 //!
 //! 1. `server`: TLS, HTTP/1.1 and HTTP/2, limits on connections.
-//! 2. `routes`: paths, limits on requests, what every answer carries.
+//! 2. `routes`: paths, limits on requests, what every answer carries; [`openapi`] describes them.
 //! 3. [`api`]: one file a noun: authenticate, read the body, call the workflow, shape the answer.
 //! 4. [`workflow`]: what happens, and who may make it happen; [`refusal`] is how it says no.
 //! 5. `store`: each transition in one transaction.
 //!
-//! [`feed`] tells the sidecars, [`keys`] signs, [`admin`] and [`metrics`] show how it goes, `start` puts it together.
+//! [`feed`] tells the sidecars, [`arrival`] how far revocations have come with them, [`keys`] signs, [`admin`] and [`metrics`] show how it goes, `start` puts it together.
 //! It must never: answer with someone else's grant, show a token to anyone but its requester, or import the sidecar.
 
 pub mod admin;
 pub mod api;
+pub mod arrival;
+mod database_lock;
 pub mod feed;
+mod intake;
 pub mod keys;
 pub mod metrics;
+pub mod openapi;
 pub mod refusal;
 mod routes;
 mod server;
@@ -24,5 +28,6 @@ mod start;
 mod tests;
 pub mod workflow;
 
+pub use database_lock::DatabaseLock;
 pub use server::TlsFilesError;
 pub use start::{Control, Running, StartError};

@@ -4,12 +4,15 @@
 
 use http::StatusCode;
 
-use crate::error_chain::error_chain;
 use crate::identity::IdentityError;
-use crate::wire::problem::Problem;
+use crate::policy;
+
+mod told;
+
+pub use told::{Current, Refusal};
 
 /// The stable cause of a refusal. Its code is the problem's code and a metric's label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
     IdentityMissing,
     IdentityInvalid,
@@ -19,12 +22,19 @@ pub enum Cause {
     NotPermitted,
     NotFound,
     MethodNotAllowed,
+    NotAcceptable,
     MediaType,
     MalformedRequest,
     BodyTooLarge,
+    UriTooLong,
+    HeadersTooLarge,
+    PreconditionRequired,
+    PreconditionFailed,
+    RateLimited,
     UnknownService,
     UnknownReason,
     TicketMalformed,
+    TicketForeign,
     ResourceMalformed,
     Wildcard,
     ActionMalformed,
@@ -32,15 +42,29 @@ pub enum Cause {
     ResourceNotServed,
     ActionNotServed,
     NoTierFits,
+    ReasonNotInTier,
     TierAmbiguous,
     DurationTooShort,
     DurationTooLong,
     TooFewUses,
     TooManyUses,
+    BindingNotInTier,
+    TooManyLive,
+    CoolDown,
+    StepUp,
     KeyMalformed,
     KeyReused,
     NoteTooLong,
     GrantEnded,
+    OwnRequest,
+    AlreadyApproved,
+    StateConflict,
+    Frozen,
+    PolicyChanged,
+    NarrowingWidens,
+    NarrowingEmpty,
+    NoteMissing,
+    RulesUnavailable,
     Overloaded,
     TimedOut,
     StoreUnavailable,
@@ -57,12 +81,19 @@ impl Cause {
         Self::NotPermitted,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NotAcceptable,
         Self::MediaType,
         Self::MalformedRequest,
         Self::BodyTooLarge,
+        Self::UriTooLong,
+        Self::HeadersTooLarge,
+        Self::PreconditionRequired,
+        Self::PreconditionFailed,
+        Self::RateLimited,
         Self::UnknownService,
         Self::UnknownReason,
         Self::TicketMalformed,
+        Self::TicketForeign,
         Self::ResourceMalformed,
         Self::Wildcard,
         Self::ActionMalformed,
@@ -70,15 +101,29 @@ impl Cause {
         Self::ResourceNotServed,
         Self::ActionNotServed,
         Self::NoTierFits,
+        Self::ReasonNotInTier,
         Self::TierAmbiguous,
         Self::DurationTooShort,
         Self::DurationTooLong,
         Self::TooFewUses,
         Self::TooManyUses,
+        Self::BindingNotInTier,
+        Self::TooManyLive,
+        Self::CoolDown,
+        Self::StepUp,
         Self::KeyMalformed,
         Self::KeyReused,
         Self::NoteTooLong,
         Self::GrantEnded,
+        Self::OwnRequest,
+        Self::AlreadyApproved,
+        Self::StateConflict,
+        Self::Frozen,
+        Self::PolicyChanged,
+        Self::NarrowingWidens,
+        Self::NarrowingEmpty,
+        Self::NoteMissing,
+        Self::RulesUnavailable,
         Self::Overloaded,
         Self::TimedOut,
         Self::StoreUnavailable,
@@ -99,12 +144,25 @@ impl Cause {
             Self::NotPermitted => (S::FORBIDDEN, "not_permitted", "This is not yours to do"),
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed here"),
+            Self::NotAcceptable => (S::NOT_ACCEPTABLE, "not_acceptable", "No answer is of a type you accept"),
             Self::MediaType => (S::UNSUPPORTED_MEDIA_TYPE, "media_type", "The body must be JSON"),
             Self::MalformedRequest => (S::BAD_REQUEST, "malformed_request", "The request can't be understood"),
             Self::BodyTooLarge => (S::PAYLOAD_TOO_LARGE, "body_too_large", "The body is too large"),
+            Self::UriTooLong => (S::URI_TOO_LONG, "uri_too_long", "The address is too long"),
+            Self::HeadersTooLarge => {
+                (S::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The header fields are too large")
+            }
+            Self::PreconditionRequired => {
+                (S::PRECONDITION_REQUIRED, "precondition_required", "Say which state you have seen")
+            }
+            Self::PreconditionFailed => {
+                (S::PRECONDITION_FAILED, "precondition_failed", "It has changed since you looked")
+            }
+            Self::RateLimited => (S::TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
             Self::UnknownService => (S::UNPROCESSABLE_ENTITY, "unknown_service", "There is no such service"),
             Self::UnknownReason => (S::UNPROCESSABLE_ENTITY, "unknown_reason", "There is no such reason code"),
             Self::TicketMalformed => (S::UNPROCESSABLE_ENTITY, "ticket_malformed", "The ticket is not a reference"),
+            Self::TicketForeign => (S::UNPROCESSABLE_ENTITY, "ticket_foreign", "The ticket is of another tracker"),
             Self::ResourceMalformed => (S::UNPROCESSABLE_ENTITY, "resource_malformed", "A resource is malformed"),
             Self::Wildcard => (S::UNPROCESSABLE_ENTITY, "wildcard", "A grant names exact resources and actions"),
             Self::ActionMalformed => (S::UNPROCESSABLE_ENTITY, "action_malformed", "An action is malformed"),
@@ -114,17 +172,39 @@ impl Cause {
             }
             Self::ActionNotServed => (S::UNPROCESSABLE_ENTITY, "action_not_served", "The service has no such action"),
             Self::NoTierFits => (S::FORBIDDEN, "no_tier_fits", "The policy does not let you ask for this"),
+            Self::ReasonNotInTier => (S::FORBIDDEN, "reason_not_in_tier", "The policy gives this for other reasons"),
             Self::TierAmbiguous => (S::CONFLICT, "tier_ambiguous", "Several tiers fit"),
             Self::DurationTooShort => (S::UNPROCESSABLE_ENTITY, "duration_too_short", "The duration is too short"),
             Self::DurationTooLong => (S::UNPROCESSABLE_ENTITY, "duration_too_long", "The duration is too long"),
             Self::TooFewUses => (S::UNPROCESSABLE_ENTITY, "too_few_uses", "A grant allows at least one use"),
             Self::TooManyUses => (S::UNPROCESSABLE_ENTITY, "too_many_uses", "Too many uses"),
+            Self::BindingNotInTier => {
+                (S::UNPROCESSABLE_ENTITY, "binding_not_in_tier", "The policy does not accept this binding")
+            }
+            Self::TooManyLive => (S::CONFLICT, "too_many_live", "You have enough live grants of this kind"),
+            Self::CoolDown => (S::TOO_MANY_REQUESTS, "cool_down", "It is too soon after your last grant"),
+            Self::StepUp => {
+                (S::UNAUTHORIZED, "insufficient_user_authentication", "A stronger or fresher login is needed")
+            }
             Self::KeyMalformed => (S::BAD_REQUEST, "idempotency_key_malformed", "The Idempotency-Key is malformed"),
             Self::KeyReused => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The Idempotency-Key came with another request")
             }
             Self::NoteTooLong => (S::UNPROCESSABLE_ENTITY, "note_too_long", "The note is too long"),
             Self::GrantEnded => (S::CONFLICT, "grant_ended", "The grant has ended already"),
+            Self::OwnRequest => (S::FORBIDDEN, "own_request", "This is your own"),
+            Self::AlreadyApproved => (S::CONFLICT, "already_approved", "You have approved this"),
+            Self::StateConflict => (S::CONFLICT, "state_conflict", "It stands otherwise by now"),
+            Self::Frozen => (S::CONFLICT, "frozen", "Overrides are frozen"),
+            Self::PolicyChanged => (S::CONFLICT, "policy_changed", "The policy has changed"),
+            Self::NarrowingWidens => {
+                (S::UNPROCESSABLE_ENTITY, "narrowing_widens", "An approver can narrow, never widen")
+            }
+            Self::NarrowingEmpty => {
+                (S::UNPROCESSABLE_ENTITY, "narrowing_empty", "Nothing would be left of the request")
+            }
+            Self::NoteMissing => (S::UNPROCESSABLE_ENTITY, "note_missing", "Say why"),
+            Self::RulesUnavailable => (S::SERVICE_UNAVAILABLE, "rules_unavailable", "The policy can't be read here"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
             Self::StoreUnavailable => (S::SERVICE_UNAVAILABLE, "store_unavailable", "The database is not available"),
@@ -140,6 +220,15 @@ impl Cause {
         self.row().1
     }
 
+    pub const fn title(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The cause with this code.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|cause| cause.code() == code)
+    }
+
     /// What to do next, where that is always the same.
     const fn hint(self) -> Option<&'static str> {
         match self {
@@ -152,20 +241,37 @@ impl Cause {
             Self::UnknownService | Self::UnknownReason => {
                 Some("GET /v1/services/{service}/options lists what there is")
             }
+            Self::StepUp => Some("log in again as the challenge says, and send the new access token"),
+            Self::TooManyLive => Some("end one of them first: breakglass grants --mine"),
+            Self::CoolDown => Some("wait for as long as Retry-After says, or ask a colleague"),
+            Self::ReasonNotInTier => Some("name another reason, or another tier"),
             Self::NoTierFits => Some("GET /v1/services/{service}/options lists what you may ask for"),
             Self::TierAmbiguous => Some("name one of them as tier"),
             Self::Wildcard => Some("name each resource, such as contract/C-1042"),
+            Self::Frozen => Some("breakglass freezes shows what is frozen; an admin lifts it"),
             Self::MediaType => Some("send Content-Type: application/json"),
+            Self::NotAcceptable => Some("send Accept: application/json"),
+            Self::PreconditionRequired => Some("read it, and send its ETag as If-Match"),
+            Self::PreconditionFailed => Some("look at what it is now, and send the new ETag if it is still right"),
+            Self::RateLimited => Some("wait for as long as Retry-After says"),
             Self::KeyReused => Some("use a new key for a new request"),
-            Self::IdentityUnverifiable | Self::Overloaded | Self::TimedOut | Self::StoreUnavailable => {
-                Some("try again in a moment")
-            }
+            Self::IdentityUnverifiable
+            | Self::Overloaded
+            | Self::TimedOut
+            | Self::StoreUnavailable
+            | Self::RulesUnavailable => Some("try again in a moment"),
+            Self::AlreadyApproved => Some("wait for the others: one person counts once"),
+            Self::PolicyChanged => Some("ask anew: breakglass request"),
+            Self::NarrowingEmpty => Some("agree on the same actions, or deny the request"),
             Self::NotPermitted
             | Self::NotFound
             | Self::MethodNotAllowed
             | Self::MalformedRequest
             | Self::BodyTooLarge
+            | Self::UriTooLong
+            | Self::HeadersTooLarge
             | Self::TicketMalformed
+            | Self::TicketForeign
             | Self::ResourceMalformed
             | Self::ActionMalformed
             | Self::ScopeSize
@@ -175,9 +281,14 @@ impl Cause {
             | Self::DurationTooLong
             | Self::TooFewUses
             | Self::TooManyUses
+            | Self::BindingNotInTier
             | Self::KeyMalformed
             | Self::NoteTooLong
             | Self::GrantEnded
+            | Self::OwnRequest
+            | Self::StateConflict
+            | Self::NarrowingWidens
+            | Self::NoteMissing
             | Self::Internal => None,
         }
     }
@@ -205,43 +316,28 @@ impl From<IdentityError> for Cause {
     }
 }
 
-/// A cause and what was wrong with this very request. The detail never quotes a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    pub cause: Cause,
-    pub detail: String,
-}
-
-impl Refusal {
-    pub fn new(cause: Cause, detail: impl Into<String>) -> Self {
-        Self { cause, detail: detail.into() }
-    }
-
-    /// The one answer for what does not exist and for what is someone else's.
-    pub fn not_found() -> Self {
-        Self::new(Cause::NotFound, "it does not exist, or it is not yours to see")
-    }
-
-    pub fn problem(&self) -> Problem {
-        let (status, code, title) = self.cause.row();
-        let problem = Problem::new(status.as_u16(), code, title, self.detail.as_str());
-        match self.cause.hint() {
-            Some(hint) => problem.with_hint(hint),
-            None => problem,
+impl From<policy::Cause> for Cause {
+    fn from(cause: policy::Cause) -> Self {
+        use policy::Cause as P;
+        match cause {
+            P::UnknownReason => Self::UnknownReason,
+            P::TicketMalformed => Self::TicketMalformed,
+            P::UnknownService => Self::UnknownService,
+            P::TicketForeign => Self::TicketForeign,
+            P::ScopeSize => Self::ScopeSize,
+            P::ActionNotServed => Self::ActionNotServed,
+            P::ResourceNotServed => Self::ResourceNotServed,
+            P::NoTierFits => Self::NoTierFits,
+            P::ReasonNotInTier => Self::ReasonNotInTier,
+            P::TierAmbiguous => Self::TierAmbiguous,
+            P::DurationTooShort => Self::DurationTooShort,
+            P::DurationTooLong => Self::DurationTooLong,
+            P::TooFewUses => Self::TooFewUses,
+            P::TooManyUses => Self::TooManyUses,
+            P::BindingNotInTier => Self::BindingNotInTier,
+            P::TooManyLive => Self::TooManyLive,
+            P::CoolDown => Self::CoolDown,
+            P::StepUp => Self::StepUp,
         }
-    }
-}
-
-impl From<crate::store::StoreError> for Refusal {
-    fn from(error: crate::store::StoreError) -> Self {
-        tracing::error!(error = %error_chain(&error), "the database failed");
-        Self::new(Cause::StoreUnavailable, "nothing was changed")
-    }
-}
-
-impl From<super::keys::KeysError> for Refusal {
-    fn from(error: super::keys::KeysError) -> Self {
-        tracing::error!(error = %error_chain(&error), "a grant could not be signed");
-        Self::new(Cause::Internal, "nothing was changed")
     }
 }

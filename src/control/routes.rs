@@ -6,17 +6,20 @@ use axum::error_handling::HandleErrorLayer;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use axum::{BoxError, Router};
-use http::{HeaderValue, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use tokio::time::Instant;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
+use utoipa_axum::routes;
 
 use super::api::answer::Refused;
-use super::api::{ApiState, elevations, grants, options};
+use super::api::etag::if_none_match;
+use super::api::{ApiState, decisions, elevations, freezes, grants, options, reviews, revocations};
+use super::intake::take_in;
+use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
 use crate::telemetry::request_context::{RequestContext, attributed};
 
@@ -25,26 +28,45 @@ const REQUESTS_MAX: usize = 512;
 /// From a request's head to its answer's head, its body's arrival and a wait for enforcement included.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Every call, one line a path. A handler says its path, method and answers in its `#[utoipa::path]`.
+pub(crate) fn calls() -> Calls {
+    Calls::new()
+        .add(routes!(elevations::create, elevations::list))
+        .add(routes!(elevations::show))
+        .add(routes!(decisions::approve))
+        .add(routes!(decisions::deny))
+        .add(routes!(decisions::withdraw))
+        .add(routes!(grants::list))
+        .add(routes!(grants::show))
+        .add(routes!(grants::token))
+        .add(routes!(grants::revoke))
+        .add(routes!(grants::enforcement))
+        .add(routes!(reviews::review))
+        .add(routes!(revocations::create, revocations::list))
+        .add(routes!(revocations::preview))
+        .add(routes!(revocations::show))
+        .add(routes!(revocations::show_enforcement))
+        .add(routes!(freezes::list, freezes::freeze_all, freezes::lift_all))
+        .add(routes!(freezes::freeze, freezes::lift))
+        .add(routes!(options::options))
+        .add(routes!(options::sidecars))
+        .add(routes!(options::keys))
+        .add(routes!(serve::openapi))
+}
+
 pub(super) fn router(state: ApiState) -> Router {
     let limits = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(limited))
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .layer(TimeoutLayer::new(REQUEST_TIME_MAX));
-    Router::new()
-        .route("/v1/elevations", post(elevations::create).get(elevations::list))
-        .route("/v1/elevations/{id}", get(elevations::show))
-        .route("/v1/grants", get(grants::list))
-        .route("/v1/grants/{id}", get(grants::show))
-        .route("/v1/grants/{id}/token", get(grants::token))
-        .route("/v1/grants/{id}/revoke", post(grants::revoke))
-        .route("/v1/grants/{id}/enforcement", get(grants::enforcement))
-        .route("/v1/services/{service}/options", get(options::options))
-        .route("/v1/sidecars", get(options::sidecars))
-        .route("/v1/keys", get(options::keys))
+    calls()
+        .into_router()
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(nothing_here)
         .layer(limits)
+        .layer(middleware::from_fn(if_none_match))
+        .layer(middleware::from_fn(take_in))
         .layer(middleware::from_fn_with_state(state.clone(), finish))
         .with_state(state)
 }
@@ -53,8 +75,12 @@ async fn nothing_here() -> Refusal {
     Refusal::new(Cause::NotFound, "no call has this path")
 }
 
-async fn method_not_allowed() -> Refusal {
-    Refusal::new(Cause::MethodNotAllowed, "this path has other methods")
+/// The router adds `Allow`. That is all there is to say to OPTIONS: no page of another origin calls this API.
+async fn method_not_allowed(method: Method) -> Result<StatusCode, Refusal> {
+    if method == Method::OPTIONS {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(Refusal::new(Cause::MethodNotAllowed, "this path has other methods: see Allow"))
 }
 
 async fn limited(error: BoxError) -> Refusal {
@@ -67,14 +93,15 @@ async fn limited(error: BoxError) -> Refusal {
     Refusal::new(Cause::Internal, "the request was not finished")
 }
 
-/// Counts the answer, and forbids keeping it: it may name people, and one of them holds a token.
+/// Counts the answer, and forbids keeping it where it does not say that it is public: it may name people, and one of
+/// them holds a token.
 async fn finish(State(state): State<ApiState>, path: Option<MatchedPath>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
     let context = RequestContext::of(request.headers());
     let mut response = attributed(context, next.run(request)).await.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let metrics = &state.workflow.metrics;
     let route = path.as_ref().map_or("none", MatchedPath::as_str);
@@ -87,7 +114,7 @@ async fn finish(State(state): State<ApiState>, path: Option<MatchedPath>, reques
 }
 
 /// INVARIANT: a closed set; a method made up by a caller is "other".
-fn method_label(method: &http::Method) -> &'static str {
+fn method_label(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
         "POST" => "POST",

@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,16 +14,19 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::api::ApiState;
+use super::arrival::Arrivals;
+use super::database_lock::DatabaseLock;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
 use super::workflow::Workflow;
-use super::workflow::request::RefusedBudget;
-use super::workflow::rules::{Rules, RulesError};
+use super::workflow::budget::RefusedBudget;
+use super::workflow::rules::{InForce, Rules, RulesError};
 use super::{admin, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
+use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
 use crate::http::{Client, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
@@ -59,6 +61,10 @@ pub enum StartError {
     Keys(#[from] KeysError),
     #[error(transparent)]
     Rules(#[from] RulesError),
+    #[error("the freezes can't be read: it is not known what may be granted")]
+    Freezes(#[source] StoreError),
+    #[error("the sidecars known so far can't be read")]
+    Sidecars(#[source] StoreError),
     #[error("the start could not be recorded")]
     Record(#[from] StoreError),
     #[error("grant keys could not be prepared")]
@@ -81,7 +87,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     /// Held so that no second process opens the same database.
-    _lock: Option<std::fs::File>,
+    _lock: Option<DatabaseLock>,
 }
 
 /// The listeners, bound before anything is written.
@@ -115,7 +121,7 @@ impl Control {
             feed: bind(config.feed.tls.address).await?,
             admin: bind(config.admin).await?,
         };
-        let lock = config.database.file().map(lock).transpose()?;
+        let lock = config.database.file().map(DatabaseLock::take).transpose()?;
         let state = assemble(&config, clock, verifier).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
@@ -187,18 +193,6 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(|source| StartError::Bind { address: unknown, source })
 }
 
-/// One process a database: wake-ups and acknowledgements live in its memory.
-fn lock(database: &Path) -> Result<std::fs::File, StartError> {
-    let folder = database.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let path = database.with_extension("lock");
-    let unusable = |source| StartError::Folder { path: folder.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
-    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(unusable)?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| StartError::InUse { path: database.to_owned() })?;
-    Ok(file)
-}
-
 async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> Result<ApiState, StartError> {
     let store = Store::open_configured(&config.database, clock.clone()).await?;
     let keys = Keys::open(&config.keys, config.key_validity, clock.wall())?;
@@ -209,7 +203,7 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         store,
         keys,
         assertion_key_validity: config.assertion_key_validity,
-        rules,
+        rules: InForce::new(rules),
         groups: config.groups.clone(),
         issuer: config.issuer.clone(),
         clock,
@@ -217,12 +211,24 @@ async fn assemble(config: &ControlConfig, clock: Clock, verifier: Verifier) -> R
         refused: RefusedBudget::default(),
         keys_recorded: AtomicBool::new(false),
     };
+    tell_freezes(&workflow.store).await?;
+    // Before anybody can ask how far a revocation has arrived.
+    hub.restore(&workflow.store).await.map_err(StartError::Sidecars)?;
     let (version, store) = (env!("CARGO_PKG_VERSION"), &workflow.store);
     store.record(Draft::control_started(version, store.epoch(), &config.instance, store.replica())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let state = ApiState { workflow: Arc::new(workflow), verifier, hub };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
+}
+
+/// A freeze outlives a restart, and whoever starts is told.
+async fn tell_freezes(store: &Store) -> Result<(), StartError> {
+    for freeze in store.freezes().await.map_err(StartError::Freezes)? {
+        let service = freeze.service.as_ref().map_or("everything", ServiceName::as_str);
+        tracing::warn!(service, "frozen: nothing is granted until that is lifted");
+    }
+    Ok(())
 }
 
 fn spawn_all(
@@ -241,6 +247,7 @@ fn spawn_all(
     let admin = Port { listener: bound.admin, tls: None, router, connections: None };
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
+    tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
     let verifier = state.verifier.clone();
     let stop = stopped(stopping.clone());
     tasks.spawn(async move { verifier.run(stop).await });

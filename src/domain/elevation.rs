@@ -1,14 +1,19 @@
-//! The elevation request: a human asks.
+//! The elevation request: a human asks, and others agree.
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::grant::{crockford12, is_prefixed_id};
 use super::text::text_type;
-use super::{GrantId, Justification, Person, Role, Scope, ServiceName, WallTime};
+use super::{
+    Authentication, Binding, GrantId, Issuer, Justification, Narrowing, Person, Role, Scope, ServiceName, WallTime,
+};
 
 text_type! {
     /// `e-` and twelve characters.
-    ElevationId, "elevation id", max 14, "is 'e-' and 12 characters of Crockford base 32 in lower case", is_elevation_id
+    ElevationId, "elevation id", max 14, "is 'e-' and 12 characters of Crockford base 32 in lower case", is_elevation_id,
+    pattern "^e-[0-9a-hjkmnp-tv-z]{12}$", example "e-0123456789ab"
 }
 
 impl ElevationId {
@@ -22,24 +27,71 @@ fn is_elevation_id(text: &str) -> bool {
     is_prefixed_id("e-", text)
 }
 
-/// Where a request stands. The first form knows tiers without approvals, whose requests are approved as they are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+/// Where a request stands. All but the first are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ElevationState {
+    /// It waits for approvals, until its deadline.
+    Requested,
+    /// There is a grant.
     Approved,
+    /// Somebody who could have approved it said no.
+    Denied,
+    /// Its own person took it back.
+    Withdrawn,
+    /// Nobody answered in time.
+    Lapsed,
 }
 
-/// One person's request for elevation.
+impl ElevationState {
+    pub const ALL: [Self; 5] = [Self::Requested, Self::Approved, Self::Denied, Self::Withdrawn, Self::Lapsed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Withdrawn => "withdrawn",
+            Self::Lapsed => "lapsed",
+        }
+    }
+}
+
+/// One person's request for elevation, on the terms that the policy gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Elevation {
     pub id: ElevationId,
     pub service: ServiceName,
     pub person: Person,
+    /// The issuer that authenticated the person.
+    pub idp: Issuer,
+    /// How the person had authenticated when they asked.
+    pub authentication: Authentication,
     pub role: Role,
     pub scope: Scope,
     pub justification: Justification,
+    pub binding: Binding,
+    /// From the approval on.
     pub duration: Duration,
+    /// `None`: any number of uses until the end.
+    pub max_uses: Option<NonZeroU32>,
+    pub staleness_max: Duration,
+    /// The revision that let it through.
+    pub policy_revision: u64,
     pub requested: WallTime,
     pub state: ElevationState,
     pub grant: Option<GrantId>,
+}
+
+/// Another human agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    pub person: Person,
+    /// The issuer that authenticated them.
+    pub idp: Issuer,
+    /// Of the groups that may approve, those they were in.
+    pub groups: BTreeSet<String>,
+    pub narrowing: Narrowing,
+    pub at: WallTime,
 }

@@ -11,7 +11,8 @@ const ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 text_type! {
     /// `g-` and twelve characters. It is no secret: the binding proves the person.
-    GrantId, "grant id", max 14, "is 'g-' and 12 characters of Crockford base 32 in lower case", is_grant_id
+    GrantId, "grant id", max 14, "is 'g-' and 12 characters of Crockford base 32 in lower case", is_grant_id,
+    pattern "^g-[0-9a-hjkmnp-tv-z]{12}$", example "g-0123456789ab"
 }
 
 impl GrantId {
@@ -42,6 +43,7 @@ fn is_grant_id(text: &str) -> bool {
 
 /// How the caller proves that a grant is theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Binding {
     /// An access token of the person, for this service's audience.

@@ -9,7 +9,9 @@ text_type! {
 text_type! {
     /// One named thing the contract API guards, `type/id`. The id has only unreserved characters of RFC 3986 §2.3,
     /// so that no percent-encoding of it exists.
-    Resource, "resource", max 193, "is type/id, the type a lower-case word, the id 1 to 128 of A-Z a-z 0-9 - . _ ~, and no dot segment", is_resource
+    Resource, "resource", max 193, "is type/id, the type a lower-case word, the id 1 to 128 of A-Z a-z 0-9 - . _ ~, and no dot segment", is_resource,
+    pattern r"^[a-z][a-z0-9_-]{0,63}/([A-Za-z0-9_~-][A-Za-z0-9._~-]{0,127}|\.[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,126}|\.\.[A-Za-z0-9._~-]{1,126})$",
+    example "contract/C-1042"
 }
 
 impl Resource {

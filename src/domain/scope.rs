@@ -7,7 +7,8 @@ use super::{Action, Resource};
 
 text_type! {
     /// The elevated role a grant confers.
-    Role, "role", max 64, "is lower-case words joined by dots", is_dotted_word
+    Role, "role", max 64, "is lower-case words joined by dots", is_dotted_word,
+    pattern r"^[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)*$", example "payments.override"
 }
 
 /// Exact resources × actions. Never empty, never a wildcard.

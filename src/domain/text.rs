@@ -48,10 +48,37 @@ pub(super) fn is_dotted_word(text: &str) -> bool {
     text.split('.').all(is_lower_word)
 }
 
+/// What every such text is at least, where a type names no pattern of its own.
+#[cfg(feature = "control")]
+pub(super) const VISIBLE_PATTERN: &str = "^[!-~]+$";
+
+/// How the API's document describes a text type. `pattern` is a regular expression that ECMA-262 and Rust read alike.
+#[cfg(feature = "control")]
+pub(super) fn schema(
+    description: &str,
+    len_max: usize,
+    pattern: &str,
+    example: Option<&str>,
+) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+    utoipa::openapi::ObjectBuilder::new()
+        .schema_type(utoipa::openapi::schema::Type::String)
+        .description(Some(description.split_whitespace().collect::<Vec<_>>().join(" ")))
+        .min_length(Some(1))
+        .max_length(Some(len_max))
+        .pattern(Some(pattern))
+        .examples(example)
+        .into()
+}
+
 /// Defines a shared, immutable, validated string type with `FromStr`, `TryFrom<String>`, `Display`, `AsRef<str>` and serde.
+///
+/// `pattern` says in the API's document what `accept` does; a test holds the two together.
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal, max $max:literal, $rule:literal, $accept:expr) => {
-        $(#[$doc])*
+    (
+        $(#[doc = $doc:literal])* $name:ident, $what:literal, max $max:literal, $rule:literal, $accept:expr
+        $(, pattern $pattern:literal, example $example:literal)?
+    ) => {
+        $(#[doc = $doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(std::sync::Arc<str>);
@@ -62,6 +89,18 @@ macro_rules! text_type {
 
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        #[cfg(feature = "control")]
+        impl utoipa::ToSchema for $name {}
+
+        #[cfg(feature = "control")]
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let (pattern, example) = (None$(.or(Some($pattern)))?, None$(.or(Some($example)))?);
+                let pattern = pattern.unwrap_or($crate::domain::text::VISIBLE_PATTERN);
+                $crate::domain::text::schema(concat!($($doc, "\n"),*), $max, pattern, example)
             }
         }
 

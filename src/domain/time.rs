@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// Milliseconds since 1970-01-01T00:00:00Z, without leap seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema), schema(example = 1_795_313_580_123_i64))]
 #[serde(transparent)]
 pub struct WallTime(i64);
 

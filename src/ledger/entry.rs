@@ -31,11 +31,20 @@ pub enum EntryKind {
     ServiceApplied,
     ElevationRequested,
     ElevationRefused,
+    ElevationApproved,
+    ElevationDenied,
+    ElevationWithdrawn,
+    ElevationLapsed,
     GrantIssued,
     GrantRevoked,
     GrantExpired,
     GrantUsedUp,
+    GrantReviewed,
+    ReviewOverdue,
     FreezeChanged,
+    RevocationOrdered,
+    RevocationEnforced,
+    DatabaseRestored,
 }
 
 impl EntryKind {
@@ -48,11 +57,20 @@ impl EntryKind {
             Self::ServiceApplied => "service_applied",
             Self::ElevationRequested => "elevation_requested",
             Self::ElevationRefused => "elevation_refused",
+            Self::ElevationApproved => "elevation_approved",
+            Self::ElevationDenied => "elevation_denied",
+            Self::ElevationWithdrawn => "elevation_withdrawn",
+            Self::ElevationLapsed => "elevation_lapsed",
             Self::GrantIssued => "grant_issued",
             Self::GrantRevoked => "grant_revoked",
             Self::GrantExpired => "grant_expired",
             Self::GrantUsedUp => "grant_used_up",
+            Self::GrantReviewed => "grant_reviewed",
+            Self::ReviewOverdue => "review_overdue",
             Self::FreezeChanged => "freeze_changed",
+            Self::RevocationOrdered => "revocation_ordered",
+            Self::RevocationEnforced => "revocation_enforced",
+            Self::DatabaseRestored => "database_restored",
         }
     }
 }
@@ -157,9 +175,25 @@ impl Draft {
         self
     }
 
+    /// Absent values are left out.
+    pub(super) fn fact_if<T: Into<Value>>(self, name: &str, value: Option<T>) -> Self {
+        match value {
+            Some(value) => self.fact(name, value),
+            None => self,
+        }
+    }
+
     pub(super) fn personal(mut self, field: PersonalField, value: impl Into<String>) -> Self {
         self.personal.insert(field, value.into());
         self
+    }
+
+    /// As [`Draft::personal`], where there is a value.
+    pub(super) fn personal_if(self, field: PersonalField, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.personal(field, value),
+            None => self,
+        }
     }
 
     pub fn kind(&self) -> EntryKind {

@@ -1,9 +1,15 @@
 //! The kinds of entries and the facts of each, one constructor a kind.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::entry::{Draft, EntryKind, PersonalField};
-use crate::domain::{Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ServiceName};
+use crate::domain::{
+    Approval, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, Resource, RevocationId, Selector,
+    ServiceName, Verdict, WallTime,
+};
 
 impl Draft {
     /// A process began to serve this ledger. `instance` is its configured name, `replica` this one start.
@@ -47,8 +53,9 @@ impl Draft {
             .fact("sha256", digest)
     }
 
-    pub fn elevation_requested(elevation: &Elevation, tier: &str) -> Self {
-        Self::new(EntryKind::ElevationRequested)
+    /// `lapses` is absent where the request is approved as it is made.
+    pub fn elevation_requested(elevation: &Elevation, tier: &str, lapses: Option<WallTime>) -> Self {
+        let draft = Self::new(EntryKind::ElevationRequested)
             .fact("elevation", elevation.id.as_str())
             .fact("service", elevation.service.as_str())
             .fact("tier", tier)
@@ -57,8 +64,57 @@ impl Draft {
             .fact("actions", texts(elevation.scope.actions()))
             .fact("reason", elevation.justification.reason.as_str())
             .fact("duration_s", elevation.duration.as_secs())
+            .fact("policy_revision", elevation.policy_revision)
+            .fact("idp", elevation.idp.as_str())
             .personal(PersonalField::Person, elevation.person.as_str())
-            .personal(PersonalField::Ticket, elevation.justification.ticket.as_str())
+            .personal(PersonalField::Ticket, elevation.justification.ticket.as_str());
+        let authentication = &elevation.authentication;
+        draft
+            .fact_if("max_uses", elevation.max_uses.map(NonZeroU32::get))
+            .fact_if("acr", authentication.acr.as_deref())
+            .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
+            .fact_if("lapses", lapses.map(WallTime::unix_ms))
+    }
+
+    /// One person's approval, the `number`th of this request. `etag` names what they saw; `complete`: with it, the grant
+    /// is made.
+    pub fn elevation_approved(
+        elevation: &ElevationId,
+        approval: &Approval,
+        number: usize,
+        complete: bool,
+        etag: &str,
+    ) -> Self {
+        let narrowing = &approval.narrowing;
+        Self::new(EntryKind::ElevationApproved)
+            .fact("elevation", elevation.as_str())
+            .fact("number", number)
+            .fact("complete", complete)
+            .fact("etag", etag)
+            .fact("idp", approval.idp.as_str())
+            .fact("groups", texts(&approval.groups))
+            .fact_if("duration_s", narrowing.duration.map(|duration| duration.as_secs()))
+            .fact_if("actions", narrowing.actions.as_ref().map(texts))
+            .fact_if("max_uses", narrowing.max_uses.map(NonZeroU32::get))
+            .personal(PersonalField::By, approval.person.as_str())
+    }
+
+    pub fn elevation_denied(elevation: &ElevationId, by: &Person, note: &str) -> Self {
+        Self::new(EntryKind::ElevationDenied)
+            .fact("elevation", elevation.as_str())
+            .personal(PersonalField::By, by.as_str())
+            .personal(PersonalField::Note, note)
+    }
+
+    pub fn elevation_withdrawn(elevation: &ElevationId, by: &Person) -> Self {
+        Self::new(EntryKind::ElevationWithdrawn)
+            .fact("elevation", elevation.as_str())
+            .personal(PersonalField::By, by.as_str())
+    }
+
+    /// Nobody answered in time, or it ended for another `cause` that is nobody's answer.
+    pub fn elevation_lapsed(elevation: &ElevationId, cause: Option<&'static str>) -> Self {
+        Self::new(EntryKind::ElevationLapsed).fact("elevation", elevation.as_str()).fact_if("cause", cause)
     }
 
     /// An authenticated person asked for what the policy does not allow. `code` is the problem's.
@@ -74,10 +130,11 @@ impl Draft {
     }
 
     /// Everything the signed token says, but the personal values, and the token's digest.
-    pub fn grant_issued(grant: &Grant, elevation: &ElevationId, token_sha256: &str) -> Self {
+    pub fn grant_issued(grant: &Grant, issued: Issued<'_>) -> Self {
         let draft = Self::new(EntryKind::GrantIssued)
             .fact("grant", grant.id.as_str())
-            .fact("elevation", elevation.as_str())
+            .fact("elevation", issued.elevation.as_str())
+            .fact("tier", issued.tier)
             .fact("service", grant.service.as_str())
             .fact("idp", grant.idp.as_str())
             .fact("role", grant.role.as_str())
@@ -90,22 +147,58 @@ impl Draft {
             .fact("staleness_max_s", grant.staleness_max.as_secs())
             .fact("policy_revision", grant.policy_revision)
             .fact("approvals", grant.approvals.len())
-            .fact("token_sha256", token_sha256)
+            .fact("token_sha256", issued.token_sha256)
             .personal(PersonalField::Person, grant.person.as_str())
             .personal(PersonalField::Ticket, grant.justification.ticket.as_str());
-        match grant.max_uses {
-            Some(uses) => draft.fact("max_uses", uses.get()),
+        draft
+            .fact_if("max_uses", grant.max_uses.map(NonZeroU32::get))
+            .fact_if("review_due_s", issued.review_due.map(|due| due.as_secs()))
+    }
+
+    /// The same, as a part of a revocation that somebody ordered.
+    #[must_use]
+    pub fn under(self, revocation: &RevocationId) -> Self {
+        self.fact("revocation", revocation.as_str())
+    }
+
+    /// Somebody ordered that grants end. The entries of these grants name it, and follow it.
+    pub fn revocation_ordered(ordered: Ordered<'_>, by: &Person, note: Option<&str>) -> Self {
+        let selector = ordered.selector;
+        let draft = Self::new(EntryKind::RevocationOrdered)
+            .fact("revocation", ordered.revocation.as_str())
+            .fact("of", selector.kind())
+            .fact("grants", ordered.grants)
+            .personal(PersonalField::By, by.as_str());
+        let texts = [
+            ("grant", selector.grant().map(GrantId::as_str)),
+            ("resource", selector.resource().map(Resource::as_str)),
+            ("service", selector.service().map(ServiceName::as_str)),
+        ];
+        let named = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        let draft = named.fold(draft, |draft, (name, text)| draft.fact(name, text));
+        let person = selector.person().map(Person::as_str);
+        draft.personal_if(PersonalField::Person, person).personal_if(PersonalField::Note, note)
+    }
+
+    /// Nobody's answer to a revocation is awaited any more.
+    pub fn revocation_enforced(revocation: &RevocationId, enforced: Enforced) -> Self {
+        let draft = Self::new(EntryKind::RevocationEnforced)
+            .fact("revocation", revocation.as_str())
+            .fact("enforced", enforced.enforced)
+            .fact("stopped", enforced.stopped)
+            .fact("rejected", enforced.rejected);
+        match enforced.elapsed_ms {
+            Some(ms) => draft.fact("elapsed_ms", ms),
             None => draft,
         }
     }
 
-    pub fn grant_revoked(grant: &GrantId, by: &Person, note: Option<&str>) -> Self {
-        let draft =
-            Self::new(EntryKind::GrantRevoked).fact("grant", grant.as_str()).personal(PersonalField::By, by.as_str());
-        match note {
-            Some(note) => draft.personal(PersonalField::Note, note),
-            None => draft,
-        }
+    /// Why stands in the revocation's own entry.
+    pub fn grant_revoked(grant: &GrantId, revocation: &RevocationId, by: &Person) -> Self {
+        Self::new(EntryKind::GrantRevoked)
+            .fact("grant", grant.as_str())
+            .personal(PersonalField::By, by.as_str())
+            .under(revocation)
     }
 
     pub fn grant_expired(grant: &GrantId) -> Self {
@@ -116,21 +209,90 @@ impl Draft {
         Self::new(EntryKind::GrantUsedUp).fact("grant", grant.as_str()).fact("spent", spent)
     }
 
-    /// `service` absent: everywhere.
-    pub fn freeze_changed(service: Option<&ServiceName>, frozen: bool, by: &Person) -> Self {
-        let draft = Self::new(EntryKind::FreezeChanged).fact("frozen", frozen).personal(PersonalField::By, by.as_str());
-        match service {
-            Some(service) => draft.fact("service", service.as_str()),
-            None => draft,
-        }
+    /// Somebody else looked at it; `late`: after its time.
+    pub fn grant_reviewed(grant: &GrantId, by: &Person, verdict: Verdict, findings: &str, late: bool) -> Self {
+        Self::new(EntryKind::GrantReviewed)
+            .fact("grant", grant.as_str())
+            .fact("verdict", verdict.as_str())
+            .fact("late", late)
+            .personal(PersonalField::By, by.as_str())
+            .personal(PersonalField::Note, findings)
     }
+
+    /// Nobody looked at it in time.
+    pub fn review_overdue(grant: &GrantId) -> Self {
+        Self::new(EntryKind::ReviewOverdue).fact("grant", grant.as_str())
+    }
+
+    /// `service` absent: everywhere. The arrival of a freeze is measured under `revocation`.
+    pub fn freeze_changed(
+        service: Option<&ServiceName>,
+        frozen: bool,
+        by: &Person,
+        note: Option<&str>,
+        revocation: Option<&RevocationId>,
+    ) -> Self {
+        let draft = Self::new(EntryKind::FreezeChanged).fact("frozen", frozen).personal(PersonalField::By, by.as_str());
+        let texts =
+            [("service", service.map(ServiceName::as_str)), ("revocation", revocation.map(RevocationId::as_str))];
+        let named = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        named.fold(draft, |draft, (name, text)| draft.fact(name, text)).personal_if(PersonalField::Note, note)
+    }
+
+    /// A backup was put in place: a new history begins, everything frozen, after `revision` of the one before.
+    pub fn database_restored(epoch_before: &str, epoch: &str, revision: u64) -> Self {
+        Self::new(EntryKind::DatabaseRestored)
+            .fact("epoch_before", epoch_before)
+            .fact("epoch", epoch)
+            .fact("revision_before", revision)
+    }
+
+    /// A grant of a restored backup: what became of it after the backup is not known, so it has ended.
+    pub fn grant_revoked_by_restore(grant: &GrantId) -> Self {
+        Self::new(EntryKind::GrantRevoked).fact("grant", grant.as_str()).fact("cause", "database_restored")
+    }
+
+    /// Frozen by the restore of a backup, until a human lifts it.
+    pub fn frozen_by_restore() -> Self {
+        Self::new(EntryKind::FreezeChanged).fact("frozen", true).fact("cause", "database_restored")
+    }
+}
+
+/// What was ordered to end.
+#[derive(Debug, Clone, Copy)]
+pub struct Ordered<'a> {
+    pub revocation: &'a RevocationId,
+    pub selector: &'a Selector,
+    /// How many grants that were.
+    pub grants: usize,
+}
+
+/// How a revocation ended at the sidecars.
+#[derive(Debug, Clone, Copy)]
+pub struct Enforced {
+    /// Sidecars that acknowledged it.
+    pub enforced: u32,
+    /// Sidecars that had stopped by themselves instead.
+    pub stopped: u32,
+    pub rejected: u32,
+    /// From the order to the last acknowledgement, where that is known.
+    pub elapsed_ms: Option<u64>,
+}
+
+/// What a grant says of itself only here.
+#[derive(Debug, Clone, Copy)]
+pub struct Issued<'a> {
+    pub elevation: &'a ElevationId,
+    pub tier: &'a str,
+    pub token_sha256: &'a str,
+    pub review_due: Option<Duration>,
 }
 
 /// What was asked for and refused.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused<'a> {
     pub service: &'a ServiceName,
-    pub resources: &'a [crate::domain::Resource],
+    pub resources: &'a [Resource],
     pub actions: &'a [crate::domain::Action],
     pub reason: &'a str,
     pub ticket: &'a str,

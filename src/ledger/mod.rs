@@ -3,4 +3,4 @@
 pub mod entry;
 mod kinds;
 
-pub use kinds::Refused;
+pub use kinds::{Enforced, Issued, Ordered, Refused};

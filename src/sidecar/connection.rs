@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use super::counters::ClientProtocol;
 use super::departure::{self, Activity};
 use super::framing::{FramingGuard, HeadNotes};
+use super::hints::Hints;
 use super::journey::{self, Worker};
 use super::upgrade::Afterwards;
 use crate::config::sidecar::ListenConfig;
@@ -30,6 +31,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Of HTTP/1 connections.
     pub notes: Option<HeadNotes>,
+    /// Of HTTP/1 connections.
+    pub hints: Option<Hints>,
     pub afterwards: Afterwards,
 }
 
@@ -85,7 +88,8 @@ async fn serve_http1(
     drain: Drain,
 ) -> Result<(), hyper::Error> {
     let (guard, notes) = FramingGuard::new(stream, limits.head_bytes_max);
-    let peer = Rc::new(Peer { address, notes: Some(notes), afterwards: Afterwards::default() });
+    let hints = Some(guard.hints());
+    let peer = Rc::new(Peer { address, notes: Some(notes), hints, afterwards: Afterwards::default() });
     let (serving, counters) = (Rc::clone(&peer), Arc::clone(&worker.counters));
     let activity = Activity::new();
     let asking = Rc::clone(&activity);
@@ -125,7 +129,7 @@ async fn serve_http2(
     limits: &ListenConfig,
     drain: Drain,
 ) -> Result<(), hyper::Error> {
-    let peer = Rc::new(Peer { address, notes: None, afterwards: Afterwards::default() });
+    let peer = Rc::new(Peer { address, notes: None, hints: None, afterwards: Afterwards::default() });
     let activity = Activity::new();
     let asking = Rc::clone(&activity);
     let connection = http2::Builder::new(LocalExecutor)

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::header::EXPECT;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Version};
 use http_body::{Body as _, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -64,14 +64,9 @@ pub fn park(body: Incoming, wait: Duration) -> (Expectation, Awaited) {
 }
 
 impl Expectation {
-    /// Has the client asked as soon as the upstream asks.
-    pub fn listen<B>(&self, request: &mut http::Request<B>) {
-        let asked = Arc::clone(&self.asked);
-        hyper::ext::on_informational(request, move |answer| {
-            if answer.status() == StatusCode::CONTINUE {
-                asked.notify_one();
-            }
-        });
+    /// To be notified as soon as the upstream asks: then the client is asked.
+    pub fn asked(&self) -> Arc<Notify> {
+        Arc::clone(&self.asked)
     }
 
     /// The final answer has come: true when the client was not asked until now. It never will be.

@@ -22,12 +22,13 @@ use super::cut::{AnswerWatch, CutWatch, Under};
 use super::exchange::Exchange;
 use super::expectation::{self, Expectation};
 use super::grant_table::LiveGrant;
+use super::hints::{self, Hints, Relay};
 use super::shared::Shared;
 use super::upgrade::{self, Afterwards, Asked};
 use super::upstream::{Lease, Pool, UpstreamError};
 use super::{forward_headers, intake, tunnel};
 use crate::audit::End;
-use crate::config::sidecar::UpstreamConfig;
+use crate::config::upstream::{Informational, UpstreamConfig};
 use crate::decision::{Permit, RefusalCode};
 
 /// A permit whose intent is durable: the only key to [`as_override`].
@@ -44,6 +45,8 @@ pub struct Client<'p> {
     pub address: SocketAddr,
     /// What becomes of the connection the request came on.
     pub afterwards: &'p Afterwards,
+    /// What can be said on it before an answer.
+    pub hints: Option<&'p Hints>,
 }
 
 /// Why no answer of the upstream can be passed on.
@@ -84,21 +87,24 @@ pub async fn ordinary(
     let last_move = (!request.body().is_end_stream()).then(|| Rc::new(Cell::new(Instant::now())));
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
-    let Prepared { parts, source, asked, expected } = prepare(parts, incoming, path, client, &pool.config());
+    let Prepared { parts, source, asked, expected, relay } = prepare(parts, incoming, path, client, &pool.config());
     let body = RequestBody::new(source, last_move.clone(), None);
     let mut request = Request::from_parts(parts, body);
-    expected.iter().for_each(|expected| expected.listen(&mut request));
+    hints::listen(&mut request, expected.as_ref(), relay.as_ref().map(|relay| relay.source(None)));
     let sending = pool.send(request);
     let (response, mut lease) = match last_move {
         None => tokio::time::timeout(timeout, sending).await.map_err(|_| ForwardError::Timeout(timeout))??,
         Some(last_move) => within(timeout, &last_move, sending).await.ok_or(ForwardError::Timeout(timeout))??,
     };
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    let response = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let limits = tunnel_limits(&pool.config());
-        return Ok(upgrade::switch(response, asked.as_ref(), client.afterwards, None, limits)?);
-    }
-    let unasked = withhold(expected.as_ref(), &mut lease);
-    Ok(closing(pass_back(response, lease, None, version), unasked))
+        upgrade::switch(response, asked.as_ref(), client.afterwards, None, limits)?
+    } else {
+        let unasked = withhold(expected.as_ref(), &mut lease);
+        closing(pass_back(response, lease, None, version), unasked)
+    };
+    settle(relay, None).await;
+    Ok(response)
 }
 
 /// Forwards an override, and watches it until its last byte.
@@ -122,7 +128,7 @@ pub async fn as_override(
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
     let prepared = prepare(parts, incoming, Some(path), client, &pool.config());
-    let Prepared { mut parts, source, asked, expected } = prepared;
+    let Prepared { mut parts, source, asked, expected, relay } = prepared;
     let Some(assertion) = shared.assertions.header(&permit, request_id, &parts.method, &parts.uri) else {
         exchange.settle(End::NotForwarded(RefusalCode::AssertionUnavailable));
         return Err(ForwardError::Unsigned);
@@ -130,10 +136,10 @@ pub async fn as_override(
     forward_headers::add_permit_headers(&mut parts.headers, &permit, request_id, assertion);
     let body = RequestBody::new(source, Some(Rc::clone(&last_move)), Some(Rc::clone(&exchange)));
     let mut request = Request::from_parts(parts, body);
-    expected.iter().for_each(|expected| expected.listen(&mut request));
+    hints::listen(&mut request, expected.as_ref(), relay.as_ref().map(|relay| relay.source(Some(under.clone()))));
     let owned_pool = Rc::clone(pool);
     let mut sending = Box::pin(async move { owned_pool.send(request).await });
-    let mut watch = CutWatch::new(under);
+    let mut watch = CutWatch::new(under.clone());
     let answer = tokio::select! {
         biased;
         code = watch.cut() => {
@@ -144,7 +150,7 @@ pub async fn as_override(
         }
         answer = within(timeout, &last_move, &mut sending) => answer,
     };
-    match answer {
+    let passed = match answer {
         None => {
             exchange.settle(End::UpstreamTimeout);
             Err(ForwardError::Timeout(timeout))
@@ -174,6 +180,18 @@ pub async fn as_override(
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
             Ok(closing(response, unasked))
         }
+    };
+    // By now the watch of the answer acts by itself.
+    if passed.is_ok() {
+        settle(relay, Some(&under)).await;
+    }
+    passed
+}
+
+/// What the upstream said before its answer goes before it.
+async fn settle(relay: Option<Relay>, under: Option<&Under>) {
+    if let Some(relay) = relay {
+        relay.settle(under).await;
     }
 }
 
@@ -214,6 +232,7 @@ struct Prepared {
     source: Source,
     asked: Option<Asked>,
     expected: Option<Expectation>,
+    relay: Option<Relay>,
 }
 
 fn prepare(
@@ -225,6 +244,8 @@ fn prepare(
 ) -> Prepared {
     let asked = upgrade::asked(&parts, incoming.is_end_stream(), &config.upgrade_protocols);
     let waits = expectation::waits(&parts.headers, parts.version, &incoming);
+    let hints_pass = config.informational == Informational::Pass && parts.version == Version::HTTP_11;
+    let relay = client.hints.filter(|_| hints_pass).map(Hints::open);
     set_host(&mut parts);
     parts.uri = origin_form(&parts.uri, path);
     forward_headers::strip_hop_by_hop(&mut parts.headers);
@@ -244,7 +265,7 @@ fn prepare(
     } else {
         (Source::Flowing(incoming), None)
     };
-    Prepared { parts, source, asked, expected }
+    Prepared { parts, source, asked, expected, relay }
 }
 
 /// True when the final answer came before the client was asked for its body. It will not be asked any more, so neither

@@ -18,6 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::framing_chunked::ChunkScanner;
 use super::framing_goodbye::Goodbye;
 use super::framing_head::{self, BodyLength, HeadFault};
+use super::framing_hints::HintWriter;
+use super::hints::Hints;
 
 /// Stands in for a head that was not sound. The path is never looked at: the note says what to answer.
 const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
@@ -91,6 +93,9 @@ pub struct FramingGuard<I> {
     /// Why the body after what is released can't be read.
     broken: Option<&'static str>,
     goodbye: Goodbye,
+    hints: HintWriter,
+    /// A write could not be carried out, and nothing was flushed since.
+    held_up: bool,
 }
 
 impl<I> FramingGuard<I> {
@@ -105,8 +110,15 @@ impl<I> FramingGuard<I> {
             released: BytesMut::new(),
             broken: None,
             goodbye: Goodbye::default(),
+            hints: HintWriter::default(),
+            held_up: false,
         };
         (guard, notes)
+    }
+
+    /// What is to be written between answers.
+    pub fn hints(&self) -> Hints {
+        self.hints.hints()
     }
 
     /// The stream itself and what was read of it and not yet handed on, for another protocol.
@@ -278,29 +290,53 @@ impl<I: AsyncRead + Unpin> AsyncRead for FramingGuard<I> {
     }
 }
 
+impl<I: AsyncWrite + Unpin> FramingGuard<I> {
+    fn poll_write_by<F>(&mut self, cx: &mut Context<'_>, write: F) -> Poll<io::Result<usize>>
+    where
+        F: FnOnce(Pin<&mut I>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    {
+        let polled = match self.hints.poll_finish(&mut self.io, cx) {
+            Poll::Ready(Ok(())) => write(Pin::new(&mut self.io), cx),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        };
+        self.held_up |= polled.is_pending();
+        polled
+    }
+}
+
 impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<I> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, data)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write_by(cx, |io, cx| io.poll_write(cx, data))
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        self.get_mut().poll_write_by(cx, |io, cx| io.poll_write_vectored(cx, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.hints.poll_write_waiting(&mut this.io, cx))?;
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        if std::mem::take(&mut this.held_up) {
+            // While an answer was held up, hyper (1.12) may have read the next request and put it off until its buffer is
+            // empty, which it now is; but hyper does not look again by itself.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        ready!(this.hints.poll_finish(&mut this.io, cx))?;
         let between = matches!(this.position, Position::Head { .. }) && this.pending.is_empty();
         this.goodbye.poll(&mut this.io, !between, cx)
     }
@@ -308,8 +344,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FramingGuard<I> {
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::{BodyExt as _, Full};
+    use hyper_util::rt::TokioIo;
     use proptest::prelude::*;
-    use tokio::io::AsyncReadExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::*;
 
@@ -401,6 +439,36 @@ mod tests {
         let input = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n";
         let (_, faults, failed) = seen(input, 4096);
         assert!(faults.is_empty() && failed);
+    }
+
+    #[test]
+    fn a_request_behind_an_answer_that_was_held_up_is_answered() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let (guard, _notes) = FramingGuard::new(server, 4096);
+        // Answers at once, and reads what was sent meanwhile.
+        let service = hyper::service::service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+            tokio::task::spawn_local(request.into_body().collect());
+            Ok::<_, std::convert::Infallible>(hyper::Response::new(Full::new(Bytes::from_static(&[b'a'; 1000]))))
+        });
+        let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(guard), service);
+        let asking = async {
+            client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n").await.unwrap();
+            let mut all = vec![client.read_u8().await.unwrap()];
+            client.write_all(b"bodyGET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.unwrap();
+            // Nothing is read until the server has taken all that.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            client.read_to_end(&mut all).await.unwrap();
+            String::from_utf8(all).unwrap()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let tasks = tokio::task::LocalSet::new();
+        let all = tasks.run_until(async {
+            tokio::task::spawn_local(connection);
+            tokio::time::timeout(std::time::Duration::from_secs(5), asking).await
+        });
+        assert_eq!(runtime.block_on(all).expect("both answers").matches("HTTP/1.1 200 OK").count(), 2);
     }
 
     proptest! {

@@ -49,7 +49,7 @@ pub async fn serve(worker: &Rc<Worker>, peer: &Peer, request: Request<Incoming>)
 async fn answer(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incoming>) -> Response<ResponseBody> {
     let note = peer.notes.as_ref().map(HeadNotes::next).unwrap_or_default();
     let taken = intake::take(request.headers_mut());
-    let client = Client { address: peer.address, afterwards: &peer.afterwards };
+    let client = Client { address: peer.address, afterwards: &peer.afterwards, hints: peer.hints.as_ref() };
     peer.note_hand_over(&mut request);
     let (any_seal, offers) = {
         let setup = worker.shared.glance();

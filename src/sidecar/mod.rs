@@ -11,8 +11,8 @@
 //! 7. [`forward`] goes to the [`upstream`] and back, with an [`assertion`], while [`cut`] watches the grant.
 //! 8. [`exchange`] records the outcome.
 //!
-//! Two turns a journey can take: [`expectation`], where the client waits to be asked for its body, and [`upgrade`], after
-//! which a [`tunnel`] passes bytes of another protocol.
+//! Turns a journey can take: [`expectation`], where the client waits to be asked for its body; [`hints`], which the
+//! upstream gives before its answer; and [`upgrade`], after which a [`tunnel`] passes bytes of another protocol.
 //!
 //! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
 //! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
@@ -39,9 +39,11 @@ pub mod framing;
 mod framing_chunked;
 mod framing_goodbye;
 mod framing_head;
+mod framing_hints;
 pub mod grant_feed;
 pub mod grant_table;
 pub mod handover;
+pub mod hints;
 pub mod intake;
 pub mod journey;
 pub mod lineage;

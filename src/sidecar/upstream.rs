@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::counters::{ConnectFailure, Counters, RequestOutcome};
-use crate::config::sidecar::{UpstreamAddress, UpstreamConfig};
+use crate::config::upstream::{UpstreamAddress, UpstreamConfig};
 
 /// Why the upstream gave no answer.
 #[derive(Debug, thiserror::Error)]

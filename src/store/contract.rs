@@ -30,7 +30,11 @@
 //!
 //! All of them are `async` (but the first two and the last) and answer `Result<_, StoreError>`.
 
-use crate::domain::{Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ServiceName, WallTime};
+use super::lifecycle::{GrantRecord, Kept};
+use crate::domain::{
+    Action, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, ReviewState, ServiceName, Ticket,
+    WallTime,
+};
 use crate::secret::Secret;
 use crate::wire::api::GrantState;
 use crate::wire::feed::{AuditPosition, EndCause};
@@ -194,6 +198,8 @@ pub struct SidecarSeen {
     pub connected: bool,
     /// `as_of` of the newest heartbeat it can have.
     pub fresh: WallTime,
+    /// Its wall clock minus its replica's, in milliseconds.
+    pub skew_ms: Option<i64>,
     /// Revisions it did not accept lately, and why.
     pub rejections: Vec<(u64, String)>,
 }
@@ -216,77 +222,35 @@ pub struct Hearsay {
     pub sidecars: Vec<SidecarSeen>,
 }
 
-/// A request and the tier that let it through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ElevationRecord {
-    pub elevation: Elevation,
-    pub tier: String,
-}
-
-/// A grant and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantRecord {
-    pub grant: Grant,
-    pub elevation: ElevationId,
-    pub state: GrantState,
-    /// Revision of the last change, and when that was committed.
-    pub revision: u64,
-    pub changed: WallTime,
-    pub spent: u32,
-    pub ended: Option<GrantEnd>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrantEnd {
-    pub at: WallTime,
-    /// Absent when time or use ended it.
-    pub by: Option<Person>,
-    pub note: Option<String>,
-}
-
-/// An elevation that is approved as it is made, with its grant.
-#[derive(Debug)]
-pub struct NewGrant {
-    pub record: ElevationRecord,
-    pub grant: Grant,
-    pub issuer: String,
-    pub token: Secret<String>,
-    pub once: Option<OnceKey>,
-}
-
-/// The caller's `Idempotency-Key` with the digest of what was asked under it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnceKey {
-    pub key: String,
-    pub digest: String,
-}
-
-/// What a creation came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Created {
-    New {
-        revision: u64,
-    },
-    /// The same key and body came before: this is what they made.
-    Before(ElevationId),
-    /// The same key came before with another body.
-    KeyReused,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RevokeOutcome {
     Revoked(Box<GrantRecord>),
     /// It had ended before.
     Ended(Box<GrantRecord>),
+    /// The same key came before, with this or another call.
+    Kept(Kept),
     Unknown,
 }
 
-/// Which grants or elevations to list, newest first.
+/// Which grants or elevations to list, newest first. What is absent is not asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
     pub service: Option<ServiceName>,
     pub person: Option<Person>,
+    /// Of grants.
     pub state: Option<GrantState>,
+    /// Of elevations.
+    pub elevation_state: Option<ElevationState>,
+    /// Of grants.
+    pub review: Option<ReviewState>,
+    pub resource: Option<Resource>,
+    pub action: Option<Action>,
+    pub reason: Option<ReasonCode>,
+    pub ticket: Option<Ticket>,
+    /// Requested, or issued, at this time or later.
+    pub from: Option<WallTime>,
+    /// Before this time.
+    pub to: Option<WallTime>,
     /// Those before this position.
     pub before: Option<i64>,
     pub limit: u32,

@@ -5,8 +5,7 @@ use super::rows::{end_cause, from_json, from_sql, parsed, state, to_sql, uses};
 use super::statement::sql;
 use super::transition::StoredChange;
 use super::{ChangeBody, FeedChange, FeedSnapshot, SnapshotEnd, SnapshotGrant, Store, StoreError};
-use crate::domain::{GrantId, Person, ServiceName, WallTime};
-use crate::ledger::entry::Draft;
+use crate::domain::{GrantId, ServiceName, WallTime};
 use crate::secret::Secret;
 
 impl Store {
@@ -77,33 +76,10 @@ impl Store {
         }
         Ok(changes)
     }
-
-    /// Stops overrides of a service, or of all, or allows them again. Answers the revision.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn set_frozen(
-        &self,
-        service: Option<&ServiceName>,
-        frozen: bool,
-        by: &Person,
-    ) -> Result<u64, StoreError> {
-        let mut transition = self.transition().await?;
-        sql("INSERT INTO freezes (service, frozen) VALUES ($1, $2) \
-             ON CONFLICT (service) DO UPDATE SET frozen = excluded.frozen")
-        .bind(service.map_or("", ServiceName::as_str))
-        .bind(frozen)
-        .execute(transition.connection())
-        .await?;
-        let revision = transition.change(service, &StoredChange::Freeze { frozen }).await?;
-        transition.entry(Draft::freeze_changed(service, frozen, by), Some(revision)).await?;
-        transition.commit().await?;
-        Ok(revision)
-    }
 }
 
-async fn frozen(reading: &mut Transaction, service: &ServiceName) -> Result<bool, StoreError> {
-    let frozen = sql("SELECT COUNT(*) FROM freezes WHERE frozen = 1 AND service IN ('', $1)")
+pub(super) async fn frozen(reading: &mut Transaction, service: &ServiceName) -> Result<bool, StoreError> {
+    let frozen = sql("SELECT COUNT(*) FROM freezes WHERE frozen <> 0 AND service IN ('', $1)")
         .bind(service.as_str())
         .integer(&mut *reading)
         .await?;

@@ -1,22 +1,39 @@
-//! Grants: issued with their elevation, ended by revocation, time or use, read one by one or in pages.
+//! Grants: issued once their request is approved, ended by revocation, time or use, read one by one or in pages.
 
 use super::rows::{ended_state, from_json, from_sql, parsed, state, state_text, to_json, to_sql, uses};
 use super::statement::{On, Row, sql};
 use super::transition::{StoredChange, Transition};
-use super::{Created, GrantEnd, GrantRecord, Listed, Listing, NewGrant, RevokeOutcome, Store, StoreError, elevations};
-use crate::domain::{Grant, GrantId, Person, ServiceName, WallTime};
+use super::{
+    GrantEnd, GrantRecord, Listed, Listing, NewGrant, OnceKey, RevokeOutcome, Store, StoreError, once, reviews,
+    revocations, scope_items,
+};
+use crate::domain::{
+    Action, ElevationId, Grant, GrantId, Person, ReasonCode, Resource, ReviewState, RevocationId, ServiceName, Ticket,
+    WallTime,
+};
+use crate::ledger::Issued;
 use crate::ledger::entry::Draft;
 use crate::secret::Secret;
 use crate::token::claims::GrantClaims;
 use crate::wire::api::GrantState;
 use crate::wire::feed::EndCause;
 
-const SELECT: &str = "SELECT g.*, (SELECT CAST(COALESCE(SUM(s.spent), 0) AS BIGINT) FROM shares s WHERE s.grant_id = g.id) AS spent \
-                      FROM grants g WHERE g.id = $1";
-const SELECT_PAGE: &str = "SELECT g.*, (SELECT CAST(COALESCE(SUM(s.spent), 0) AS BIGINT) FROM shares s WHERE s.grant_id = g.id) AS spent \
-                           FROM grants g WHERE ($1 IS NULL OR g.service = $1) AND ($2 IS NULL OR g.person = $2) \
-                           AND ($3 IS NULL OR g.state = $3) AND ($4 IS NULL OR g.position < $4) \
-                           ORDER BY g.position DESC LIMIT $5";
+const SELECT: &str = "SELECT g.*, e.tier AS tier, \
+     (SELECT CAST(COALESCE(SUM(s.spent), 0) AS BIGINT) FROM shares s WHERE s.grant_id = g.id) AS spent \
+     FROM grants g JOIN elevations e ON e.id = g.elevation WHERE g.id = $1";
+/// States as they are now: what is over by its time is over, whether or not the sweep has come by. A grant was issued
+/// when its request was decided.
+const SELECT_PAGE: &str = "SELECT g.*, e.tier AS tier, \
+     (SELECT CAST(COALESCE(SUM(s.spent), 0) AS BIGINT) FROM shares s WHERE s.grant_id = g.id) AS spent \
+     FROM grants g JOIN elevations e ON e.id = g.elevation \
+     WHERE ($1 IS NULL OR g.service = $1) AND ($2 IS NULL OR g.person = $2) \
+     AND ($3 IS NULL OR $3 = CASE WHEN g.state = 'active' AND g.expires_ms <= $4 THEN 'expired' ELSE g.state END) \
+     AND ($5 IS NULL OR $5 = CASE WHEN g.review = 'due' AND g.review_by_ms <= $4 THEN 'overdue' ELSE g.review END) \
+     AND ($6 IS NULL OR e.reason = $6) AND ($7 IS NULL OR e.ticket = $7) \
+     AND ($8 IS NULL OR e.decided_ms >= $8) AND ($9 IS NULL OR e.decided_ms < $9) \
+     AND ($10 IS NULL OR EXISTS (SELECT 1 FROM scope_items s WHERE s.owner = g.id AND s.kind = 'resource' AND s.item = $10)) \
+     AND ($11 IS NULL OR EXISTS (SELECT 1 FROM scope_items s WHERE s.owner = g.id AND s.kind = 'action' AND s.item = $11)) \
+     AND ($12 IS NULL OR g.position < $12) ORDER BY g.position DESC LIMIT $13";
 /// Grants ended by one sweep's transaction at most.
 const SWEEP_MAX: u32 = 100;
 
@@ -25,47 +42,52 @@ pub(super) struct End<'a> {
     pub(super) cause: EndCause,
     pub(super) by: Option<&'a Person>,
     pub(super) note: Option<&'a str>,
+    /// The revocation it is a part of.
+    pub(super) revocation: Option<&'a RevocationId>,
     pub(super) entry: Draft,
 }
 
-impl Store {
-    /// Stores an elevation that is approved as it is made and its grant: one change, two entries.
-    ///
-    /// # Errors
-    /// [`StoreError`]; then neither exists.
-    pub async fn create(&self, new: &NewGrant) -> Result<Created, StoreError> {
-        let mut transition = self.transition().await?;
-        if let Some(once) = &new.once
-            && let Some(before) = elevations::once(&mut transition, &new.grant.person, once).await?
-        {
-            return Ok(before);
-        }
-        elevations::insert(&mut transition, &new.record).await?;
-        if let Some(once) = &new.once {
-            elevations::remember(&mut transition, &new.record.elevation, once).await?;
-        }
-        let revision = insert(&mut transition, new).await?;
-        transition.commit().await?;
-        Ok(Created::New { revision })
+impl End<'_> {
+    fn expired(id: &GrantId) -> Self {
+        Self { cause: EndCause::Expired, by: None, note: None, revocation: None, entry: Draft::grant_expired(id) }
     }
+}
 
+impl Store {
     /// Ends an active grant early. One whose time is over is ended as expired instead.
     ///
     /// # Errors
     /// [`StoreError`]; then the grant stands as it stood.
     pub async fn revoke(&self, id: &GrantId, by: &Person, note: Option<&str>) -> Result<RevokeOutcome, StoreError> {
+        self.revoke_once(id, by, note, None).await
+    }
+
+    /// The same, under the caller's idempotency key.
+    ///
+    /// # Errors
+    /// As [`Store::revoke`].
+    pub async fn revoke_once(
+        &self,
+        id: &GrantId,
+        by: &Person,
+        note: Option<&str>,
+        once: Option<&OnceKey>,
+    ) -> Result<RevokeOutcome, StoreError> {
         let mut transition = self.transition().await?;
+        if let Some(kept) = once::kept(&mut transition, by, once).await? {
+            return Ok(RevokeOutcome::Kept(kept));
+        }
         let Some(record) = fetch(transition.connection(), id).await? else { return Ok(RevokeOutcome::Unknown) };
         if record.state != GrantState::Active {
             return Ok(RevokeOutcome::Ended(Box::new(record)));
         }
-        let expired = record.grant.expires <= transition.at();
-        let end = if expired {
-            End { cause: EndCause::Expired, by: None, note: None, entry: Draft::grant_expired(id) }
+        let (service, expired) = (&record.grant.service, record.grant.expires <= transition.at());
+        if expired {
+            end_grant(&mut transition, id, service, End::expired(id)).await?;
         } else {
-            End { cause: EndCause::Revoked, by: Some(by), note, entry: Draft::grant_revoked(id, by, note) }
-        };
-        end_grant(&mut transition, id, &record.grant.service, end).await?;
+            revocations::end_one(&mut transition, id, service, by, note).await?;
+        }
+        once::keep(&mut transition, by, once, id.as_str()).await?;
         let record = fetch(transition.connection(), id).await?;
         transition.commit().await?;
         let record = Box::new(record.ok_or_else(|| StoreError::Corrupt("a grant vanished".to_owned()))?);
@@ -84,8 +106,7 @@ impl Store {
         let mut transition = self.transition().await?;
         let due = due(transition.connection(), now).await?;
         for (id, service) in &due {
-            let end = End { cause: EndCause::Expired, by: None, note: None, entry: Draft::grant_expired(id) };
-            end_grant(&mut transition, id, service, end).await?;
+            end_grant(&mut transition, id, service, End::expired(id)).await?;
         }
         transition.commit().await?;
         Ok(due.into_iter().map(|(id, _)| id).collect())
@@ -117,6 +138,14 @@ impl Store {
             .bind(listing.service.as_ref().map(ServiceName::as_str))
             .bind(listing.person.as_ref().map(Person::as_str))
             .bind(listing.state.map(state_text))
+            .bind(self.shared.clock.wall().unix_ms())
+            .bind(listing.review.map(ReviewState::as_str))
+            .bind(listing.reason.as_ref().map(ReasonCode::as_str))
+            .bind(listing.ticket.as_ref().map(Ticket::as_str))
+            .bind(listing.from.map(WallTime::unix_ms))
+            .bind(listing.to.map(WallTime::unix_ms))
+            .bind(listing.resource.as_ref().map(Resource::as_str))
+            .bind(listing.action.as_ref().map(Action::as_str))
             .bind(listing.before)
             .bind(i64::from(listing.limit))
             .fetch_all(&self.shared.database)
@@ -127,22 +156,30 @@ impl Store {
 
     /// A grant whose time is over is shown as expired, whether or not the sweep has come by.
     fn as_of_now(&self, mut record: GrantRecord) -> GrantRecord {
-        if record.state == GrantState::Active && record.grant.expires <= self.shared.clock.wall() {
+        let now = self.shared.clock.wall();
+        if record.state == GrantState::Active && record.grant.expires <= now {
             record.state = GrantState::Expired;
         }
+        record.review = reviews::as_of(record.review, now);
         record
     }
 }
 
-async fn insert(transition: &mut Transition<'_>, new: &NewGrant) -> Result<u64, StoreError> {
-    let (grant, elevation) = (&new.grant, &new.record.elevation);
+/// Puts a grant into the world. The caller has made sure, in this transition, that nothing is frozen.
+pub(super) async fn insert(
+    transition: &mut Transition<'_>,
+    new: &NewGrant,
+    elevation: &ElevationId,
+    tier: &str,
+) -> Result<u64, StoreError> {
+    let grant = &new.grant;
     let revision = transition.change(Some(&grant.service), &StoredChange::Put { grant: grant.id.clone() }).await?;
     let at = transition.at();
     sql("INSERT INTO grants \
-         (id, elevation, service, person, state, expires_ms, max_uses, claims, token, revision, changed_ms) \
-         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10)")
+         (id, elevation, service, person, state, expires_ms, max_uses, claims, token, revision, changed_ms, review_due_s) \
+         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11)")
     .bind(grant.id.as_str())
-    .bind(elevation.id.as_str())
+    .bind(elevation.as_str())
     .bind(grant.service.as_str())
     .bind(grant.person.as_str())
     .bind(grant.expires.unix_ms())
@@ -151,11 +188,12 @@ async fn insert(transition: &mut Transition<'_>, new: &NewGrant) -> Result<u64, 
     .bind(new.token.expose())
     .bind(to_sql(revision))
     .bind(at.unix_ms())
+    .bind(new.review_due.map(|due| to_sql(due.as_secs())))
     .execute(transition.connection())
     .await?;
-    let digest = sha256_hex(new.token.expose());
-    transition.entry(Draft::elevation_requested(elevation, &new.record.tier), None).await?;
-    transition.entry(Draft::grant_issued(grant, &elevation.id, &digest), Some(revision)).await?;
+    scope_items::insert(transition.connection(), grant.id.as_str(), &grant.scope).await?;
+    let issued = Issued { elevation, tier, token_sha256: &sha256_hex(new.token.expose()), review_due: new.review_due };
+    transition.entry(Draft::grant_issued(grant, issued), Some(revision)).await?;
     Ok(revision)
 }
 
@@ -169,13 +207,16 @@ pub(super) async fn end_grant(
     let tombstone = StoredChange::Tombstone { grant: id.clone(), cause: end.cause };
     let revision = transition.change(Some(service), &tombstone).await?;
     let at = transition.at();
-    sql("UPDATE grants SET state = $1, revision = $2, changed_ms = $3, ended_ms = $3, ended_by = $4, end_note = $5 \
-         WHERE id = $6 AND state = 'active'")
+    // From here on its review is due, where one is asked for.
+    sql("UPDATE grants SET state = $1, revision = $2, changed_ms = $3, ended_ms = $3, ended_by = $4, end_note = $5, \
+         review = CASE WHEN review_due_s IS NULL THEN review ELSE 'due' END, review_by_ms = $3 + review_due_s * 1000, \
+         revocation = $6 WHERE id = $7 AND state = 'active'")
     .bind(state_text(ended_state(end.cause)))
     .bind(to_sql(revision))
     .bind(at.unix_ms())
     .bind(end.by.map(Person::as_str))
     .bind(end.note)
+    .bind(end.revocation.map(RevocationId::as_str))
     .bind(id.as_str())
     .execute(transition.connection())
     .await?;
@@ -195,7 +236,7 @@ async fn due(on: impl Into<On<'_>>, now: WallTime) -> Result<Vec<(GrantId, Servi
         .collect()
 }
 
-async fn fetch(on: impl Into<On<'_>>, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
+pub(super) async fn fetch(on: impl Into<On<'_>>, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
     let row = sql(SELECT).bind(id.as_str()).fetch_optional(on).await?;
     row.as_ref().map(record).transpose()
 }
@@ -206,21 +247,25 @@ fn record(row: &Row) -> Result<GrantRecord, StoreError> {
     Ok(GrantRecord {
         grant,
         elevation: parsed("elevation id", row.try_get("elevation")?)?,
+        tier: row.try_get("tier")?,
         state: state(row.try_get("state")?)?,
         revision: from_sql(row.try_get("revision")?),
         changed: WallTime::from_unix_ms(row.try_get("changed_ms")?),
         spent: uses(row.try_get("spent")?),
         ended: end(row)?,
+        review: reviews::read(row)?,
     })
 }
 
 fn end(row: &Row) -> Result<Option<GrantEnd>, StoreError> {
     let Some(at) = row.try_get::<Option<i64>>("ended_ms")? else { return Ok(None) };
     let by: Option<&str> = row.try_get("ended_by")?;
+    let revocation: Option<&str> = row.try_get("revocation")?;
     Ok(Some(GrantEnd {
         at: WallTime::from_unix_ms(at),
         by: by.map(|by| parsed("person", by)).transpose()?,
         note: row.try_get("end_note")?,
+        revocation: revocation.map(|id| parsed("revocation id", id)).transpose()?,
     }))
 }
 

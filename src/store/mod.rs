@@ -1,6 +1,7 @@
 //! The one place that speaks SQL: state, changes for the feed, and ledger entries, in one database.
 //!
-//! [`contract`] says what callers may rely on; the files beside hold one noun each. Must never: let a transition leave
+//! [`contract`] says what callers may rely on, [`lifecycle`] what requests and grants are made of; the files beside hold
+//! one noun each. Must never: let a transition leave
 //! a part of itself behind, or show a token in an error.
 
 use std::sync::Arc;
@@ -12,19 +13,35 @@ use tokio::task::AbortHandle;
 use crate::clock::Clock;
 use database::Database;
 
+mod approvals;
+pub mod check;
 pub mod contract;
 mod database;
 mod doubt;
 mod elevations;
+mod endings;
 mod entries;
 mod feed;
+mod filling;
+mod freezes;
 mod grants;
+mod history;
+pub mod lifecycle;
+mod once;
 mod opening;
 mod policies;
 mod postgres;
 mod replicas;
+mod requests;
+mod restoring;
+mod reviews;
+mod revocation_records;
+mod revocations;
 mod rows;
+#[cfg(test)]
+pub(crate) mod sample;
 mod schema;
+mod scope_items;
 mod share_turn;
 mod shares;
 mod sqlite;
@@ -36,7 +53,13 @@ mod transition;
 
 pub use contract::*;
 pub use entries::StoredEntry;
+pub use freezes::{FreezeLifted, FreezeOutcome, FreezeRecord};
+pub use history::Past;
+pub use lifecycle::*;
 pub use opening::OpenError;
+pub use restoring::{BackupError, Restored};
+pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
+pub use revocations::{OrderOutcome, Progress, Settled};
 pub use share_turn::ShareTurn;
 
 /// A handle on the database. Cheap to clone.
@@ -57,6 +80,9 @@ struct Shared {
     replicas: watch::Sender<u64>,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
+    /// Has the next commit's answer lost, as a broken connection would.
+    #[cfg(test)]
+    loses_answer: std::sync::atomic::AtomicBool,
 }
 
 impl Drop for Shared {

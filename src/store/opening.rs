@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::database::Database;
 use super::rows::from_sql;
 use super::statement::sql;
-use super::{Shared, Store, postgres, sqlite};
+use super::{Shared, Store, StoreError, filling, postgres, sqlite};
 use crate::clock::Clock;
 use crate::config::database::{DatabaseConfig, PostgresConfig};
 
@@ -21,10 +21,17 @@ pub enum OpenError {
     Password { path: PathBuf, source: std::io::Error },
     #[error("the database {database} cannot be brought to this version's schema")]
     Migrate { database: String, source: sqlx::Error },
+    #[error("the database {database} holds rows that can't be brought to this version's schema")]
+    FillIn { database: String, source: Box<StoreError> },
     #[error(
         "the database {database} was written by a newer version (its schema is {found}, this version knows {known})"
     )]
     Newer { database: String, found: i64, known: usize },
+    #[error(
+        "the database {database} was written by an older version (its schema is {found}, this version's is {known}): \
+         start the control plane on it once"
+    )]
+    Older { database: String, found: i64, known: usize },
     #[error("the system's randomness failed")]
     Randomness,
 }
@@ -58,15 +65,39 @@ impl Store {
         Self::over(postgres::open(config).await?, config.shown(), clock).await
     }
 
-    async fn over(database: Database, name: String, clock: Clock) -> Result<Self, OpenError> {
-        let (fresh, replica) = (random_hex()?, random_hex()?);
-        let opened = async {
-            let epoch = epoch(&database, fresh).await?;
-            let newest = sql("SELECT value FROM counters WHERE name = 'revision'").integer(&database).await?;
-            Ok((epoch, newest))
+    /// Opens what the configuration names, as it is: nothing can be written, and no schema is changed.
+    ///
+    /// # Errors
+    /// [`OpenError`]; also when the schema is not exactly this version's.
+    pub async fn open_to_read(config: &DatabaseConfig, clock: Clock) -> Result<Self, OpenError> {
+        let (database, name) = match config {
+            DatabaseConfig::Sqlite(path) => (sqlite::open_to_read(path).await?, path.display().to_string()),
+            DatabaseConfig::Postgres(config) => (postgres::open_to_read(config).await?, config.shown()),
         };
+        let opened = async { Ok((known_epoch(&database).await?, newest(&database).await?)) };
         let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
-        let (newest, replicas) = (watch::Sender::new(from_sql(newest)), watch::Sender::new(0));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                database,
+                clock,
+                epoch,
+                replica: random_hex()?,
+                newest: watch::Sender::new(newest),
+                replicas: watch::Sender::new(0),
+                listening: None,
+                #[cfg(test)]
+                loses_answer: false.into(),
+            }),
+        })
+    }
+
+    async fn over(database: Database, name: String, clock: Clock) -> Result<Self, OpenError> {
+        let (fresh, replica) = (fresh_epoch()?, random_hex()?);
+        let unfilled = |error| OpenError::FillIn { database: name.clone(), source: Box::new(error) };
+        filling::fill_in(&database).await.map_err(unfilled)?;
+        let opened = async { Ok((epoch(&database, fresh).await?, newest(&database).await?)) };
+        let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
+        let (newest, replicas) = (watch::Sender::new(newest), watch::Sender::new(0));
         let listening = match &database {
             Database::Sqlite { .. } => None,
             Database::Postgres { readers, .. } => {
@@ -75,8 +106,23 @@ impl Store {
                 Some(tokio::spawn(postgres::listen(readers.clone(), heard)).abort_handle())
             }
         };
-        Ok(Self { shared: Arc::new(Shared { database, clock, epoch, replica, newest, replicas, listening }) })
+        let shared = Shared {
+            database,
+            clock,
+            epoch,
+            replica,
+            newest,
+            replicas,
+            listening,
+            #[cfg(test)]
+            loses_answer: false.into(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
     }
+}
+
+pub(super) fn fresh_epoch() -> Result<String, OpenError> {
+    random_hex()
 }
 
 fn random_hex() -> Result<String, OpenError> {
@@ -92,7 +138,14 @@ async fn epoch(database: &Database, fresh: String) -> Result<String, sqlx::Error
         .bind(fresh)
         .execute(&mut tx)
         .await?;
-    let row = sql("SELECT value FROM meta WHERE name = 'epoch'").fetch_one(&mut tx).await?;
     tx.commit().await?;
-    row.first()
+    known_epoch(database).await
+}
+
+async fn known_epoch(database: &Database) -> Result<String, sqlx::Error> {
+    sql("SELECT value FROM meta WHERE name = 'epoch'").fetch_one(database).await?.first()
+}
+
+async fn newest(database: &Database) -> Result<u64, sqlx::Error> {
+    Ok(from_sql(sql("SELECT value FROM counters WHERE name = 'revision'").integer(database).await?))
 }

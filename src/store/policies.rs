@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::rows::{from_json, from_sql, to_json, to_sql};
-use super::statement::{Row, sql};
+use super::statement::{On, Row, sql};
 use super::{AppliedFile, AppliedPolicy, Store, StoreError};
 use crate::ledger::entry::Draft;
 
@@ -15,6 +15,14 @@ struct File {
 }
 
 impl Store {
+    /// The number of the newest revision; 0 before the first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn policy_revision(&self) -> Result<u64, StoreError> {
+        newest_policy(&self.shared.database).await
+    }
+
     /// The newest revision; `None` before the first.
     ///
     /// # Errors
@@ -53,6 +61,12 @@ impl Store {
         transition.commit().await?;
         Ok(revision)
     }
+}
+
+/// The number of the newest revision; 0 before the first.
+pub(super) async fn newest_policy(on: impl Into<On<'_>>) -> Result<u64, StoreError> {
+    let newest = sql("SELECT COALESCE(MAX(revision), 0) FROM policy_revisions").integer(on).await?;
+    Ok(from_sql(newest))
 }
 
 fn applied(row: &Row) -> Result<AppliedPolicy, StoreError> {

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::database::{Database, WRITER_LOCK};
 use super::doubt::Doubt;
 use super::opening::OpenError;
-use super::schema::STEPS;
+use super::schema::{STEPS, known, not_newer};
 use crate::config::database::PostgresConfig;
 use crate::error_chain::error_chain;
 
@@ -34,20 +34,27 @@ const LISTEN_ASK: Duration = Duration::from_secs(5);
 
 /// What the server enforces on every connection, so that none outlives its replica: times in milliseconds, keep-alives
 /// in seconds.
-const SERVER_SETTINGS: [(&str, &str); 8] = [
+const SERVER_SETTINGS: [(&str, &str); 9] = [
     ("statement_timeout", "10000"),
     ("lock_timeout", "8000"),
-    ("idle_in_transaction_session_timeout", "10000"),
+    // One that holds the writer's lock and is no longer heard of holds up the others no longer than this.
+    ("idle_in_transaction_session_timeout", "3000"),
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "2"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "10000"),
+    ("client_min_messages", "warning"),
     // The server's own default, said aloud: a transition that has returned is on disk.
     ("synchronous_commit", "on"),
 ];
 
 const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
 const VERSION: &str = "SELECT COALESCE((SELECT MAX(version) FROM schema_version), 0)";
+
+/// Sessions of other programs of this name in the same database. This one's carry its own process in their name.
+const OTHERS: &str = "SELECT COUNT(DISTINCT application_name) FROM pg_stat_activity WHERE datname = current_database() \
+                      AND application_name LIKE 'breakglass-control%' \
+                      AND application_name <> current_setting('application_name')";
 
 /// Connects, and brings the database to this version's schema.
 pub(super) async fn open(config: &PostgresConfig) -> Result<Database, OpenError> {
@@ -60,10 +67,27 @@ pub(super) async fn open(config: &PostgresConfig) -> Result<Database, OpenError>
     Ok(Database::Postgres { writers, readers, doubt })
 }
 
+/// Connects to the database as it is, to be read and never written.
+pub(super) async fn open_to_read(config: &PostgresConfig) -> Result<Database, OpenError> {
+    let options = options(config)?.options([("default_transaction_read_only", "on")]);
+    let open_error = |source| OpenError::Open { database: config.shown(), source };
+    let doubt = Doubt::new();
+    let readers = pool(config.connections_max, &doubt).connect_with(options).await.map_err(open_error)?;
+    let found: i64 = sqlx::query_scalar(VERSION).fetch_one(&readers).await.map_err(open_error)?;
+    known(found, &config.shown())?;
+    Ok(Database::Postgres { writers: readers.clone(), readers, doubt })
+}
+
+/// How many other control planes are connected to the same database.
+pub(super) async fn others(readers: &PgPool) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(OTHERS).fetch_one(readers).await
+}
+
 fn options(config: &PostgresConfig) -> Result<PgConnectOptions, OpenError> {
     let unusable = |source| OpenError::Open { database: config.shown(), source };
     let options = PgConnectOptions::from_str(&config.url).map_err(unusable)?;
-    let options = options.application_name("breakglass-control").options(SERVER_SETTINGS);
+    let options =
+        options.application_name(&format!("breakglass-control {}", std::process::id())).options(SERVER_SETTINGS);
     let Some(file) = &config.password_file else { return Ok(options) };
     let password =
         std::fs::read_to_string(file).map_err(|source| OpenError::Password { path: file.clone(), source })?;
@@ -81,10 +105,7 @@ async fn migrate(writers: &PgPool, config: &PostgresConfig) -> Result<(), OpenEr
     sqlx::query(WRITER_LOCK).execute(&mut *tx).await.map_err(failed)?;
     sqlx::raw_sql(VERSION_TABLE).execute(&mut *tx).await.map_err(failed)?;
     let found: i64 = sqlx::query_scalar(VERSION).fetch_one(&mut *tx).await.map_err(failed)?;
-    let taken = usize::try_from(found).unwrap_or(usize::MAX);
-    if taken > STEPS.len() {
-        return Err(OpenError::Newer { database: config.shown(), found, known: STEPS.len() });
-    }
+    let taken = not_newer(found, &config.shown())?;
     for (number, step) in (1_i64..).zip(STEPS).skip(taken) {
         sqlx::raw_sql(step.postgres).execute(&mut *tx).await.map_err(failed)?;
         let count = "INSERT INTO schema_version (version) VALUES ($1)";

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::rows::{from_json, from_sql, parsed, to_json, to_sql};
 use super::statement::{Row, sql, sql_over_rows};
 use super::{Hearsay, ReplicaSeen, SidecarSeen, Store, StoreError};
-use crate::domain::WallTime;
+use crate::domain::{ServiceName, WallTime};
 use serde::Serialize;
 
 /// Rows written by one statement at most.
@@ -33,6 +33,7 @@ struct Told<'a> {
     generation: u64,
     connected: u8,
     fresh_ms: i64,
+    skew_ms: Option<i64>,
     rejections: String,
 }
 
@@ -52,6 +53,7 @@ impl<'a> Told<'a> {
             generation: seen.generation,
             connected: u8::from(seen.connected),
             fresh_ms: seen.fresh.unix_ms(),
+            skew_ms: seen.skew_ms,
             rejections: to_json("rejections", &seen.rejections)?,
         })
     }
@@ -71,18 +73,18 @@ impl Store {
         for rows in rows.chunks(ROWS_MAX) {
             sql_over_rows!(
                 "INSERT INTO sidecars (service, instance, version, service_digest, lineage, revision, acked_ms, heard_ms, \
-                 audit, replica, generation, connected, fresh_ms, rejections, batch) \
+                 audit, replica, generation, connected, fresh_ms, skew_ms, rejections, batch) \
                  SELECT told.value ->> 'service', told.value ->> 'instance', told.value ->> 'version', \
                  told.value ->> 'service_digest', told.value ->> 'lineage', \
                  CAST(told.value ->> 'revision' AS BIGINT), CAST(told.value ->> 'acked_ms' AS BIGINT), \
                  CAST(told.value ->> 'heard_ms' AS BIGINT), told.value ->> 'audit', told.value ->> 'replica', \
                  CAST(told.value ->> 'generation' AS BIGINT), CAST(told.value ->> 'connected' AS BIGINT), \
-                 CAST(told.value ->> 'fresh_ms' AS BIGINT), told.value ->> 'rejections', $2 FROM",
+                 CAST(told.value ->> 'fresh_ms' AS BIGINT), CAST(told.value ->> 'skew_ms' AS BIGINT), told.value ->> 'rejections', $2 FROM",
                 "WHERE true ON CONFLICT (service, instance) DO UPDATE SET version = excluded.version, \
                  service_digest = excluded.service_digest, lineage = excluded.lineage, revision = excluded.revision, \
                  acked_ms = excluded.acked_ms, heard_ms = excluded.heard_ms, audit = excluded.audit, \
                  replica = excluded.replica, generation = excluded.generation, connected = excluded.connected, \
-                 fresh_ms = excluded.fresh_ms, rejections = excluded.rejections, batch = excluded.batch \
+                 fresh_ms = excluded.fresh_ms, skew_ms = excluded.skew_ms, rejections = excluded.rejections, batch = excluded.batch \
                  WHERE excluded.generation > sidecars.generation \
                  OR (excluded.generation = sidecars.generation AND excluded.batch >= sidecars.batch)"
             )
@@ -154,6 +156,21 @@ impl Store {
         rows.iter().map(seen).collect()
     }
 
+    /// How many changes after `revision` concern every sidecar of `service`: what one that has acknowledged `revision`
+    /// does not enforce yet. Shares concern one sidecar alone and are not counted.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn changes_behind(&self, service: &ServiceName, revision: u64) -> Result<u64, StoreError> {
+        let behind = sql("SELECT COUNT(*) FROM changes \
+             WHERE revision > $1 AND (service = $2 OR service IS NULL) AND kind <> 'share'")
+        .bind(to_sql(revision))
+        .bind(service.as_str())
+        .integer(&self.shared.database)
+        .await?;
+        Ok(from_sql(behind))
+    }
+
     /// Forgets whoever has not been heard of for a day.
     ///
     /// # Errors
@@ -182,6 +199,7 @@ fn seen(row: &Row) -> Result<SidecarSeen, StoreError> {
         generation: from_sql(row.try_get("generation")?),
         connected: row.try_get::<i64>("connected")? == 1,
         fresh: WallTime::from_unix_ms(row.try_get("fresh_ms")?),
+        skew_ms: row.try_get("skew_ms")?,
         rejections: from_json("rejections", row.try_get("rejections")?)?,
     })
 }

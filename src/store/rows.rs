@@ -17,6 +17,11 @@ pub(super) fn from_sql(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
+/// A count of rows.
+pub(super) fn to_u64(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
 /// A count of uses.
 pub(super) fn uses(value: i64) -> u32 {
     u32::try_from(value.max(0)).unwrap_or(u32::MAX)

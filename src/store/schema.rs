@@ -3,6 +3,8 @@
 //! A database counts the steps it has taken. Each is taken once, in one transaction with its count; a database that has
 //! taken more than this version knows is left as it is.
 
+use super::opening::OpenError;
+
 /// One step's text for each database.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
@@ -10,12 +12,35 @@ pub(super) struct Step {
     pub(super) postgres: &'static str,
 }
 
-const REPLICAS: &str = include_str!("migrations/0004_replicas.sql");
+impl Step {
+    /// One text for both.
+    const fn of(text: &'static str) -> Self {
+        Self { sqlite: text, postgres: text }
+    }
+}
 
-pub(super) const STEPS: [Step; 2] = [
+pub(super) const STEPS: &[Step] = &[
     Step {
         sqlite: include_str!("migrations/0001_first.sqlite.sql"),
         postgres: include_str!("migrations/0001_first.postgres.sql"),
     },
-    Step { sqlite: REPLICAS, postgres: REPLICAS },
+    Step::of(include_str!("migrations/0002_lifecycle.sql")),
+    Step::of(include_str!("migrations/0003_revocation.sql")),
+    Step::of(include_str!("migrations/0004_replicas.sql")),
 ];
+
+/// How many steps a database has taken, unless a newer version took more.
+pub(super) fn not_newer(found: i64, database: &str) -> Result<usize, OpenError> {
+    match usize::try_from(found) {
+        Ok(taken) if taken <= STEPS.len() => Ok(taken),
+        Ok(_) | Err(_) => Err(OpenError::Newer { database: database.to_owned(), found, known: STEPS.len() }),
+    }
+}
+
+/// Exactly this version's schema: for reading without bringing the database up to it.
+pub(super) fn known(found: i64, database: &str) -> Result<(), OpenError> {
+    if not_newer(found, database)? < STEPS.len() {
+        return Err(OpenError::Older { database: database.to_owned(), found, known: STEPS.len() });
+    }
+    Ok(())
+}

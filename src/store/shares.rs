@@ -166,7 +166,7 @@ async fn use_up(
         return Ok(None);
     }
     let entry = Draft::grant_used_up(grant, u64::from(uses(sum)));
-    let end = End { cause: EndCause::UsedUp, by: None, note: None, entry };
+    let end = End { cause: EndCause::UsedUp, by: None, note: None, revocation: None, entry };
     end_grant(transition, grant, &holder.service, end).await.map(Some)
 }
 

@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 
 use super::database::Database;
 use super::opening::OpenError;
-use super::schema::STEPS;
+use super::schema::{STEPS, known, not_newer};
 
 /// How long a connection waits for another's lock before it gives up.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,6 +26,16 @@ pub(super) async fn open(path: &Path) -> Result<Database, OpenError> {
     let writer = pool(1).connect_with(options.clone()).await.map_err(open_error)?;
     migrate(&writer, path).await?;
     let readers = pool(READERS_MAX).connect_with(options.create_if_missing(false)).await.map_err(open_error)?;
+    Ok(Database::Sqlite { writer, readers })
+}
+
+/// Opens the file as it is, to be read and never written.
+pub(super) async fn open_to_read(path: &Path) -> Result<Database, OpenError> {
+    let open_error = |source| OpenError::Open { database: path.display().to_string(), source };
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    let writer = pool(1).connect_with(options.clone()).await.map_err(open_error)?;
+    known(taken(&writer, path).await?, &path.display().to_string())?;
+    let readers = pool(READERS_MAX).connect_with(options).await.map_err(open_error)?;
     Ok(Database::Sqlite { writer, readers })
 }
 
@@ -55,11 +65,7 @@ fn pool(connections_max: u32) -> SqlitePoolOptions {
 /// Takes the steps that are missing; `user_version` counts those taken.
 async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Migrate { database: path.display().to_string(), source };
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(writer).await.map_err(failed)?;
-    let taken = usize::try_from(found).unwrap_or(usize::MAX);
-    if taken > STEPS.len() {
-        return Err(OpenError::Newer { database: path.display().to_string(), found, known: STEPS.len() });
-    }
+    let taken = not_newer(taken(writer, path).await?, &path.display().to_string())?;
     for (number, step) in STEPS.iter().enumerate().skip(taken) {
         let mut tx = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
         sqlx::raw_sql(step.sqlite).execute(&mut *tx).await.map_err(failed)?;
@@ -69,4 +75,9 @@ async fn migrate(writer: &SqlitePool, path: &Path) -> Result<(), OpenError> {
         tx.commit().await.map_err(failed)?;
     }
     Ok(())
+}
+
+async fn taken(pool: &SqlitePool, path: &Path) -> Result<i64, OpenError> {
+    let failed = |source| OpenError::Migrate { database: path.display().to_string(), source };
+    sqlx::query_scalar("PRAGMA user_version").fetch_one(pool).await.map_err(failed)
 }

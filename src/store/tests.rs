@@ -1,68 +1,33 @@
 //! Transitions against a real file: whole or not at all, dense numbers, shares that never sum above the limit.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 mod bench;
+mod checking;
+mod lifecycle;
+mod migration;
+mod model;
 mod replicas;
+mod revocations;
 
 use bench::{Bench, allot, break_table, count, hand_back, make_newer, mend_table, on_both_databases, stream};
 
+use super::sample::{create, service};
 use super::*;
 use crate::clock::Clock;
 use crate::domain::*;
-use crate::secret::Secret;
 use crate::wire::api::GrantState;
 use crate::wire::feed::{AuditPosition, EndCause};
 
 const NOW: WallTime = WallTime::from_unix_s(1_795_313_580);
 
-fn service() -> ServiceName {
-    "payments-demo".parse().unwrap()
+fn new_grant(n: u64, max_uses: u32) -> NewElevation {
+    sample::granted(n, max_uses, NOW)
 }
 
-fn new_grant(n: u64, max_uses: u32) -> NewGrant {
-    let person: Person = "alice@example.test".parse().unwrap();
-    let justification = Justification { reason: "stuck_payment".parse().unwrap(), ticket: "INC-2041".parse().unwrap() };
-    let scope = Scope::new(["contract/C-1042".parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap();
-    let grant = Grant {
-        id: GrantId::from_random(n),
-        service: service(),
-        person: person.clone(),
-        idp: "https://issuer.test".parse().unwrap(),
-        authentication: Authentication::default(),
-        role: "payments.override".parse().unwrap(),
-        scope: scope.clone(),
-        binding: Binding::Identity,
-        justification: justification.clone(),
-        issued: NOW,
-        not_before: NOW,
-        expires: NOW.plus(Duration::from_secs(900)),
-        max_uses: NonZeroU32::new(max_uses),
-        staleness_max: Duration::from_secs(30),
-        policy_revision: 1,
-        approvals: vec![],
-        origin: Origin::ControlPlane,
-    };
-    let elevation = Elevation {
-        id: ElevationId::from_random(n),
-        service: service(),
-        person,
-        role: grant.role.clone(),
-        scope,
-        justification,
-        duration: Duration::from_secs(900),
-        requested: NOW,
-        state: ElevationState::Approved,
-        grant: Some(grant.id.clone()),
-    };
-    NewGrant {
-        record: ElevationRecord { elevation, tier: "oncall".into() },
-        grant,
-        issuer: "https://control.test".into(),
-        token: Secret::new(format!("token-{n}")),
-        once: None,
-    }
+/// The grant that comes with it.
+fn grant(new: &NewElevation) -> &Grant {
+    &new.grant.as_ref().unwrap().grant
 }
 
 on_both_databases! {
@@ -84,18 +49,21 @@ async fn an_issued_grant_is_read_back_whole_and_fed(bench: Bench) {
     let Bench { store, .. } = bench;
     let mut wake = store.subscribe();
     let new = new_grant(1, 3);
-    assert_eq!(store.create(&new).await.unwrap(), Created::New { revision: 1 });
+    assert_eq!(create(&store, &new).await.unwrap(), Created::New { revision: 1 });
     wake.changed().await.unwrap();
     assert_eq!(*wake.borrow(), 1);
-    let record = store.grant(&new.grant.id).await.unwrap().unwrap();
-    assert_eq!((record.grant, record.state, record.revision), (new.grant.clone(), GrantState::Active, 1));
+    let record = store.grant(&grant(&new).id).await.unwrap().unwrap();
+    assert_eq!((record.grant, record.state, record.revision), (grant(&new).clone(), GrantState::Active, 1));
     let elevation = store.elevation(&new.record.elevation.id).await.unwrap().unwrap();
     assert_eq!(elevation, new.record);
     let snapshot = store.snapshot(&service()).await.unwrap();
     assert_eq!((snapshot.revision, snapshot.frozen, snapshot.tokens.len()), (1, false, 1));
-    assert_eq!(snapshot.tokens[0].token, new.token);
+    assert_eq!(snapshot.tokens[0].token, new.grant.as_ref().unwrap().token);
     let changes = store.changes_after(&service(), 0, 10).await.unwrap();
-    assert_eq!(changes[0].body, ChangeBody::Put { grant: new.grant.id.clone(), token: new.token.clone() });
+    assert_eq!(
+        changes[0].body,
+        ChangeBody::Put { grant: grant(&new).id.clone(), token: new.grant.as_ref().unwrap().token.clone() }
+    );
     assert_eq!(store.snapshot(&"other".parse().unwrap()).await.unwrap().tokens, vec![]);
     assert_eq!(store.changes_after(&"other".parse().unwrap(), 0, 10).await.unwrap(), vec![]);
 }
@@ -103,14 +71,15 @@ async fn an_issued_grant_is_read_back_whole_and_fed(bench: Bench) {
 async fn revoking_ends_once_and_says_who(bench: Bench) {
     let Bench { store, .. } = bench;
     let new = new_grant(1, 3);
-    store.create(&new).await.unwrap();
+    create(&store, &new).await.unwrap();
     let bob: Person = "bob".parse().unwrap();
-    let RevokeOutcome::Revoked(record) = store.revoke(&new.grant.id, &bob, Some("done")).await.unwrap() else {
+    let RevokeOutcome::Revoked(record) = store.revoke(&grant(&new).id, &bob, Some("done")).await.unwrap() else {
         panic!("it was active");
     };
     assert_eq!((record.state, record.revision), (GrantState::Revoked, 2));
-    assert_eq!(record.ended, Some(GrantEnd { at: NOW, by: Some(bob.clone()), note: Some("done".into()) }));
-    let again = store.revoke(&new.grant.id, &bob, None).await.unwrap();
+    let ended = record.ended.clone().unwrap();
+    assert_eq!((ended.at, ended.by, ended.note.as_deref()), (NOW, Some(bob.clone()), Some("done")));
+    let again = store.revoke(&grant(&new).id, &bob, None).await.unwrap();
     assert_eq!(again, RevokeOutcome::Ended(record));
     assert_eq!(store.revoke(&GrantId::from_random(9), &bob, None).await.unwrap(), RevokeOutcome::Unknown);
     let snapshot = store.snapshot(&service()).await.unwrap();
@@ -121,16 +90,17 @@ async fn revoking_ends_once_and_says_who(bench: Bench) {
 async fn time_ends_a_grant_by_sweep_and_revoking_it_then_says_expired(bench: Bench) {
     let Bench { store, clock, .. } = bench;
     let (first, second) = (new_grant(1, 3), new_grant(2, 3));
-    store.create(&first).await.unwrap();
+    create(&store, &first).await.unwrap();
     assert_eq!(store.expire_due().await.unwrap(), vec![]);
     clock.advance(Duration::from_secs(900));
-    assert_eq!(store.grant(&first.grant.id).await.unwrap().unwrap().state, GrantState::Expired, "even unswept");
-    store.create(&second).await.unwrap();
-    let RevokeOutcome::Ended(record) = store.revoke(&second.grant.id, &first.grant.person, None).await.unwrap() else {
+    assert_eq!(store.grant(&grant(&first).id).await.unwrap().unwrap().state, GrantState::Expired, "even unswept");
+    create(&store, &second).await.unwrap();
+    let RevokeOutcome::Ended(record) = store.revoke(&grant(&second).id, &grant(&first).person, None).await.unwrap()
+    else {
         panic!("its time was over");
     };
     assert_eq!(record.state, GrantState::Expired);
-    assert_eq!(store.expire_due().await.unwrap(), vec![first.grant.id.clone()]);
+    assert_eq!(store.expire_due().await.unwrap(), vec![grant(&first).id.clone()]);
     assert_eq!(store.expire_due().await.unwrap(), vec![]);
     let kinds: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds.iter().filter(|kind| *kind == "grant_expired").count(), 2);
@@ -138,37 +108,37 @@ async fn time_ends_a_grant_by_sweep_and_revoking_it_then_says_expired(bench: Ben
 
 /// Every table a transition writes, made to fail in turn: nothing of the transition may stay.
 async fn a_failure_anywhere_leaves_nothing_half_written(bench: Bench) {
-    const TABLES: [&str; 6] = ["elevations", "grants", "changes", "entries", "entry_values", "once_keys"];
+    const TABLES: [&str; 6] = ["elevations", "grants", "changes", "entries", "entry_values", "idempotency_keys"];
     for broken in TABLES {
         let fresh = bench.another().await;
         let store = &fresh.store;
         let standing = new_grant(1, 1);
-        store.create(&standing).await.unwrap();
+        create(store, &standing).await.unwrap();
         let a = stream(store, "a").await;
-        allot(store, &standing.grant.id, &a, 1).await.unwrap();
+        allot(store, &grant(&standing).id, &a, 1).await.unwrap();
         let mut before = Vec::new();
         for table in TABLES {
             before.push(count(store, table).await);
         }
         break_table(store, broken).await;
         let mut new = new_grant(2, 3);
-        new.once = Some(OnceKey { key: "k".into(), digest: "d".into() });
-        store.create(&new).await.unwrap_err();
-        if !matches!(broken, "elevations" | "once_keys") {
-            store.revoke(&standing.grant.id, &standing.grant.person, Some("n")).await.unwrap_err();
+        new.once = Some(OnceKey { key: "k".into(), operation: Operation::Request, digest: "d".into() });
+        create(store, &new).await.unwrap_err();
+        if !matches!(broken, "elevations" | "idempotency_keys") {
+            store.revoke(&grant(&standing).id, &grant(&standing).person, Some("n")).await.unwrap_err();
         }
         if matches!(broken, "grants" | "changes" | "entries") {
-            store.record_spent(&standing.grant.id, &a, 1).await.unwrap_err();
-            assert_eq!(store.shares_of(&standing.grant.id).await.unwrap()[0].spent, 0, "{broken}");
+            store.record_spent(&grant(&standing).id, &a, 1).await.unwrap_err();
+            assert_eq!(store.shares_of(&grant(&standing).id).await.unwrap()[0].spent, 0, "{broken}");
         }
         let mut after = Vec::new();
         for table in TABLES {
             after.push(count(store, table).await);
         }
         assert_eq!(before, after, "{broken}");
-        assert_eq!(store.grant(&standing.grant.id).await.unwrap().unwrap().state, GrantState::Active, "{broken}");
+        assert_eq!(store.grant(&grant(&standing).id).await.unwrap().unwrap().state, GrantState::Active, "{broken}");
         mend_table(store).await;
-        assert_eq!(store.create(&new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
+        assert_eq!(create(store, &new).await.unwrap(), Created::New { revision: 3 }, "no number was lost: {broken}");
         let indices: Vec<_> = store.entries(0, 100).await.unwrap().into_iter().map(|entry| entry.index).collect();
         assert_eq!(indices, vec![0, 1, 2, 3], "{broken}");
     }
@@ -179,7 +149,7 @@ async fn numbers_are_dense_under_concurrent_writers(bench: Bench) {
     let tasks: Vec<_> = (1..=20)
         .map(|n| {
             let store = store.clone();
-            tokio::spawn(async move { store.create(&new_grant(n, 3)).await.unwrap() })
+            tokio::spawn(async move { create(&store, &new_grant(n, 3)).await.unwrap() })
         })
         .collect();
     for task in tasks {
@@ -196,8 +166,8 @@ async fn numbers_are_dense_under_concurrent_writers(bench: Bench) {
 
 async fn shares_never_sum_above_the_limit(bench: Bench) {
     let Bench { store, .. } = bench;
-    let id = new_grant(1, 5).grant.id;
-    store.create(&new_grant(1, 5)).await.unwrap();
+    let id = grant(&new_grant(1, 5)).id.clone();
+    create(&store, &new_grant(1, 5)).await.unwrap();
     let (a, b, c) = (stream(&store, "a").await, stream(&store, "b").await, stream(&store, "c").await);
     assert_eq!(allot(&store, &id, &a, 2).await, Some(2));
     assert_eq!(allot(&store, &id, &b, 9).await, Some(3));
@@ -225,8 +195,8 @@ async fn shares_never_sum_above_the_limit(bench: Bench) {
 
 async fn the_last_use_ends_the_grant_in_the_same_step(bench: Bench) {
     let Bench { store, .. } = bench;
-    let id = new_grant(1, 2).grant.id;
-    store.create(&new_grant(1, 2)).await.unwrap();
+    let id = grant(&new_grant(1, 2)).id.clone();
+    create(&store, &new_grant(1, 2)).await.unwrap();
     let (a, b, c) = (stream(&store, "a").await, stream(&store, "b").await, stream(&store, "c").await);
     allot(&store, &id, &a, 1).await.unwrap();
     allot(&store, &id, &b, 1).await.unwrap();
@@ -244,24 +214,27 @@ async fn the_last_use_ends_the_grant_in_the_same_step(bench: Bench) {
 
 async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day(bench: Bench) {
     let Bench { store, clock, .. } = bench;
-    let once = |digest: &str| Some(OnceKey { key: "k-1".into(), digest: digest.into() });
-    let first = NewGrant { once: once("body"), ..new_grant(1, 3) };
-    assert_eq!(store.create(&first).await.unwrap(), Created::New { revision: 1 });
-    let again = NewGrant { once: once("body"), ..new_grant(2, 3) };
-    assert_eq!(store.create(&again).await.unwrap(), Created::Before(first.record.elevation.id.clone()));
-    let other = NewGrant { once: once("other"), ..new_grant(3, 3) };
-    assert_eq!(store.create(&other).await.unwrap(), Created::KeyReused);
+    let once = |digest: &str| Some(OnceKey { key: "k-1".into(), operation: Operation::Request, digest: digest.into() });
+    let first = NewElevation { once: once("body"), ..new_grant(1, 3) };
+    assert_eq!(create(&store, &first).await.unwrap(), Created::New { revision: 1 });
+    let again = NewElevation { once: once("body"), ..new_grant(2, 3) };
+    assert_eq!(
+        create(&store, &again).await.unwrap(),
+        Created::Kept(Kept::Before(first.record.elevation.id.to_string()))
+    );
+    let other = NewElevation { once: once("other"), ..new_grant(3, 3) };
+    assert_eq!(create(&store, &other).await.unwrap(), Created::Kept(Kept::Reused));
     assert_eq!(count(&store, "grants").await, 1);
     clock.advance(Store::ONCE_KEYS_KEPT);
-    assert_eq!(store.create(&other).await.unwrap(), Created::New { revision: 2 });
+    assert_eq!(create(&store, &other).await.unwrap(), Created::New { revision: 2 });
 }
 
 async fn a_freeze_is_told_as_it_stands_for_the_service(bench: Bench) {
     let Bench { store, .. } = bench;
     let bob: Person = "bob".parse().unwrap();
-    store.set_frozen(Some(&service()), true, &bob).await.unwrap();
-    store.set_frozen(None, true, &bob).await.unwrap();
-    store.set_frozen(None, false, &bob).await.unwrap();
+    store.freeze(Some(&service()), &bob, None).await.unwrap();
+    store.freeze(None, &bob, None).await.unwrap();
+    store.lift_freeze(None, &bob).await.unwrap().unwrap();
     assert!(store.snapshot(&service()).await.unwrap().frozen, "its own freeze stands");
     assert!(!store.snapshot(&"other".parse().unwrap()).await.unwrap().frozen);
     let told = store.changes_after(&service(), 2, 10).await.unwrap();
@@ -270,7 +243,7 @@ async fn a_freeze_is_told_as_it_stands_for_the_service(bench: Bench) {
 
 async fn everything_outlives_a_restart(bench: Bench) {
     let Bench { store, clock, place } = bench;
-    store.create(&new_grant(1, 3)).await.unwrap();
+    create(&store, &new_grant(1, 3)).await.unwrap();
     let key = NewKey { kid: "kid".into(), root_kid: "root".into(), certificate: "cert".into() };
     assert_eq!(store.record_key(&key).await.unwrap(), Some(2));
     assert_eq!(store.record_key(&key).await.unwrap(), None, "a key is told once");
@@ -288,6 +261,7 @@ async fn everything_outlives_a_restart(bench: Bench) {
         generation: 7,
         connected: true,
         fresh: NOW,
+        skew_ms: Some(-3),
         rejections: vec![(1, "above the \"ceiling\"".into())],
     };
     store.report(1, std::slice::from_ref(&seen)).await.unwrap();
@@ -309,7 +283,7 @@ async fn everything_outlives_a_restart(bench: Bench) {
 async fn pages_follow_one_another(bench: Bench) {
     let Bench { store, .. } = bench;
     for n in 1..=5 {
-        store.create(&new_grant(n, 3)).await.unwrap();
+        create(&store, &new_grant(n, 3)).await.unwrap();
     }
     let mut listing = Listing { limit: 2, ..Listing::default() };
     let mut seen = Vec::new();
@@ -346,7 +320,7 @@ async fn what_is_no_database_of_ours_is_left_alone() {
 async fn only_its_owner_may_read_the_database() {
     use std::os::unix::fs::PermissionsExt as _;
     let Bench { store, place, .. } = Bench::sqlite().await;
-    store.create(&new_grant(1, 3)).await.unwrap();
+    create(&store, &new_grant(1, 3)).await.unwrap();
     for file in std::fs::read_dir(place.folder()).unwrap() {
         let file = file.unwrap();
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", file.file_name());

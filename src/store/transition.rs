@@ -117,6 +117,10 @@ impl Transition<'_> {
             self.tx.announce(newest).await?;
         }
         self.tx.commit().await?;
+        #[cfg(test)]
+        if self.store.shared.loses_answer.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return Err(sqlx::Error::WorkerCrashed.into());
+        }
         if let Some(newest) = self.newest {
             self.store.shared.newest.send_modify(|seen| *seen = newest.max(*seen));
         }

@@ -67,6 +67,11 @@ impl<'a> Unverified<'a> {
         Ok(Self { kid: header.kid, signing_input, signature, payload })
     }
 
+    /// What it says, whoever signed it.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
     /// The payload, once `key` is shown to have signed it.
     pub(super) fn verified_by(self, key: &PublicKey) -> Result<Vec<u8>, JwsError> {
         let holds = jsonwebtoken::crypto::verify(

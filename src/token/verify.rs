@@ -67,6 +67,16 @@ pub fn verify_key_certificate(
     Ok(certified)
 }
 
+/// What `certificate` says of its key, whoever signed it: for looking at what was kept, never for trusting it.
+///
+/// # Errors
+/// [`TokenError`].
+pub fn read_key_certificate(certificate: &str) -> Result<CertifiedKey, TokenError> {
+    let unverified = Unverified::parse(certificate, KEY_TYPE)?;
+    let claims: KeyClaims = parse(unverified.payload())?;
+    CertifiedKey::try_from(claims).map_err(|error| TokenError::Claims(error.to_string()))
+}
+
 /// Claims from JSON. A member that stands twice fails: serde refuses a duplicate field of a struct.
 fn parse<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, TokenError> {
     serde_json::from_slice(payload).map_err(|error| TokenError::Claims(error.to_string()))

@@ -1,39 +1,34 @@
 //! The control plane's HTTP API, `/v1`. Times are milliseconds since the epoch (`…_at`), spans are seconds (`…_s`).
 //!
-//! | call | answers |
-//! |---|---|
-//! | `POST /v1/elevations` [`ElevationRequest`] | 201 [`ElevationView`] |
-//! | `GET /v1/elevations`, `GET /v1/elevations/{id}` | [`Page`] of views, one view |
-//! | `GET /v1/grants?service=&state=&mine=`, `GET /v1/grants/{id}` | [`Page`] of [`GrantView`], one view |
-//! | `GET /v1/grants/{id}/token` | [`GrantTokenView`], to the requester only |
-//! | `POST /v1/grants/{id}/revoke` [`RevokeRequest`] | [`GrantView`] |
-//! | `GET /v1/grants/{id}/enforcement?wait_ms=` | [`Enforcement`], as soon as every sidecar has answered or the wait is over |
-//! | `GET /v1/services/{service}/options` | [`RequestOptions`] for the caller |
-//! | `GET /v1/sidecars` | [`Page`] of [`SidecarView`] |
-//! | `GET /v1/keys` | [`KeysView`], to anyone: they are public |
-//!
+//! Which call takes and answers what is in the API's document, `docs/openapi.json`: it is made of the handlers.
 //! Every error is a [`super::problem::Problem`].
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, Role,
-    ServiceName, Ticket, WallTime,
+    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, RevocationId,
+    Role, ServiceName, Ticket, WallTime,
 };
+use crate::wire::lifecycle::{ApprovalView, AuthenticationView, BoundsView, PastView, ReviewView, WantedApprovals};
 
 /// A human asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ElevationRequest {
     pub service: ServiceName,
+    #[cfg_attr(feature = "control", schema(min_items = 1, max_items = 32))]
     pub resources: Vec<Resource>,
+    #[cfg_attr(feature = "control", schema(min_items = 1, max_items = 32))]
     pub actions: Vec<Action>,
     pub reason: ReasonCode,
     pub ticket: Ticket,
     /// Absent: the tier's default.
+    #[cfg_attr(feature = "control", schema(minimum = 1, example = 900))]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub duration_s: Option<u64>,
     /// Absent: the tier's own limit.
+    #[cfg_attr(feature = "control", schema(minimum = 1, example = 3))]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_uses: Option<u32>,
     /// Which tier, where several fit.
@@ -42,6 +37,7 @@ pub struct ElevationRequest {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct ElevationView {
     pub id: ElevationId,
     pub state: ElevationState,
@@ -54,12 +50,41 @@ pub struct ElevationView {
     pub reason: ReasonCode,
     pub ticket: Ticket,
     pub duration_s: u64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_uses: Option<u32>,
+    pub binding: Binding,
+    pub authentication: AuthenticationView,
+    /// The policy revision that let it through.
+    pub policy_revision: u64,
     pub requested_at: WallTime,
+    /// When it ends unanswered; absent where it never waited.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lapses_at: Option<WallTime>,
+    /// While it waits: for what.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wanted: Option<WantedApprovals>,
+    /// In the order they were given.
+    #[serde(default)]
+    pub approvals: Vec<ApprovalView>,
+    /// While it waits: what would be granted now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub would_grant: Option<BoundsView>,
+    /// While it waits, to those who may approve it: what this person did before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub past: Option<PastView>,
+    /// When it stopped waiting, by whom, and why.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decided_at: Option<WallTime>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decided_by: Option<Person>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub decided_note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub grant: Option<GrantView>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GrantState {
     Active,
@@ -68,10 +93,23 @@ pub enum GrantState {
     UsedUp,
 }
 
+impl GrantState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::UsedUp => "used_up",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct GrantView {
     pub id: GrantId,
     pub elevation: ElevationId,
+    pub tier: String,
     pub state: GrantState,
     pub service: ServiceName,
     pub person: Person,
@@ -96,11 +134,16 @@ pub struct GrantView {
     pub ended_by: Option<Person>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub end_note: Option<String>,
+    /// The revocation that ended it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revocation: Option<RevocationId>,
+    pub review: ReviewView,
     pub enforcement: Enforcement,
 }
 
 /// How far the last change to a grant has arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Enforcement {
     pub revision: u64,
     /// Sidecars of the service that are connected, or were within the last `staleness_max`.
@@ -119,12 +162,14 @@ pub struct Enforcement {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct SilentSidecar {
     pub instance: InstanceName,
     pub stops_by: WallTime,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Rejection {
     pub instance: InstanceName,
     pub why: String,
@@ -132,6 +177,7 @@ pub struct Rejection {
 
 /// The grant token. Only the requester may fetch it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct GrantTokenView {
     pub grant: GrantId,
     pub token: String,
@@ -144,15 +190,18 @@ impl std::fmt::Debug for GrantTokenView {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RevokeRequest {
     /// Why, for the record; at most 500 characters.
+    #[cfg_attr(feature = "control", schema(max_length = 500, example = "the payment went through"))]
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub note: Option<String>,
 }
 
 /// What the caller may ask for on one service, so that a client can offer choices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct RequestOptions {
     pub service: ServiceName,
     pub reasons: Vec<ReasonOption>,
@@ -161,12 +210,14 @@ pub struct RequestOptions {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct ReasonOption {
     pub code: ReasonCode,
     pub text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct TicketOption {
     pub tracker: String,
     /// Regular expression the whole ticket must match.
@@ -175,6 +226,7 @@ pub struct TicketOption {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct TierOption {
     pub name: String,
     pub role: Role,
@@ -187,6 +239,7 @@ pub struct TierOption {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct SidecarView {
     pub service: ServiceName,
     pub instance: InstanceName,
@@ -195,12 +248,23 @@ pub struct SidecarView {
     /// True when the digest is that of the applied service file.
     pub service_current: bool,
     pub connected: bool,
+    /// Newest revision it has acknowledged.
     pub revision: u64,
+    /// Changes of its service that it has not acknowledged; absent where that could not be told.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub behind: Option<u64>,
     pub heard_at: WallTime,
+    /// How old the newest state is that it was told to be current.
+    #[serde(default)]
+    pub feed_age_ms: u64,
+    /// Its wall clock minus the control plane's, by its last ping; absent where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clock_skew_ms: Option<i64>,
     pub audit: super::feed::AuditPosition,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Page<T> {
     pub items: Vec<T>,
     /// Pass as `cursor` for the next page; absent on the last.
@@ -210,6 +274,7 @@ pub struct Page<T> {
 
 /// Public root keys for grants: what a sidecar pins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct KeysView {
     pub grant_roots: Vec<String>,
 }

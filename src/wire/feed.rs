@@ -26,6 +26,9 @@ pub enum FromSidecar {
     /// Sent at least once a second; `n` rises by one. Answered by the heartbeat with the same `n`.
     Ping {
         n: u64,
+        /// The sidecar's wall clock as it was sent, so that the control plane can show how far it is off.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        at: Option<WallTime>,
     },
     /// Everything up to `revision` is enforced.
     Ack {
@@ -87,6 +90,7 @@ pub struct Subscribe {
 
 /// Last durable line of a sidecar's audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct AuditPosition {
     pub log_id: String,
     pub sequence: u64,

@@ -3,5 +3,8 @@
 
 pub mod api;
 pub mod feed;
+pub mod lifecycle;
 pub mod problem;
+pub mod query;
+pub mod revocations;
 pub mod strict_json;

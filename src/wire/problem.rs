@@ -10,6 +10,7 @@ pub const TYPE_PREFIX: &str = "https://break-glass.dev/problems/";
 
 /// A problem document with our extension members. Absent members are left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// [`TYPE_PREFIX`] and the code.
     #[serde(rename = "type")]
@@ -32,6 +33,12 @@ pub struct Problem {
     pub resource: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub action: Option<String>,
+    /// The word of the state that stood in the way.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<String>,
+    /// What the refused call was about, as it stands now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub current: Option<serde_json::Value>,
     /// Where a person asks for elevation.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub request_url: Option<String>,
@@ -53,6 +60,8 @@ impl Problem {
             service: None,
             resource: None,
             action: None,
+            state: None,
+            current: None,
             request_url: None,
             command: None,
         }

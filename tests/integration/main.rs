@@ -11,8 +11,10 @@
 )]
 
 mod activation;
+mod approval;
 mod assertion;
 mod audit_damage;
+mod backup;
 mod clocks;
 mod cutting;
 mod decision_cases;
@@ -22,6 +24,7 @@ mod expectations;
 mod framing_attacks;
 mod handover;
 mod harness;
+mod hints;
 mod kill;
 mod logs;
 mod metrics;
@@ -39,6 +42,7 @@ mod p9_helpful;
 mod proxying;
 mod reload;
 mod replicas;
+mod revocation;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

@@ -188,19 +188,6 @@ async fn each_side_keeps_its_own_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hint_is_never_taken_for_the_answer() {
-    let upstream = ByHand::start().await;
-    let (_site, sidecar) = before(&upstream).await;
-    let (mut raw, mut line) = kept(&upstream, &sidecar).await;
-    let said = b"HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
-        HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-    let (_, answer) = exchange(&mut raw, &mut line, &raw_request("GET", "/v1/a", &[], ""), said).await;
-    assert_eq!((answer.status, answer.header("link"), answer.body.as_slice()), (200, None, &b"ok"[..]));
-    let (_, next) = exchange(&mut raw, &mut line, &raw_request("GET", "/v1/b", &[], ""), said).await;
-    assert_eq!(next.status, 200, "and both connections are used again");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_pass_byte_for_byte() {
     let upstream = ByHand::start().await;
     let (_site, sidecar) = before(&upstream).await;

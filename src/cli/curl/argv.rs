@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 /// Flags with a value that stand before the verb or after it.
 const GLOBAL_VALUES: &[&str] = &["--control", "--ca", "--token-file", "--identity-file"];
 /// Flags with a value of the verb alone.
-const VERB_VALUES: &[&str] = &["--reason", "--ticket", "--for", "--uses", "--tier", "--wait"];
+const VERB_VALUES: &[&str] = &["--reason", "--ticket", "--for", "--uses", "--tier", "--wait", "--approval-wait"];
 const VERB_FLAGS: &[&str] = &["--yes", "--quiet", "--help"];
 
 /// The command line with a `--` before curl's arguments, where the verb is `curl`; unchanged where it is not.

@@ -164,7 +164,12 @@ async fn obtain(
     prompt: &mut Prompt,
     out: &mut Output,
 ) -> Result<GrantView, Failure> {
-    let query = GrantQuery { service: Some(locked.service.clone()), state: Some("active"), mine: true };
+    let query = GrantQuery {
+        service: Some(locked.service.clone()),
+        state: Some("active"),
+        mine: true,
+        ..GrantQuery::default()
+    };
     let live = api.grants(&query).await?;
     let now = Clock::System.wall();
     if let Some(grant) = live.into_iter().find(|grant| fits(grant, locked, now)) {
@@ -176,7 +181,7 @@ async fn obtain(
         resources: vec![locked.resource.clone()],
         actions: vec![locked.action.clone()],
     };
-    let view = elevate::elevate(api, &wanted, &args.justify, prompt, out).await?;
+    let view = elevate::elevate(api, &wanted, (&args.justify, true), prompt, out).await?;
     view.grant.ok_or_else(|| Failure::new(Exit::Failed, "the request has no grant", "see breakglass grants --mine"))
 }
 

@@ -11,7 +11,6 @@ use super::super::grants::sample;
 use super::super::output::capture::{self, Captured};
 use super::*;
 use crate::cli::session::sample::global;
-use crate::domain::ElevationState;
 use crate::wire::api::{
     ElevationRequest, ElevationView, Enforcement, Page, ReasonOption, RequestOptions, TicketOption,
 };
@@ -149,19 +148,13 @@ fn options() -> RequestOptions {
 
 fn elevation(request: &ElevationRequest, grant: GrantView) -> ElevationView {
     ElevationView {
-        id: grant.elevation.clone(),
-        state: ElevationState::Approved,
         service: request.service.clone(),
-        person: grant.person.clone(),
-        tier: "break-glass".into(),
-        role: grant.role.clone(),
         resources: request.resources.clone(),
         actions: request.actions.clone(),
         reason: request.reason.clone(),
         ticket: request.ticket.clone(),
-        duration_s: 900,
-        requested_at: grant.issued_at,
         grant: Some(grant),
+        ..sample::elevation()
     }
 }
 

@@ -3,7 +3,9 @@
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use crate::config::policy::StepUp;
 use crate::control::refusal::{Cause, Refusal};
+use crate::policy::obstacle::whole;
 use crate::telemetry::request_context::request_id;
 use crate::wire::problem;
 
@@ -26,12 +28,34 @@ impl IntoResponse for Refusal {
         if let Some(challenge) = challenge(self.cause) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        if let Some(challenge) = self.step_up.as_ref().and_then(step_up_challenge) {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if self.cause.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_S));
+        }
+        if let Some(wait) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole(wait)));
+        }
+        if let Some(tag) = self.current.and_then(|current| current.tag.header()) {
+            headers.insert(header::ETAG, tag);
         }
         response.extensions_mut().insert(Refused(self.cause));
         response
     }
+}
+
+/// RFC 9470 §3. Context classes hold neither quotes nor spaces: the policy's reader sees to it.
+fn step_up_challenge(step_up: &StepUp) -> Option<HeaderValue> {
+    let mut challenge = r#"Bearer realm="break-glass", error="insufficient_user_authentication""#.to_owned();
+    if !step_up.acr.is_empty() {
+        let acr: Vec<&str> = step_up.acr.iter().map(String::as_str).collect();
+        challenge.push_str(&format!(r#", acr_values="{}""#, acr.join(" ")));
+    }
+    if let Some(age) = step_up.max_age {
+        challenge.push_str(&format!(r#", max_age="{}""#, age.as_secs()));
+    }
+    HeaderValue::try_from(challenge).ok()
 }
 
 /// What a caller sent, fit to be shown: printable ASCII, so that a look-alike shows, and no more than a reader needs.

@@ -1,12 +1,21 @@
 //! The API's calls, one file a noun. Each authenticates, reads, calls the workflow, and shapes the answer.
 
 pub mod answer;
+pub mod asked;
 pub mod body;
 pub mod caller;
+pub mod decisions;
+mod elevation_view;
 pub mod elevations;
+pub mod etag;
+pub mod freezes;
 pub mod grants;
+mod once;
 pub mod options;
 pub mod paging;
+pub mod reviews;
+pub mod revocations;
+mod words;
 
 use std::sync::Arc;
 
@@ -25,6 +34,6 @@ pub struct ApiState {
 impl ApiState {
     /// The digest of a service's applied file.
     pub fn digest(&self, service: &crate::domain::ServiceName) -> Option<String> {
-        self.workflow.rules.services.get(service).map(|service| service.digest.clone())
+        self.workflow.rules().services.get(service).map(|service| service.digest.clone())
     }
 }

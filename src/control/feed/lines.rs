@@ -189,7 +189,7 @@ mod tests {
             b":\"ping\",\"n\":3}\n",
         ]);
         for n in 1..=3 {
-            assert_eq!(lines.next().await.unwrap(), Some(FromSidecar::Ping { n }));
+            assert_eq!(lines.next().await.unwrap(), Some(FromSidecar::Ping { n, at: None }));
         }
         assert_eq!(lines.next().await.unwrap(), None);
     }

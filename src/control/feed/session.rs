@@ -177,8 +177,8 @@ impl<S: FeedStore> Running<'_, S> {
         let hub = &self.room.hub;
         match line {
             FromSidecar::Subscribe(_) => return Err(SessionEnd::SubscribedTwice),
-            FromSidecar::Ping { n } => {
-                hub.heard(self.stream);
+            FromSidecar::Ping { n, at } => {
+                hub.told_time(self.stream, at);
                 self.errands.try_again();
                 self.catch_up().await?;
                 self.delivery.heartbeat(n).await?;

@@ -10,11 +10,13 @@ use std::sync::Arc;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
 pub use standing::{Expiries, Observed};
 
+use crate::store::Awaited;
 use crate::telemetry::metric::{Exposed, Family, Kind, process};
 
 /// The metrics and their registry.
@@ -29,8 +31,22 @@ pub struct ControlMetrics {
     pub elevations_refused: IntCounterVec,
     pub refusals_unrecorded: IntCounter,
     pub grants_issued: IntCounter,
+    /// By what became of them.
+    pub elevations: IntCounterVec,
+    pub approvals: IntCounter,
+    /// By verdict.
+    pub reviews: IntCounterVec,
+    pub approvals_awaited: IntGauge,
+    pub reviews_due: IntGauge,
+    pub reviews_overdue: IntGauge,
     /// By cause: what ended through the feed's reports (used up) is counted by the feed.
     pub grants_ended: IntCounterVec,
+    /// By what they are about.
+    pub revocations: IntCounterVec,
+    pub revocation_seconds: Histogram,
+    pub sidecars_stopped: IntCounter,
+    pub revocations_awaited: IntGauge,
+    pub freezes: IntGauge,
     pub connections: IntGauge,
 }
 
@@ -52,13 +68,32 @@ impl ControlMetrics {
             elevations_refused: make.counters(&api::ELEVATIONS_REFUSED)?,
             refusals_unrecorded: make.counter(&api::REFUSALS_UNRECORDED)?,
             grants_issued: make.counter(&api::GRANTS_ISSUED)?,
+            elevations: make.counters(&api::ELEVATIONS)?,
+            approvals: make.counter(&api::APPROVALS)?,
+            reviews: make.counters(&api::REVIEWS)?,
+            approvals_awaited: make.gauge(&api::APPROVALS_AWAITED)?,
+            reviews_due: make.gauge(&api::REVIEWS_DUE)?,
+            reviews_overdue: make.gauge(&api::REVIEWS_OVERDUE)?,
             grants_ended: make.counters(&api::GRANTS_ENDED)?,
+            revocations: make.counters(&api::REVOCATIONS)?,
+            revocation_seconds: make.histogram(&api::REVOCATION_SECONDS)?,
+            sidecars_stopped: make.counter(&api::SIDECARS_STOPPED)?,
+            revocations_awaited: make.gauge(&api::REVOCATIONS_AWAITED)?,
+            freezes: make.gauge(&api::FREEZES)?,
             connections: make.gauge(&api::CONNECTIONS)?,
             registry,
         };
         api::begin(&metrics);
         metrics.registry.register(Box::new(process::collector()))?;
         Ok(metrics.into())
+    }
+
+    /// What people are waited for, as the database has it.
+    pub fn show_awaited(&self, awaited: &Awaited) {
+        let gauges = [&self.approvals_awaited, &self.reviews_due, &self.reviews_overdue];
+        for (gauge, count) in gauges.into_iter().zip([awaited.approvals, awaited.due, awaited.overdue]) {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// From now on a scrape looks at `observed` too.
@@ -107,6 +142,10 @@ impl Maker<'_> {
 
     fn gauge(&self, family: &Family) -> Result<IntGauge, prometheus::Error> {
         self.add(family, Kind::Gauge, IntGauge::new(family.name, family.help)?)
+    }
+
+    fn histogram(&self, family: &Family) -> Result<Histogram, prometheus::Error> {
+        self.add(family, Kind::Histogram, Histogram::with_opts(HistogramOpts::new(family.name, family.help))?)
     }
 
     fn histograms(&self, family: &Family) -> Result<HistogramVec, prometheus::Error> {

@@ -1,15 +1,16 @@
 //! What a scrape looks at: the feed's hub, the database, certificates, issuers' keys, the build.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use super::feed::{self, Sidecars};
 use crate::clock::Clock;
 use crate::config::control::ControlConfig;
 use crate::control::api::ApiState;
 use crate::control::feed::Hub;
-use crate::domain::ServiceName;
 use crate::identity::Verifier;
+use crate::policy::Rules;
 use crate::store::Store;
 use crate::telemetry::certificate::not_after;
 use crate::telemetry::metric::{Family, Label, Page, Source, Values, build};
@@ -69,19 +70,18 @@ pub struct Observed {
     store: Store,
     verifier: Verifier,
     clock: Clock,
-    digests: HashMap<ServiceName, String>,
+    rules: watch::Receiver<Arc<Rules>>,
     expiries: Expiries,
 }
 
 impl Observed {
     pub fn new(state: &ApiState, expiries: Expiries) -> Self {
-        let services = &state.workflow.rules.services;
         Self {
             hub: Arc::clone(&state.hub),
             store: state.workflow.store.clone(),
             verifier: state.verifier.clone(),
             clock: state.workflow.clock.clone(),
-            digests: services.iter().map(|(name, service)| (name.clone(), service.digest.clone())).collect(),
+            rules: state.workflow.rules.follow(),
             expiries,
         }
     }
@@ -94,7 +94,8 @@ impl Source for Observed {
 
     fn fill(&self, page: &mut Page) {
         let hub = &self.hub;
-        let sidecars = hub.sidecars(|service| self.digests.get(service).cloned());
+        let rules = self.rules.borrow().clone();
+        let sidecars = hub.sidecars(|service| rules.services.get(service).map(|service| service.digest.clone()));
         let outdated = sidecars.iter().filter(|sidecar| sidecar.connected && !sidecar.service_current).count();
         let sidecars = Sidecars {
             known: sidecars.len(),

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::clock::{Clock, ManualClock};
 use crate::config::control::ControlConfig;
-use crate::control::{Control, Running};
+use crate::control::{Control, Running, StartError};
 use crate::domain::{BootTime, Moment, WallTime};
 use crate::http::{Answer, Client, ClientTls, Limits, TlsRoots};
 use crate::identity::Algorithm;
@@ -50,7 +50,7 @@ pub(super) fn write_files(folder: &Path, issuer: &str) -> PathBuf {
         "url = \"https://localhost\"\ndatabase = \"data/control.db\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"service.toml\"]\n[api]\n{listener}[feed]\n{listener}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
-         [groups]\nadmins = [\"admins\"]\nauditors = [\"auditors\"]\nrevokers = [\"leads\"]\n"
+         [groups]\nadmins = [\"admins\"]\nauditors = [\"auditors\"]\nrevokers = [\"leads\"]\nfreezers = [\"stoppers\"]\n"
     );
     write("control.toml", &control);
     folder.join("control.toml")
@@ -58,10 +58,18 @@ pub(super) fn write_files(folder: &Path, issuer: &str) -> PathBuf {
 
 impl Bench {
     pub(super) async fn start() -> Self {
+        Self::start_with("", "").await
+    }
+
+    /// With more lines in the policy and in the control plane's own file.
+    pub(super) async fn start_with(policy: &str, control: &str) -> Self {
         let key = TestKey::new(Algorithm::EdDSA, "k");
         let issuer = TestIssuer::start(&[&key]).await;
         let folder = tempfile::tempdir().unwrap();
-        let config = ControlConfig::load(&write_files(folder.path(), &issuer.url)).unwrap();
+        let file = write_files(folder.path(), &issuer.url);
+        add_lines(&folder.path().join("policy.toml"), policy);
+        add_lines(&file, control);
+        let config = ControlConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let moment = Moment { boot: BootTime::ZERO, wall: WallTime::from_unix_s(NOW_S) };
         let clock = ManualClock::starting_at(moment);
         let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
@@ -72,11 +80,17 @@ impl Bench {
 
     /// Stops it and starts it again on the same folder.
     pub(super) async fn restart(self) -> Self {
+        self.restart_after(async |_| {}).await.unwrap()
+    }
+
+    /// The same, with something done to the folder in between.
+    pub(super) async fn restart_after(self, act: impl AsyncFnOnce(&Path)) -> Result<Self, StartError> {
         let Self { running, clock, issuer, key, client, folder } = self;
         running.stop().await;
+        act(folder.path()).await;
         let config = ControlConfig::load(&folder.path().join("control.toml")).unwrap();
-        let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
-        Self { running, clock, issuer, key, client, folder }
+        let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await?;
+        Ok(Self { running, clock, issuer, key, client, folder })
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -116,6 +130,31 @@ impl Bench {
         self.call(Method::POST, path, headers, body.to_string().into()).await
     }
 
+    pub(super) async fn put(&self, token: &str, path: &str, body: &Value) -> Answer {
+        let mut headers = bearer(token);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.call(Method::PUT, path, headers, body.to_string().into()).await
+    }
+
+    pub(super) async fn delete(&self, token: &str, path: &str) -> Answer {
+        self.call(Method::DELETE, path, bearer(token), Bytes::new()).await
+    }
+
+    /// The same under an `If-Match`.
+    pub(super) async fn post_if(&self, token: &str, path: &str, etag: &str, body: &Value) -> Answer {
+        let mut headers = bearer(token);
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::IF_MATCH, HeaderValue::try_from(etag).unwrap());
+        self.call(Method::POST, path, headers, body.to_string().into()).await
+    }
+
+    /// Applies `policy` to the database, as another replica would, and answers its revision.
+    pub(super) async fn apply_elsewhere(&self, policy: &str) -> u64 {
+        let store = self.running.store();
+        let applied = store.policy().await.unwrap().unwrap();
+        store.apply_policy(policy, "elsewhere", &applied.services).await.unwrap()
+    }
+
     pub(super) async fn admin(&self, path: &str) -> Answer {
         let uri = format!("http://{}{path}", self.running.admin_addr).parse().unwrap();
         self.client.send(Method::GET, &uri, HeaderMap::new(), Bytes::new()).await.unwrap()
@@ -131,6 +170,11 @@ impl Bench {
         let entries = self.running.store().entries(0, 1000).await.unwrap();
         entries.into_iter().map(|entry| entry.kind).collect()
     }
+}
+
+fn add_lines(file: &Path, lines: &str) {
+    let text = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, format!("{text}\n{lines}")).unwrap();
 }
 
 pub(super) fn bearer(token: &str) -> HeaderMap {

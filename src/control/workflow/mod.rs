@@ -1,15 +1,26 @@
 //! What happens to elevations and grants, and who may make it happen. No HTTP here.
 //!
-//! - [`check`]: is it a request the policy allows? Pure.
-//! - [`request`]: ask, and be granted.
-//! - [`revoke`]: end a grant early.
+//! - [`check`]: is it a request the policy allows?
+//! - [`request`]: ask; where nobody has to approve it, be granted.
+//! - [`approve`]: other humans agree; `grant` makes what they agree to.
+//! - [`decline`]: deny, or take back.
+//! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
+//! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what.
 //! - [`rules`]: the policy and services that are served.
-//! - [`upkeep`]: what happens by itself: grants expire, keys are renewed.
+//! - [`budget`]: how much of what is refused is written down.
+//! - [`upkeep`]: what happens by itself: requests lapse, grants expire, reviews become overdue, keys are renewed.
 
+pub mod approve;
+pub mod budget;
 pub mod check;
+pub mod decline;
+pub mod freeze;
+mod grant;
 pub mod request;
+pub mod review;
 pub mod revoke;
+pub mod revoke_all;
 pub mod rules;
 pub mod sight;
 pub mod upkeep;
@@ -23,8 +34,9 @@ use super::metrics::ControlMetrics;
 use crate::clock::Clock;
 use crate::config::control::AccessGroups;
 use crate::domain::Issuer;
+use crate::policy::Rules;
 use crate::store::Store;
-use rules::Rules;
+use rules::{InForce, RulesError};
 
 /// Everything the workflow stands on. Shared by all requests.
 #[derive(Debug)]
@@ -33,13 +45,35 @@ pub struct Workflow {
     pub keys: Keys,
     /// How long a sidecar's assertion key is certified for.
     pub assertion_key_validity: Duration,
-    pub rules: Rules,
+    pub rules: InForce,
     pub groups: AccessGroups,
     /// `iss` of grant tokens.
     pub issuer: Issuer,
     pub clock: Clock,
     pub metrics: Arc<ControlMetrics>,
-    pub refused: request::RefusedBudget,
+    pub refused: budget::RefusedBudget,
     /// Whether the ledger knows every key there is.
     pub keys_recorded: AtomicBool,
+}
+
+impl Workflow {
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.now()
+    }
+
+    /// Takes the newest rules of the database. Answers whether they are others than before.
+    ///
+    /// # Errors
+    /// [`RulesError`]; then those in force stay.
+    pub async fn reload_rules(&self) -> Result<bool, RulesError> {
+        let before = self.rules().revision;
+        if self.store.policy_revision().await? == before {
+            return Ok(false);
+        }
+        let rules = Rules::reload(&self.store).await?;
+        tracing::info!(revision = rules.revision, "another policy revision is in force");
+        self.rules.replace(rules);
+        Ok(true)
+    }
 }

@@ -1,33 +1,37 @@
-//! A human asks. In a tier without approvals the request is approved as it is made, and the grant begins at once.
-
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+//! A human asks. In a tier without approvals the request is approved as it is made, and the grant begins at once;
+//! otherwise it waits for its approvals.
+//!
+//! The policy's verdict is made outside the transaction, on what was read; the transaction holds only if that still
+//! stands, so that neither a policy that changed nor a second request of the same person slips by.
 
 use super::Workflow;
 use super::check::{Terms, check};
+use super::grant::random_bits;
+use crate::config::policy::Tier;
 use crate::control::keys::KeysError;
 use crate::control::refusal::{Cause, Refusal};
-use crate::domain::{
-    BootTime, Elevation, ElevationId, ElevationState, Grant, GrantId, Justification, Origin, Person, WallTime,
-};
+use crate::domain::{Bounds, Elevation, ElevationId, ElevationState, Justification, WallTime};
 use crate::identity::Verified;
 use crate::ledger::Refused;
 use crate::ledger::entry::Draft;
-use crate::store::{Created, ElevationRecord, NewGrant, OnceKey};
+use crate::policy::{Asker, Rules};
+use crate::store::{Basis, Created, Decided, ElevationRecord, Kept, NewElevation, OnceKey};
 use crate::wire::api::ElevationRequest;
+
+/// How often a decision is made anew because what it rested on had changed.
+pub(super) const ATTEMPTS_MAX: u32 = 5;
 
 /// What a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Made,
-    /// The same request came before under the same key.
+    /// The same call came before under the same key.
     MadeBefore,
 }
 
 impl Workflow {
-    /// Checks the request, and stores elevation and grant in one transaction. A refused attempt is recorded, within
-    /// each person's budget.
+    /// Checks the request, and stores it in one transaction, with the grant where nobody has to approve it. A refused
+    /// attempt is recorded, within each person's budget.
     ///
     /// # Errors
     /// The refusal to answer with.
@@ -38,24 +42,54 @@ impl Workflow {
         once: Option<OnceKey>,
     ) -> Result<(ElevationId, Outcome), Refusal> {
         if let Some(once) = &once
-            && let Some(before) = self.store.created_before(&caller.person, once).await?
+            && let Some(kept) = self.store.kept(&caller.person, once).await?
         {
-            return repeated(before);
+            return repeated(kept);
         }
-        let terms = match check(&self.rules, &caller.groups, asked) {
-            Ok(terms) => terms,
-            Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
-        };
-        let new = self.draw_up(caller, asked, terms, once)?;
-        let id = new.record.elevation.id.clone();
-        match self.store.create(&new).await? {
-            Created::New { revision } => {
-                self.metrics.grants_issued.inc();
-                tracing::info!(elevation = %id, grant = %new.grant.id, revision, "grant issued");
-                Ok((id, Outcome::Made))
+        for _ in 0..ATTEMPTS_MAX {
+            let rules = self.rules();
+            let basis = self.store.basis(&caller.person, ended_since(&rules, self.clock.wall())).await?;
+            if basis.policy_revision != rules.revision {
+                self.reload_rules().await?;
+                continue;
             }
-            before => repeated(before),
+            let terms = match check(&rules, &self.asker(caller, &basis), asked.into()) {
+                Ok(terms) => terms,
+                Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
+            };
+            let new = self.draw_up(caller, asked, &terms, &rules, (basis, once.clone()))?;
+            match self.store.create(&new).await? {
+                Created::Stale => {}
+                Created::Kept(kept) => return repeated(kept),
+                Created::Frozen => return Err(self.refuse(caller, asked, frozen()).await),
+                Created::Waiting => return Ok((self.told_waiting(&new), Outcome::Made)),
+                Created::New { revision } => return Ok((self.told_granted(&new, revision), Outcome::Made)),
+            }
         }
+        Err(contended())
+    }
+
+    fn asker(&self, caller: &Verified, basis: &Basis) -> Asker {
+        let mut asker = Asker::new(caller.groups.iter().cloned(), caller.authentication.clone(), self.clock.wall());
+        asker.history = basis.history.clone();
+        asker
+    }
+
+    fn told_waiting(&self, new: &NewElevation) -> ElevationId {
+        let id = new.record.elevation.id.clone();
+        self.metrics.elevations.with_label_values(&["requested"]).inc();
+        tracing::info!(elevation = %id, "elevation requested");
+        id
+    }
+
+    fn told_granted(&self, new: &NewElevation, revision: u64) -> ElevationId {
+        let id = new.record.elevation.id.clone();
+        self.metrics.elevations.with_label_values(&["requested"]).inc();
+        self.metrics.elevations.with_label_values(&["approved"]).inc();
+        self.metrics.grants_issued.inc();
+        let grant = new.grant.as_ref().map(|new| new.grant.id.to_string()).unwrap_or_default();
+        tracing::info!(elevation = %id, grant, revision, "grant issued");
+        id
     }
 
     /// Records the attempt. When that fails the caller is told so instead: no record, no answer about the policy.
@@ -86,103 +120,84 @@ impl Workflow {
         &self,
         caller: &Verified,
         asked: &ElevationRequest,
-        terms: Terms<'_>,
-        once: Option<OnceKey>,
-    ) -> Result<NewGrant, KeysError> {
+        terms: &Terms<'_>,
+        rules: &Rules,
+        (basis, once): (Basis, Option<OnceKey>),
+    ) -> Result<NewElevation, KeysError> {
         let now = self.clock.wall();
-        let justification = Justification { reason: asked.reason.clone(), ticket: asked.ticket.clone() };
-        let (role, tier) = (terms.tier.role.clone(), terms.tier.name.clone());
-        // Whole seconds, rounded down: a grant has begun when it is issued.
-        let begins = WallTime::from_unix_s(now.unix_s());
-        let grant = Grant {
-            id: GrantId::from_random(random_bits()?),
-            service: asked.service.clone(),
-            person: caller.person.clone(),
-            idp: caller.principal.issuer.clone(),
-            authentication: caller.authentication.clone(),
-            role: role.clone(),
-            scope: terms.scope.clone(),
-            binding: terms.tier.binding,
-            justification: justification.clone(),
-            issued: begins,
-            not_before: begins,
-            expires: begins.plus(terms.duration),
-            max_uses: terms.max_uses,
-            staleness_max: terms.tier.staleness_max,
-            policy_revision: self.rules.revision,
+        let waits = terms.approvals.is_wanted();
+        let mut elevation = elevation(caller, asked, terms, rules.revision, now)?;
+        let grant = if waits {
+            None
+        } else {
+            let grant = self.grant(&elevation, Bounds::of(&elevation), Vec::new(), rules.revision, terms.review_due)?;
+            elevation.grant = Some(grant.grant.id.clone());
+            Some(grant)
+        };
+        let record = ElevationRecord {
+            elevation,
+            tier: terms.tier.name.clone(),
+            admitted_by: Some(terms.admitted_by.clone()),
+            lapses: waits.then(|| now.plus(terms.lapse)),
             approvals: Vec::new(),
-            origin: Origin::ControlPlane,
+            decided: (!waits).then_some(Decided { at: now, by: None, note: None }),
+            version: 1,
         };
-        let elevation = Elevation {
-            id: ElevationId::from_random(random_bits()?),
-            service: asked.service.clone(),
-            person: caller.person.clone(),
-            role,
-            scope: terms.scope,
-            justification,
-            duration: terms.duration,
-            requested: now,
-            state: ElevationState::Approved,
-            grant: Some(grant.id.clone()),
-        };
-        let issuer = self.issuer.to_string();
-        let token = self.keys.mint(&grant, &issuer)?;
-        Ok(NewGrant { record: ElevationRecord { elevation, tier }, grant, issuer, token, once })
+        Ok(NewElevation { record, grant, once, basis })
     }
 }
 
-fn repeated(before: Created) -> Result<(ElevationId, Outcome), Refusal> {
-    match before {
-        Created::Before(id) => Ok((id, Outcome::MadeBefore)),
-        Created::KeyReused | Created::New { .. } => {
-            Err(Refusal::new(Cause::KeyReused, "the first request under this key had another body"))
-        }
+fn elevation(
+    caller: &Verified,
+    asked: &ElevationRequest,
+    terms: &Terms<'_>,
+    policy_revision: u64,
+    now: WallTime,
+) -> Result<Elevation, KeysError> {
+    let state = if terms.approvals.is_wanted() { ElevationState::Requested } else { ElevationState::Approved };
+    Ok(Elevation {
+        id: ElevationId::from_random(random_bits()?),
+        service: asked.service.clone(),
+        person: caller.person.clone(),
+        idp: caller.principal.issuer.clone(),
+        authentication: caller.authentication.clone(),
+        role: terms.tier.role.clone(),
+        scope: terms.scope.clone(),
+        justification: Justification { reason: asked.reason.clone(), ticket: asked.ticket.clone() },
+        binding: terms.binding,
+        duration: terms.duration,
+        max_uses: terms.max_uses,
+        staleness_max: terms.tier.staleness_max,
+        policy_revision,
+        requested: now,
+        state,
+        grant: None,
+    })
+}
+
+/// Earlier ends limit nobody.
+fn ended_since(rules: &Rules, now: WallTime) -> WallTime {
+    now.minus(rules.policy.tiers.iter().map(|tier: &Tier| tier.cool_down).max().unwrap_or_default())
+}
+
+fn repeated(kept: Kept) -> Result<(ElevationId, Outcome), Refusal> {
+    kept_id(kept).map(|id| (id, Outcome::MadeBefore))
+}
+
+/// What came of the same call before.
+pub(super) fn kept_id<T: std::str::FromStr>(kept: Kept) -> Result<T, Refusal> {
+    let reused = || Refusal::new(Cause::KeyReused, "the first request under this key was another one");
+    match kept {
+        Kept::Before(id) => id.parse().map_err(|_| reused()),
+        Kept::Reused => Err(reused()),
     }
 }
 
-fn random_bits() -> Result<u64, KeysError> {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| crate::token::KeyError::Generate)?;
-    Ok(u64::from_be_bytes(bytes))
+pub(super) fn frozen() -> Refusal {
+    Refusal::new(Cause::Frozen, "overrides of this service are frozen: nothing is granted until that is lifted")
 }
 
-/// How many refused attempts of one person are recorded in a span of time; further ones are only counted.
-#[derive(Debug, Default)]
-pub struct RefusedBudget {
-    taken: Mutex<HashMap<Person, (BootTime, u32)>>,
-}
-
-impl RefusedBudget {
-    pub const RECORDED_MAX: u32 = 60;
-    pub const SPAN: Duration = Duration::from_secs(3600);
-    /// People remembered at once; all are authenticated.
-    const PEOPLE_MAX: usize = 10_000;
-
-    fn take(&self, person: &Person, now: BootTime) -> bool {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|_, (since, _)| now.since(*since) < Self::SPAN);
-        if taken.len() >= Self::PEOPLE_MAX && !taken.contains_key(person) {
-            return false;
-        }
-        let (_, count) = taken.entry(person.clone()).or_insert((now, 0));
-        *count = count.saturating_add(1);
-        *count <= Self::RECORDED_MAX
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_person_s_refusals_are_recorded_within_a_budget() {
-        let budget = RefusedBudget::default();
-        let (alice, bob): (Person, Person) = ("alice".parse().unwrap(), "bob".parse().unwrap());
-        for _ in 0..RefusedBudget::RECORDED_MAX {
-            assert!(budget.take(&alice, BootTime::ZERO));
-        }
-        assert!(!budget.take(&alice, BootTime::ZERO));
-        assert!(budget.take(&bob, BootTime::ZERO), "a budget of one's own");
-        assert!(budget.take(&alice, BootTime::ZERO.plus(RefusedBudget::SPAN)));
-    }
+/// What was decided on changed each time.
+pub(super) fn contended() -> Refusal {
+    Refusal::new(Cause::Overloaded, "what this rests on keeps changing")
 }

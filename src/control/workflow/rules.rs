@@ -1,21 +1,18 @@
 //! The rules that are served: the newest policy revision in the database, with its services. Files are input only.
+//!
+//! A revision can be applied through another replica: what rests on the rules is checked against the newest revision
+//! inside its transaction, and the rules are read anew each second.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
 
 use crate::config::control::ControlConfig;
 use crate::config::policy::PolicyConfig;
 use crate::config::{ConfigError, ServiceConfig};
-use crate::domain::ServiceName;
+pub use crate::policy::Rules;
 use crate::store::{AppliedFile, AppliedPolicy, Store, StoreError};
-
-/// One policy revision, checked.
-#[derive(Debug, Clone)]
-pub struct Rules {
-    pub revision: u64,
-    pub policy: PolicyConfig,
-    pub services: BTreeMap<ServiceName, ServiceConfig>,
-}
 
 /// Why there are no rules to serve.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +34,17 @@ impl Rules {
                 store.apply_policy(&config.policy.text, &config.policy.checked.digest, &files(config)).await?;
             tracing::info!(revision, "policy and service files applied");
         }
-        let applied = store.policy().await?.ok_or_else(|| StoreError::Corrupt("the policy vanished".to_owned()))?;
+        let applied = newest(store).await?;
         warn_of_differences(&applied, config);
         Self::parse(&applied)
+    }
+
+    /// The newest rules in the database.
+    ///
+    /// # Errors
+    /// [`RulesError`].
+    pub async fn reload(store: &Store) -> Result<Self, RulesError> {
+        Self::parse(&newest(store).await?)
     }
 
     fn parse(applied: &AppliedPolicy) -> Result<Self, RulesError> {
@@ -51,9 +56,42 @@ impl Rules {
             .collect::<Result<Vec<_>, _>>()
             .map_err(stored)?;
         let policy = PolicyConfig::parse(Path::new("policy"), &applied.text, &services).map_err(stored)?;
-        let services = services.into_iter().map(|service| (service.name.clone(), service)).collect();
-        Ok(Self { revision: applied.revision, policy, services })
+        Ok(Self::new(applied.revision, policy, services))
     }
+}
+
+/// The rules in force. They change as a whole, and whoever holds them goes on with what they hold.
+#[derive(Debug)]
+pub struct InForce(watch::Sender<Arc<Rules>>);
+
+impl InForce {
+    pub fn new(rules: Rules) -> Self {
+        Self(watch::Sender::new(Arc::new(rules)))
+    }
+
+    pub fn now(&self) -> Arc<Rules> {
+        self.0.borrow().clone()
+    }
+
+    /// Wakes when they change.
+    pub fn follow(&self) -> watch::Receiver<Arc<Rules>> {
+        self.0.subscribe()
+    }
+
+    /// Older ones than those in force change nothing: another task may have been faster.
+    pub fn replace(&self, rules: Rules) {
+        self.0.send_if_modified(|now| {
+            let newer = rules.revision > now.revision;
+            if newer {
+                *now = Arc::new(rules);
+            }
+            newer
+        });
+    }
+}
+
+async fn newest(store: &Store) -> Result<AppliedPolicy, StoreError> {
+    store.policy().await?.ok_or_else(|| StoreError::Corrupt("the policy vanished".to_owned()))
 }
 
 fn files(config: &ControlConfig) -> Vec<AppliedFile> {

@@ -1,4 +1,5 @@
-//! What happens by itself: grants whose time is over are ended, grant keys are renewed before they end.
+//! What happens by itself: what is over by its time is ended and told, the newest policy is taken, grant keys are
+//! renewed before they end.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,6 +9,7 @@ use tokio::sync::watch;
 
 use super::Workflow;
 use crate::error_chain::error_chain;
+use crate::store::StoreError;
 
 /// How often it is looked. A grant ends by its own deadline at the sidecars; the sweep only writes it down.
 const EVERY: Duration = Duration::from_secs(1);
@@ -28,13 +30,32 @@ impl Workflow {
     }
 
     async fn sweep(&self) {
-        match self.store.expire_due().await {
-            Ok(ended) => {
-                let count = u64::try_from(ended.len()).unwrap_or(u64::MAX);
-                self.metrics.grants_ended.with_label_values(&["expired"]).inc_by(count);
-            }
-            Err(error) => tracing::error!(error = %error_chain(&error), "expired grants could not be ended"),
+        if let Err(error) = self.sweep_all().await {
+            tracing::error!(error = %error_chain(&error), "what is over by its time could not be ended");
         }
+        if let Err(error) = self.reload_rules().await {
+            tracing::error!(error = %error_chain(&error), "the newest policy could not be taken");
+        }
+    }
+
+    /// Requests that nobody answered lapse, grants expire, reviews that nobody did are overdue, and revocations that
+    /// somebody left half carried out are carried on.
+    async fn sweep_all(&self) -> Result<(), StoreError> {
+        let count = |ended: usize| u64::try_from(ended).unwrap_or(u64::MAX);
+        let lapsed = self.store.lapse_due().await?;
+        self.metrics.elevations.with_label_values(&["lapsed"]).inc_by(count(lapsed.len()));
+        let expired = self.store.expire_due().await?;
+        self.metrics.grants_ended.with_label_values(&["expired"]).inc_by(count(expired.len()));
+        for grant in self.store.overdue_due().await? {
+            tracing::warn!(%grant, "nobody has reviewed this grant in time");
+        }
+        for order in self.store.open_orders().await? {
+            self.carry_on(&order).await;
+        }
+        self.metrics.freezes.set(i64::try_from(self.store.freezes().await?.len()).unwrap_or(i64::MAX));
+        let awaited = self.store.awaited().await?;
+        self.metrics.show_awaited(&awaited);
+        Ok(())
     }
 
     /// Makes a key when one is due, and records every key that the ledger does not know yet.

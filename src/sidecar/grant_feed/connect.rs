@@ -249,7 +249,7 @@ impl Conversation<'_> {
     async fn ping(&mut self) -> Result<(), StreamError> {
         self.pings += 1;
         self.applier.note_ping(self.pings);
-        self.outgoing.say(&FromSidecar::Ping { n: self.pings }).await?;
+        self.outgoing.say(&FromSidecar::Ping { n: self.pings, at: Some(self.shared.clock.wall()) }).await?;
         // Repeated now and then: news of shares may have been lost, and the audit position moves by itself.
         if self.pings.is_multiple_of(5) && self.acknowledged > 0 {
             self.report_spent().await?;

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::{NOW, service};
 use crate::clock::{Clock, ManualClock};
-use crate::config::database::PostgresConfig;
+use crate::config::database::{DatabaseConfig, PostgresConfig};
 use crate::domain::{BootTime, GrantId, Moment};
 use crate::store::database::Database;
+use crate::store::schema::STEPS;
 use crate::store::statement::sql;
 use crate::store::{Admission, OpenError, ShareHolder, Store, StreamClaim};
 use crate::wire::feed::AuditPosition;
@@ -50,11 +54,20 @@ pub(super) enum Place {
 
 impl Bench {
     pub(super) async fn sqlite() -> Self {
-        Self::at(Place::Folder(tempfile::tempdir().unwrap())).await
+        Self::at(Self::sqlite_place()).await
     }
 
     pub(super) async fn postgres() -> Self {
-        Self::at(Place::Server(PostgresConfig::new(postgres::fresh_database()))).await
+        Self::at(Self::postgres_place()).await
+    }
+
+    /// Where there is no database yet.
+    pub(super) fn sqlite_place() -> Place {
+        Place::Folder(tempfile::tempdir().unwrap())
+    }
+
+    pub(super) fn postgres_place() -> Place {
+        Place::Server(PostgresConfig::new(postgres::fresh_database()))
     }
 
     /// A fresh one on the same kind of database.
@@ -82,9 +95,39 @@ impl Place {
         }
     }
 
+    /// Opens it as it is, to be read.
+    pub(super) async fn open_to_read(&self, clock: &Arc<ManualClock>) -> Result<Store, OpenError> {
+        let config = match self {
+            Self::Folder(folder) => DatabaseConfig::Sqlite(folder.path().join("db")),
+            Self::Server(config) => DatabaseConfig::Postgres(config.clone()),
+        };
+        Store::open_to_read(&config, Clock::Manual(Arc::clone(clock))).await
+    }
+
     pub(super) fn folder(&self) -> &std::path::Path {
         let Self::Folder(folder) = self else { panic!("not a file") };
         folder.path()
+    }
+}
+
+/// Makes a database of the first schema, and runs SQL in it.
+pub(super) async fn first_schema(place: &Place, rows: &str) {
+    match place {
+        Place::Folder(folder) => {
+            let options = SqliteConnectOptions::new().filename(folder.path().join("db")).create_if_missing(true);
+            let mut connection = options.connect().await.unwrap();
+            let text = format!("{} {rows} PRAGMA user_version = 1", STEPS[0].sqlite);
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Place::Server(config) => {
+            let mut connection = config.url.parse::<PgConnectOptions>().unwrap().connect().await.unwrap();
+            let version = "CREATE TABLE schema_version (version BIGINT NOT NULL); \
+                           INSERT INTO schema_version (version) VALUES (1)";
+            let text = format!("{} {rows} {version}", STEPS[0].postgres);
+            sqlx::raw_sql(sqlx::AssertSqlSafe(text)).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
     }
 }
 
@@ -125,6 +168,36 @@ pub(super) async fn mend_table(store: &Store) {
     raw(store, text.to_owned()).await;
 }
 
+/// From now on no transition that writes an entry can be committed: a check that comes last fails.
+pub(super) async fn break_commit(store: &Store) {
+    let text = match &store.shared.database {
+        Database::Sqlite { .. } => {
+            "CREATE TABLE fault_parent (id INTEGER PRIMARY KEY); \
+             CREATE TABLE fault_child (id INTEGER REFERENCES fault_parent (id) DEFERRABLE INITIALLY DEFERRED); \
+             CREATE TRIGGER fault_commit AFTER INSERT ON entries BEGIN INSERT INTO fault_child VALUES (1); END"
+        }
+        Database::Postgres { .. } => {
+            "CREATE FUNCTION fault_commit() RETURNS trigger AS $$BEGIN RAISE EXCEPTION 'fault'; END$$ LANGUAGE plpgsql; \
+             CREATE CONSTRAINT TRIGGER fault_commit AFTER INSERT ON entries DEFERRABLE INITIALLY DEFERRED \
+             FOR EACH ROW EXECUTE FUNCTION fault_commit()"
+        }
+    };
+    raw(store, text.to_owned()).await;
+}
+
+pub(super) async fn mend_commit(store: &Store) {
+    let text = match &store.shared.database {
+        Database::Sqlite { .. } => "DROP TRIGGER fault_commit; DROP TABLE fault_child; DROP TABLE fault_parent",
+        Database::Postgres { .. } => "DROP FUNCTION fault_commit CASCADE",
+    };
+    raw(store, text.to_owned()).await;
+}
+
+/// The next transition is committed, but nobody hears of it.
+pub(super) fn lose_answer(store: &Store) {
+    store.shared.loses_answer.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
 /// Has the database say that a newer version wrote it.
 pub(super) async fn make_newer(store: &Store) {
     let text = match &store.shared.database {
@@ -159,6 +232,13 @@ pub(super) async fn begin(store: &Store, claim: StreamClaim) -> ShareHolder {
 
 pub(super) async fn stream(store: &Store, lineage: &str) -> ShareHolder {
     begin(store, claim(lineage)).await
+}
+
+/// The stream that a lineage has begun.
+pub(super) async fn current(store: &Store, lineage: &str) -> ShareHolder {
+    let rows = store.sidecars().await.unwrap();
+    let row = rows.into_iter().find(|row| row.lineage == lineage).unwrap();
+    ShareHolder { service: row.service, instance: row.instance, lineage: row.lineage, generation: row.generation }
 }
 
 /// In a turn of its own.

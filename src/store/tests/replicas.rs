@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::bench::{Bench, allot, begin, claim, on_both_databases, stream};
-use super::{NOW, new_grant, service};
+use super::sample::create;
+use super::{NOW, grant, new_grant, service};
 use crate::store::*;
 use crate::wire::feed::AuditPosition;
 
@@ -20,8 +21,8 @@ on_both_databases! {
 
 async fn a_newer_stream_takes_the_word_from_every_earlier_one(bench: Bench) {
     let Bench { store, .. } = bench;
-    let id = new_grant(1, 5).grant.id;
-    store.create(&new_grant(1, 5)).await.unwrap();
+    let id = grant(&new_grant(1, 5)).id.clone();
+    create(&store, &new_grant(1, 5)).await.unwrap();
     let old = stream(&store, "a").await;
     assert_eq!(allot(&store, &id, &old, 3).await, Some(3));
     // The same sidecar again; then its audit folder under another instance; then that instance with another folder.
@@ -60,8 +61,8 @@ async fn many_streams_begin_at_once_each_with_a_number_of_its_own(bench: Bench) 
 
 async fn while_a_lineage_is_asked_nothing_is_allotted_to_it(bench: Bench) {
     let Bench { store, .. } = bench;
-    let id = new_grant(1, 5).grant.id;
-    store.create(&new_grant(1, 5)).await.unwrap();
+    let id = grant(&new_grant(1, 5)).id.clone();
+    create(&store, &new_grant(1, 5)).await.unwrap();
     let (a, b) = (stream(&store, "a").await, stream(&store, "b").await);
     allot(&store, &id, &a, 3).await.unwrap();
     let mut wakes = store.subscribe_replicas();
@@ -86,8 +87,8 @@ async fn while_a_lineage_is_asked_nothing_is_allotted_to_it(bench: Bench) {
 
 async fn a_question_dies_with_the_stream_it_was_asked_on(bench: Bench) {
     let Bench { store, .. } = bench;
-    let id = new_grant(1, 5).grant.id;
-    store.create(&new_grant(1, 5)).await.unwrap();
+    let id = grant(&new_grant(1, 5)).id.clone();
+    create(&store, &new_grant(1, 5)).await.unwrap();
     let (a, b) = (stream(&store, "a").await, stream(&store, "b").await);
     for _ in 0..2 {
         let mut turn = store.share_turn().await.unwrap();
@@ -111,8 +112,8 @@ async fn a_question_dies_with_the_stream_it_was_asked_on(bench: Bench) {
 
 async fn a_turn_that_is_not_ended_moves_nothing(bench: Bench) {
     let Bench { store, .. } = bench;
-    let id = new_grant(1, 5).grant.id;
-    store.create(&new_grant(1, 5)).await.unwrap();
+    let id = grant(&new_grant(1, 5)).id.clone();
+    create(&store, &new_grant(1, 5)).await.unwrap();
     let (a, b) = (stream(&store, "a").await, stream(&store, "b").await);
     let mut turn = store.share_turn().await.unwrap();
     turn.allot(&id, &a, 3).await.unwrap().unwrap();
@@ -137,6 +138,7 @@ fn seen(holder: &ShareHolder, store: &Store, revision: u64) -> SidecarSeen {
         generation: holder.generation,
         connected: true,
         fresh: NOW,
+        skew_ms: None,
         rejections: vec![],
     }
 }

@@ -74,7 +74,7 @@ impl ScriptedControl {
 
     fn answer(&self, line: &FromSidecar) -> Option<FromControl> {
         match line {
-            FromSidecar::Ping { n } => {
+            FromSidecar::Ping { n, .. } => {
                 let now = Clock::System.wall();
                 Some(FromControl::Heartbeat { n: *n, server_time: now, as_of: now, revision: 1 })
             }

@@ -165,7 +165,7 @@ async fn played(case: &Case) -> Option<Answer> {
     }
     if has(State::FrozenByControl) {
         let (service, by) = ("payments".parse().unwrap(), "carol".parse().unwrap());
-        stage.site.control().store().set_frozen(Some(&service), true, &by).await.unwrap();
+        stage.site.control().store().freeze(Some(&service), &by, Some("a test")).await.unwrap();
         sidecar.until_lacking("frozen").await;
     }
     if has(State::Stale) {

@@ -167,10 +167,9 @@ pub(super) struct Surroundings<'a> {
 }
 
 /// `lines` are added at the top of the control plane's file.
-pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, lines: &str) -> PathBuf {
+pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    ControlFile { name: "control", issuer, addresses: (any, feed, any), database: "data/control.db", lines }
-        .write(folder)
+    ControlFile { name: "control", issuer, addresses: (any, feed, any), database, lines }.write(folder)
 }
 
 /// What can be said of one control plane's file; the rest is the same for all.

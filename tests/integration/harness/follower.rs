@@ -121,7 +121,7 @@ async fn follow(followed: &Mutex<Followed>, mut body: Incoming, mut say: Sender<
         let frame = tokio::select! {
             _ = ticks.tick() => {
                 n += 1;
-                send(&mut say, &FromSidecar::Ping { n }).await?;
+                send(&mut say, &FromSidecar::Ping { n, at: None }).await?;
                 continue;
             }
             frame = tokio::time::timeout(Duration::from_secs(5), body.frame()) => frame.map_err(|_| "silent".to_owned())?,

@@ -68,6 +68,8 @@ pub(crate) struct Site {
     pub(crate) feed: SocketAddr,
     /// Lines added to the control plane's file when it starts next.
     pub(crate) control_lines: String,
+    /// What the control plane's file names when it starts next: a SQLite file unless changed.
+    pub(crate) database: String,
     control: Option<Running>,
     client: Client,
     issuer_task: Option<tokio::task::JoinHandle<()>>,
@@ -133,6 +135,7 @@ impl Site {
             upstream,
             trust,
             control_lines: String::new(),
+            database: "data/control.db".to_owned(),
             control: None,
             client,
             issuer_task: Some(issuer_task),
@@ -148,14 +151,19 @@ impl Site {
 
     /// Starts the control plane; once started, its feed keeps its port.
     pub(crate) async fn start_control(&mut self) {
-        let file =
-            files::write_control(self.path(), &format!("http://{}", self.issuer_addr), self.feed, &self.control_lines);
+        let file = self.write_control();
         let config = ControlConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let running = Control::start(config, self.clock.clone()).await.unwrap();
         let roots = running.grant_roots().join("\n");
         std::fs::write(self.path().join("grant-roots"), roots).unwrap();
         self.feed = running.feed_addr;
         self.control = Some(running);
+    }
+
+    /// The control plane's file, as it stands now.
+    pub(crate) fn write_control(&self) -> std::path::PathBuf {
+        let issuer = format!("http://{}", self.issuer_addr);
+        files::write_control(self.path(), &issuer, self.feed, &self.database, &self.control_lines)
     }
 
     pub(crate) async fn stop_control(&mut self) {
@@ -282,8 +290,13 @@ impl Drop for Site {
 }
 
 /// Looks again and again until `look` finds something.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look).await
+}
+
+/// The same with another patience.
+pub(crate) async fn until_within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Some(found) = look().await {
             return found;

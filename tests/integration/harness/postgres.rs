@@ -25,12 +25,14 @@ pub(crate) fn fresh_database() -> String {
 }
 
 /// Runs SQL as an operator would, with psql.
-pub(crate) fn run_sql(database: &str, sql: &str) {
-    let output = Command::new("psql")
-        .args(["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--username", "postgres", "--host"])
-        .arg(folder())
-        .args(["--dbname", database, "--command", sql])
-        .output()
-        .expect("psql");
-    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+fn run_sql(database: &str, sql: &str) {
+    let folder = folder().to_str().unwrap();
+    let place = ["--username", "postgres", "--host", folder, "--dbname", database];
+    run("psql", &[&["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", sql][..], &place].concat());
+}
+
+/// Runs one of PostgreSQL's own programs.
+pub(crate) fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().expect(program);
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

@@ -94,7 +94,9 @@ async fn work(run: &Run) {
         for sidecar in &run.sidecars {
             is_over(sidecar, &request, revoked_at).await;
         }
-        run.done.fetch_add(1, Ordering::Release);
+        if (run.done.fetch_add(1, Ordering::Release) + 1).is_multiple_of(100) {
+            eprintln!("{} requests", run.done.load(Ordering::Relaxed));
+        }
     }
 }
 

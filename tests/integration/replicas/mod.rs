@@ -6,12 +6,16 @@ mod together;
 mod uses;
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use breakglass::wire::api::{ElevationView, GrantView};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Ask, Dice, Fleet, TestSidecar, until};
+use crate::harness::{Ask, Dice, Fleet, TestSidecar, until_within};
+
+/// Each replica that hangs may take its time to say so.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A number of the environment: the long suites do more of the same.
 fn number(name: &str, otherwise: usize) -> usize {
@@ -33,8 +37,9 @@ fn wish(ask: &Ask) -> Value {
 /// Asks one replica after the other, by one idempotency key, until one has granted it.
 async fn granted(fleet: &Fleet, dice: &Mutex<Dice>, ask: &Ask, key: &str) -> GrantView {
     let document = wish(ask);
-    until("the grant", async || {
-        let at = dice.lock().unwrap().below(fleet.replicas.len());
+    let mut at = dice.lock().unwrap().below(fleet.replicas.len());
+    until_within(PATIENCE, "the grant", async || {
+        at = (at + 1) % fleet.replicas.len();
         let (status, said) = fleet.ask(at, Method::POST, "/v1/elevations", ask.person, Some(key), &document).await?;
         assert!(matches!(status, 200 | 201 | 503), "{status} {said}");
         (status < 300).then(|| serde_json::from_value::<ElevationView>(said).unwrap().grant.unwrap())
@@ -45,8 +50,9 @@ async fn granted(fleet: &Fleet, dice: &Mutex<Dice>, ask: &Ask, key: &str) -> Gra
 /// Revokes at one replica after the other until one says that it has ended.
 async fn revoked(fleet: &Fleet, dice: &Mutex<Dice>, grant: &GrantView) {
     let path = format!("/v1/grants/{}/revoke", grant.id);
-    until("the revocation", async || {
-        let at = dice.lock().unwrap().below(fleet.replicas.len());
+    let mut at = dice.lock().unwrap().below(fleet.replicas.len());
+    until_within(PATIENCE, "the revocation", async || {
+        at = (at + 1) % fleet.replicas.len();
         let (status, said) = fleet.ask(at, Method::POST, &path, grant.person.as_str(), None, &json!({})).await?;
         assert!(matches!(status, 200 | 409 | 503), "{status} {said}");
         (status != 503).then_some(())

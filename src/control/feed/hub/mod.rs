@@ -27,7 +27,7 @@ use self::sidecar::{Cell, Live, Sidecar};
 use super::FeedLimits;
 use super::freshness::Reading;
 use crate::clock::Clock;
-use crate::domain::{BootTime, InstanceName, Moment, ServiceName};
+use crate::domain::{BootTime, InstanceName, Moment, ServiceName, WallTime};
 use crate::store::contract::ShareHolder;
 use crate::wire::api::SidecarView;
 use crate::wire::feed::{AuditPosition, Subscribe};
@@ -138,6 +138,11 @@ impl Hub {
         &self.counts
     }
 
+    /// Wakes after each change that somebody may wait for.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Streams that are live here now.
     pub fn connected(&self) -> usize {
         self.connected.load(Ordering::Acquire)
@@ -177,6 +182,9 @@ impl Hub {
                     connected: sidecar.is_connected(now, &registry.replicas),
                     revision: sidecar.acked,
                     heard_at: sidecar.heard,
+                    behind: None,
+                    feed_age_ms: millis(now.boot.since(sidecar.fresh.boot)),
+                    clock_skew_ms: sidecar.skew_ms,
                     audit: sidecar.audit.clone(),
                 });
             }
@@ -313,6 +321,15 @@ impl Hub {
         self.on(stream, |_, _| false);
     }
 
+    /// The sidecar said what its wall clock showed as it sent a ping. The way here counts as skew: it is short.
+    pub(super) fn told_time(&self, stream: &Stream, at: Option<WallTime>) {
+        let skew = |now: Moment| at.map(|at| at.unix_ms().saturating_sub(now.wall.unix_ms()));
+        self.on(stream, |sidecar, now| {
+            sidecar.skew_ms = skew(now);
+            false
+        });
+    }
+
     /// A heartbeat was queued: from here the sidecar may act until `reading` is too old.
     pub(super) fn heartbeat(&self, stream: &Stream, reading: Reading) {
         self.on(stream, |sidecar, _| {
@@ -375,4 +392,8 @@ impl Hub {
     fn news(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

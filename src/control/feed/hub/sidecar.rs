@@ -65,6 +65,7 @@ impl Cell {
             generation: state.generation,
             connected: state.live.is_some(),
             fresh: state.fresh.wall,
+            skew_ms: state.skew_ms,
             rejections: state.rejections.iter().cloned().collect(),
         }
     }
@@ -89,6 +90,8 @@ pub(super) struct Sidecar {
     pub(super) heard: WallTime,
     /// `as_of` of the newest heartbeat it can have. Before the first: when its stream began.
     pub(super) fresh: Moment,
+    /// Its wall clock minus that of its control plane, in milliseconds, by its last ping; `None` while it has not said.
+    pub(super) skew_ms: Option<i64>,
     /// Stands in the queue of what others are to be told at once.
     pub(super) queued: bool,
     /// Something was heard that has not been written down.
@@ -117,6 +120,7 @@ impl Sidecar {
             heard: now.wall,
             fresh: now,
             queued: false,
+            skew_ms: None,
             unsaved: true,
             known_since: now.wall,
             acks: VecDeque::new(),
@@ -148,6 +152,7 @@ impl Sidecar {
         self.generation = seen.generation;
         self.replica = seen.replica;
         self.elsewhere = seen.connected;
+        self.skew_ms = seen.skew_ms;
         self.heard = seen.heard.min(now.wall);
         let fresh = seen.fresh.min(now.wall);
         self.fresh = Moment { wall: fresh, boot: now.boot.minus(now.wall.since(fresh)) };

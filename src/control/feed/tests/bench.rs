@@ -1,6 +1,5 @@
 //! The listener with its database and authority, and the scripted sidecar.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +22,7 @@ use crate::clock::Clock;
 use crate::control::feed::endpoint::FeedBody;
 use crate::control::feed::{AssertionKeys, Certifier, FeedKeys, FeedLimits, Hub, serve, tls_config};
 use crate::domain::*;
-use crate::secret::Secret;
-use crate::store::{Created, ElevationRecord, NewGrant, Store};
+use crate::store::{Created, Store, sample};
 use crate::token::assertion::certificate::certify_assertion_key;
 use crate::token::{PublicKey, SigningKey, mint_grant};
 use crate::wire::feed::{AuditPosition, CONTENT_TYPE, FromControl, FromSidecar, PATH, Subscribe};
@@ -127,47 +125,13 @@ impl Bench {
 
     /// Issues a grant; answers its revision.
     pub(super) async fn grant(&self, n: u64, max_uses: u32) -> (GrantId, u64) {
-        let now = Clock::System.wall();
-        let person: Person = "alice@example.test".parse().unwrap();
-        let justification =
-            Justification { reason: "stuck_payment".parse().unwrap(), ticket: "INC-2041".parse().unwrap() };
-        let scope = Scope::new(["contract/C-1042".parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap();
-        let grant = Grant {
-            id: GrantId::from_random(n),
-            service: service(),
-            person: person.clone(),
-            idp: "https://issuer.test".parse().unwrap(),
-            authentication: Authentication::default(),
-            role: "payments.override".parse().unwrap(),
-            scope: scope.clone(),
-            binding: Binding::Identity,
-            justification: justification.clone(),
-            issued: now,
-            not_before: now,
-            expires: now.plus(Duration::from_secs(900)),
-            max_uses: NonZeroU32::new(max_uses),
-            staleness_max: Duration::from_secs(30),
-            policy_revision: 1,
-            approvals: vec![],
-            origin: Origin::ControlPlane,
-        };
-        let elevation = Elevation {
-            id: ElevationId::from_random(n),
-            service: service(),
-            person,
-            role: grant.role.clone(),
-            scope,
-            justification,
-            duration: Duration::from_secs(900),
-            requested: now,
-            state: ElevationState::Approved,
-            grant: Some(grant.id.clone()),
-        };
-        let id = grant.id.clone();
-        let token: Secret<String> = mint_grant(&grant, "https://control.test", &self.key).unwrap();
-        let record = ElevationRecord { elevation, tier: "oncall".into() };
-        let new = NewGrant { record, grant, issuer: "https://control.test".into(), token, once: None };
-        match self.store.create(&new).await.unwrap() {
+        let mut new = sample::granted(n, max_uses, Clock::System.wall());
+        new.record.elevation.service = service();
+        let grant = new.grant.as_mut().unwrap();
+        grant.grant.service = service();
+        grant.token = mint_grant(&grant.grant, "https://control.test", &self.key).unwrap();
+        let id = grant.grant.id.clone();
+        match sample::create(&self.store, &new).await.unwrap() {
             Created::New { revision } => (id, revision),
             other => panic!("{other:?}"),
         }
@@ -335,7 +299,7 @@ impl Sidecar {
 
     /// What comes up to the heartbeat, and the heartbeat.
     pub(super) async fn ping(&mut self, n: u64) -> (Vec<FromControl>, FromControl) {
-        self.say(FromSidecar::Ping { n }).await;
+        self.say(FromSidecar::Ping { n, at: None }).await;
         let mut heard = self.hear_until(|line| matches!(line, FromControl::Heartbeat { n: m, .. } if *m == n)).await;
         let heartbeat = heard.pop().unwrap();
         (heard, heartbeat)

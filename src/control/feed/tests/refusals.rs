@@ -143,6 +143,6 @@ async fn a_newer_stream_of_an_instance_ends_the_older() {
     assert_eq!(old.hear().await, None);
     new.ping(1).await;
     assert_eq!(bench.hub.connected(), 1);
-    new.say(FromSidecar::Ping { n: 2 }).await;
+    new.say(FromSidecar::Ping { n: 2, at: None }).await;
     bench.stop().await;
 }

@@ -142,7 +142,8 @@ async fn who_takes_nothing_is_cut_off() {
     let slow = bench.connect(Some(identity), 1_024).await.unwrap();
     let slow = slow.subscribe(subscribe("slow")).await.unwrap();
     // Heartbeats nobody reads fill the windows and the queue, and nothing beyond.
-    let ping = [serde_json::to_vec(&FromSidecar::Ping { n: 1 }).unwrap(), b"\n".to_vec()].concat().repeat(100);
+    let ping =
+        [serde_json::to_vec(&FromSidecar::Ping { n: 1, at: None }).unwrap(), b"\n".to_vec()].concat().repeat(100);
     while slow.try_say(ping.clone()).await {}
     let broken = slow.client.driver.await.unwrap();
     assert!(broken.is_err(), "the connection is dropped without a farewell");

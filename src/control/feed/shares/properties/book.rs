@@ -284,6 +284,7 @@ impl FeedStore for Book {
                 generation,
                 connected: true,
                 fresh: now,
+                skew_ms: None,
                 rejections: vec![],
             };
             state.sidecars.push((row, 0));

@@ -1,0 +1,53 @@
+//! From an approved request to its signed grant. The clock starts here.
+
+use std::time::Duration;
+
+use super::Workflow;
+use crate::control::keys::KeysError;
+use crate::domain::{Bounds, Elevation, Grant, GrantId, Origin, Person, WallTime};
+use crate::store::NewGrant;
+
+impl Workflow {
+    /// The grant of `elevation` within `bounds`, signed. It begins now.
+    pub(super) fn grant(
+        &self,
+        elevation: &Elevation,
+        bounds: Bounds,
+        approvals: Vec<Person>,
+        policy_revision: u64,
+        review_due: Duration,
+    ) -> Result<NewGrant, KeysError> {
+        // Whole seconds, rounded down: a grant has begun when it is issued.
+        let begins = WallTime::from_unix_s(self.clock.wall().unix_s());
+        let grant = Grant {
+            id: GrantId::from_random(random_bits()?),
+            service: elevation.service.clone(),
+            person: elevation.person.clone(),
+            idp: elevation.idp.clone(),
+            authentication: elevation.authentication.clone(),
+            role: elevation.role.clone(),
+            scope: bounds.scope,
+            // Proven where it is used: by the person's own token, or by the grant token alone. A binding to a key would
+            // be claimed before that, and none is accepted yet.
+            binding: elevation.binding,
+            justification: elevation.justification.clone(),
+            issued: begins,
+            not_before: begins,
+            expires: begins.plus(bounds.duration),
+            max_uses: bounds.max_uses,
+            staleness_max: elevation.staleness_max,
+            policy_revision,
+            approvals,
+            origin: Origin::ControlPlane,
+        };
+        let issuer = self.issuer.to_string();
+        let token = self.keys.mint(&grant, &issuer)?;
+        Ok(NewGrant { grant, issuer, token, review_due: Some(review_due) })
+    }
+}
+
+pub(super) fn random_bits() -> Result<u64, KeysError> {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| crate::token::KeyError::Generate)?;
+    Ok(u64::from_be_bytes(bytes))
+}

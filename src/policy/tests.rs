@@ -1,0 +1,1 @@
+//! Requests and live grants against policies.
