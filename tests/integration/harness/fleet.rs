@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use breakglass::certs::DevAuthority;
@@ -47,11 +48,11 @@ pub(crate) struct Fleet {
 pub(crate) struct Replica {
     name: String,
     pub(crate) wire: Wire,
-    addresses: OnceLock<Addresses>,
+    addresses: Addresses,
     program: Mutex<Option<Program>>,
 }
 
-/// Where it listens from its first start on.
+/// Where it listens, whenever it runs.
 #[derive(Debug, Clone, Copy)]
 struct Addresses {
     api: SocketAddr,
@@ -60,17 +61,24 @@ struct Addresses {
 }
 
 impl Replica {
-    fn addresses(&self) -> Addresses {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        self.addresses.get().copied().unwrap_or(Addresses { api: any, feed: any, admin: any })
-    }
-
     pub(crate) fn feed(&self) -> SocketAddr {
-        self.addresses().feed
+        self.addresses.feed
     }
 
     pub(crate) fn admin(&self) -> SocketAddr {
-        self.addresses().admin
+        self.addresses.admin
+    }
+}
+
+/// A free port below those that the system gives to outgoing connections: one that comes back must find it free.
+fn port() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let tried = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + tried as u16));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
     }
 }
 
@@ -106,7 +114,12 @@ impl Fleet {
     /// One after the other: the first makes the keys that the others load.
     async fn add(&mut self, name: &str) {
         let wire = Wire::to(postgres::folder().join(".s.PGSQL.5432")).await;
-        let replica = Replica { name: name.into(), wire, addresses: OnceLock::new(), program: Mutex::default() };
+        let replica = Replica {
+            name: name.into(),
+            wire,
+            addresses: Addresses { api: port(), feed: port(), admin: port() },
+            program: Mutex::default(),
+        };
         self.replicas.push(replica);
         self.restart(self.replicas.len() - 1).await;
         std::fs::copy(self.path().join("keys/grant-root.pub"), self.path().join("grant-roots")).unwrap();
@@ -127,7 +140,7 @@ impl Fleet {
         let name = self.database.split('?').next().unwrap().rsplit('/').next().unwrap();
         let replica = &self.replicas[at];
         let database = format!("postgresql://postgres@{}/{name}?sslmode=disable", replica.wire.address);
-        let Addresses { api, feed, admin } = replica.addresses();
+        let Addresses { api, feed, admin } = replica.addresses;
         let control = ControlFile {
             name: &replica.name,
             issuer: &format!("http://{}", self.issuer_addr),
@@ -137,14 +150,11 @@ impl Fleet {
         };
         let file = control.write(self.path());
         let mut program = Start::new(&file).program(Path::new(CONTROL)).spawn();
-        let up = until("a control plane is up", async || {
+        until("a control plane is up", async || {
             assert!(!program.has_ended(), "it ended: {}", program.said.text());
             program.said.all("the control plane is up").pop()
         })
         .await;
-        let said = |what: &str| up[what].as_str().unwrap().parse().unwrap();
-        let (api, feed, admin) = (said("api_addr"), said("feed_addr"), said("admin_addr"));
-        replica.addresses.get_or_init(|| Addresses { api, feed, admin });
         *replica.program.lock().unwrap() = Some(program);
     }
 
@@ -204,7 +214,7 @@ impl Fleet {
         key: Option<&str>,
         body: &Value,
     ) -> Option<breakglass::http::Answer> {
-        let url = format!("https://localhost:{}{path}", self.replicas[at].addresses().api.port()).parse().unwrap();
+        let url = format!("https://localhost:{}{path}", self.replicas[at].addresses.api.port()).parse().unwrap();
         let mut headers = HeaderMap::new();
         let bearer = format!("Bearer {}", self.identity(person));
         headers.insert("authorization", HeaderValue::from_str(&bearer).unwrap());
