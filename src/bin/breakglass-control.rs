@@ -141,7 +141,18 @@ fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
+/// A connection is a descriptor, and there may be ten thousand sidecars: the limit is raised as far as it may be.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
+}
+
 async fn serve(file: &Path) -> Result<(), Failure> {
+    raise_descriptor_limit();
     let config = ControlConfig::load(file).map_err(Failure::Config)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut running = Control::start(config, Clock::System).await?;

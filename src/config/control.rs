@@ -15,7 +15,7 @@ use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
-use crate::domain::{Audience, Issuer};
+use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
 
 const ADMIN_PORT: u16 = 9902;
@@ -29,6 +29,8 @@ const ASSERTION_KEY_VALIDITY_S: std::ops::RangeInclusive<u64> = 600..=30 * 86_40
 pub struct ControlConfig {
     /// `iss` of grant tokens: the control plane's public URL.
     pub issuer: Issuer,
+    /// This process among those that share a database.
+    pub instance: InstanceName,
     pub database: DatabaseConfig,
     pub keys: KeysConfig,
     /// Folder of the tokens, private addresses and authorities that the policy's schedules name.
@@ -113,6 +115,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     if issuer.as_ref().is_some_and(|url| !is_http_url(url.as_str())) {
         root.mistake("url", "must begin with https:// or http://", None);
     }
+    let instance = read_instance(root);
     let database = DatabaseConfig::read(root);
     let keys = read_keys(root, matches!(database, Some(DatabaseConfig::Postgres(_))));
     let credentials = root.path("credentials");
@@ -136,6 +139,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let (api, limits) = api?;
     Some(ControlConfig {
         issuer: issuer?,
+        instance: instance?,
         database: database?,
         keys: keys?,
         credentials,
@@ -150,6 +154,16 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         policy: policy?,
         services,
     })
+}
+
+/// `instance`; absent, the machine's name where it can be one.
+fn read_instance(root: &Section<'_>) -> Option<InstanceName> {
+    if root.has("instance") {
+        return root.optional("instance");
+    }
+    let host = rustix::system::uname().nodename().to_string_lossy().to_ascii_lowercase();
+    let first_label = host.split('.').next().unwrap_or_default();
+    first_label.parse().ok().or_else(|| "control".parse().ok())
 }
 
 fn read_listener(section: &Section<'_>) -> Option<TlsListener> {

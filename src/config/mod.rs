@@ -7,6 +7,8 @@ pub mod assertion;
 pub mod control;
 #[cfg(feature = "control")]
 pub mod database;
+#[cfg(feature = "sidecar")]
+mod feed;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 #[cfg(feature = "control")]

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::assertion::{UpstreamFacing, read_assertion};
+pub use super::feed::FeedConfig;
+use super::feed::read_feed;
 use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
@@ -55,17 +57,6 @@ pub struct ListenConfig {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
-    pub certificate: PathBuf,
-    pub key: PathBuf,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FeedConfig {
-    /// `host:port` of the control plane's feed listener.
-    pub address: String,
-    /// The name its certificate must carry.
-    pub server_name: String,
-    pub ca: PathBuf,
     pub certificate: PathBuf,
     pub key: PathBuf,
 }
@@ -250,15 +241,6 @@ fn read_tls(section: &Section<'_>) -> Option<TlsFiles> {
     let certificate = section.required_path("certificate");
     let key = section.required_path("key");
     Some(TlsFiles { certificate: certificate?, key: key? })
-}
-
-fn read_feed(section: &Section<'_>) -> Option<FeedConfig> {
-    let address = section.required("address");
-    let server_name = section.required("server_name");
-    let ca = section.required_path("ca");
-    let certificate = section.required_path("certificate");
-    let key = section.required_path("key");
-    Some(FeedConfig { address: address?, server_name: server_name?, ca: ca?, certificate: certificate?, key: key? })
 }
 
 /// Roots stand in the file itself or in a file of one key a line, as the control plane writes it.

@@ -131,7 +131,8 @@ impl Control {
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
         let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
         tokio::join!(fetch_issuer_keys(&state.verifier), fetch_schedules(&state.workflow.on_call));
-        tracing::info!(%api_addr, %feed_addr, %admin_addr, "the control plane is up");
+        let (instance, replica) = (&config.instance, state.workflow.store.replica());
+        tracing::info!(%api_addr, %feed_addr, %admin_addr, %instance, replica, "the control plane is up");
         Ok(Running { api_addr, feed_addr, admin_addr, state, stop, tasks, _lock: lock })
     }
 }
@@ -230,7 +231,8 @@ async fn assemble(
     tell_freezes(&workflow.store).await?;
     // Before anybody can ask how far a revocation has arrived.
     hub.restore(&workflow.store).await.map_err(StartError::Sidecars)?;
-    workflow.store.record(Draft::control_started(env!("CARGO_PKG_VERSION"), workflow.store.epoch())).await?;
+    let (version, store) = (env!("CARGO_PKG_VERSION"), &workflow.store);
+    store.record(Draft::control_started(version, store.epoch(), &config.instance, store.replica())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates: Arc::new(Rates::new(config.limits)) };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;

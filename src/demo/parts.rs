@@ -202,7 +202,7 @@ async fn start_sidecar(
     let mut config = SidecarConfig::load(&file).map_err(|error| failed("sidecar.toml", &error))?;
     config.listen.address = address;
     config.admin = free(ports, config.admin)?;
-    config.feed.address = format!("localhost:{}", control.feed_addr.port());
+    config.feed.addresses = vec![format!("localhost:{}", control.feed_addr.port())];
     config.request_url = Some(format!("https://localhost:{}/request", control.api_addr.port()));
     config.upstream.address = UpstreamAddress::Unix(folder.api_socket());
     config.assertion = UpstreamFacing::Unix(folder.assertion_socket());

@@ -61,6 +61,26 @@ pub(super) async fn tcp(host: &str, port: u16, cleartext: Option<Cleartext>) -> 
     if cleartext == Some(Cleartext::LoopbackOnly) && !addresses.iter().all(|address| address.ip().is_loopback()) {
         return Err(HttpError::CleartextRefused { host: host.to_owned() });
     }
+    first_of(addresses, host).await
+}
+
+/// The same, beginning with any of them: behind one name may be several servers of which each will do, and one that hangs
+/// must not be the first every time.
+pub(super) async fn tcp_to_any(host: &str, port: u16) -> Result<TcpStream, HttpError> {
+    let mut addresses = resolve(host, port).await?;
+    let count = addresses.len().max(1);
+    addresses.rotate_left(below(count));
+    first_of(addresses, host).await
+}
+
+/// Any number below `count`; 0 where the system has no randomness.
+fn below(count: usize) -> usize {
+    let mut bytes = [0_u8; 4];
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    usize::try_from(u32::from_be_bytes(bytes)).unwrap_or(0) % count
+}
+
+async fn first_of(addresses: Vec<SocketAddr>, host: &str) -> Result<TcpStream, HttpError> {
     let mut failed = HttpError::Resolve { host: host.to_owned(), source: std::io::ErrorKind::NotFound.into() };
     for address in addresses {
         match TcpStream::connect(address).await {

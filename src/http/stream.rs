@@ -53,7 +53,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     connect::within_connect_time(limits, async {
-        let tcp = connect::tcp(&endpoint.host, endpoint.port, None).await?;
+        let tcp = connect::tcp_to_any(&endpoint.host, endpoint.port).await?;
         let stream = connect::tls(tcp, tls.h2_only(), endpoint.server_name.clone()).await?;
         if !settled_on_h2(&stream) {
             return Err(HttpError::Protocol { host: endpoint.host.clone(), wanted: "HTTP/2" });

@@ -12,9 +12,13 @@ use crate::domain::{
 };
 
 impl Draft {
-    /// A process began to serve this ledger.
-    pub fn control_started(version: &str, epoch: &str) -> Self {
-        Self::new(EntryKind::ControlStarted).fact("version", version).fact("epoch", epoch)
+    /// A process began to serve this ledger. `instance` is its configured name, `replica` this one start.
+    pub fn control_started(version: &str, epoch: &str, instance: &InstanceName, replica: &str) -> Self {
+        Self::new(EntryKind::ControlStarted)
+            .fact("version", version)
+            .fact("epoch", epoch)
+            .fact("instance", instance.as_str())
+            .fact("replica", replica)
     }
 
     /// A grant key that a root certified. `certificate` is a `bg-key+jwt`, which is public.

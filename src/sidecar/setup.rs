@@ -30,7 +30,7 @@ pub enum SetupError {
     TlsFiles(#[from] TlsFileError),
     #[error("the feed's TLS files can't be used")]
     FeedTls(#[from] TlsError),
-    #[error("feed.address \"{0}\" is not host:port")]
+    #[error("the feed's address \"{0}\" is not host:port")]
     FeedAddress(String),
     #[error("feed.server_name \"{0}\" is not a name a certificate can carry")]
     FeedServerName(String),
@@ -72,7 +72,8 @@ pub struct Expiries {
 /// How to reach the control plane, and whose grants to believe.
 #[derive(Clone)]
 pub struct Feed {
-    pub endpoint: H2Endpoint,
+    /// At least one; each serves the same.
+    pub endpoints: Vec<H2Endpoint>,
     pub tls: ClientTls,
     pub roots: Vec<PublicKey>,
     config: FeedConfig,
@@ -179,15 +180,20 @@ fn verifier(issuers: &[IssuerConfig], clock: &Clock, before: Option<&Setup>) -> 
 }
 
 fn feed(config: &SidecarConfig) -> Result<Feed, SetupError> {
-    let FeedConfig { address, server_name, ca, certificate, key } = &config.feed;
+    let FeedConfig { addresses, server_name, ca, certificate, key } = &config.feed;
     let roots = TlsRoots::from_pem_files([ca])?;
     let own = ClientIdentity::from_pem_files(certificate, key)?;
     let tls = ClientTls::new(roots, Some(own))?;
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| SetupError::FeedAddress(address.clone()))?;
-    let port = port.parse().map_err(|_| SetupError::FeedAddress(address.clone()))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let server_name =
         ServerName::try_from(server_name.clone()).map_err(|_| SetupError::FeedServerName(server_name.clone()))?;
-    let endpoint = H2Endpoint { host, port, server_name };
-    Ok(Feed { endpoint, tls, roots: config.grant_roots.clone(), config: config.feed.clone() })
+    let endpoints = addresses.iter().map(|address| endpoint(address, &server_name)).collect::<Result<_, _>>()?;
+    Ok(Feed { endpoints, tls, roots: config.grant_roots.clone(), config: config.feed.clone() })
+}
+
+fn endpoint(address: &str, server_name: &ServerName<'static>) -> Result<H2Endpoint, SetupError> {
+    let unusable = || SetupError::FeedAddress(address.to_owned());
+    let (host, port) = address.rsplit_once(':').ok_or_else(unusable)?;
+    let port = port.parse().map_err(|_| unusable())?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(H2Endpoint { host, port, server_name: server_name.clone() })
 }

@@ -19,13 +19,16 @@
 //! | `oldest_change() -> u64` | first revision still held; who needs an earlier one resyncs |
 //! | `snapshot(&ServiceName) -> FeedSnapshot` | one consistent state |
 //! | `changes_after(&ServiceName, after, limit) -> Vec<FeedChange>` | in order, this service's and everyone's |
+//! | `admit(&[StreamClaim]) -> Vec<Admission>` | begins streams; what earlier ones say changes nothing from then on |
 //! | `record_spent(&GrantId, &ShareHolder, spent) -> SpentOutcome` | monotonic; may end the grant as used up |
-//! | `allot(&GrantId, &ShareHolder, wanted) -> Option<u32>` | the new sum allotted to the lineage, or none free |
-//! | `hand_back(&GrantId, &ShareHolder, allotted) -> Option<u32>` | the sum that now stands (never below spent) |
+//! | `share_turn() -> ShareTurn` | the writer's turn, to move uses about |
 //! | `shares_of(&GrantId) -> Vec<Share>`, `shares_of_lineage(&ShareHolder) -> Vec<Share>` | where the uses are |
-//! | `record_sidecar(&SidecarSeen)`, `sidecars() -> Vec<SidecarSeen>` | who was heard of, over restarts |
+//! | `recalls() -> Vec<ShareRecall>` | shares that are asked back |
+//! | `report(batch, &[SidecarSeen])`, `hearsay(read) -> Hearsay` | what each replica heard of its sidecars |
+//! | `sidecars() -> Vec<SidecarSeen>` | who was heard of, over restarts |
+//! | `subscribe_replicas() -> watch::Receiver<u64>` | wakes when a replica reported or asked something |
 //!
-//! All of them are `async` (but the first two) and answer `Result<_, StoreError>`.
+//! All of them are `async` (but the first two and the last) and answer `Result<_, StoreError>`.
 
 use super::lifecycle::{GrantRecord, Kept};
 use crate::domain::{
@@ -108,13 +111,54 @@ pub enum ChangeBody {
     },
 }
 
-/// Who holds shares: one sidecar's audit folder. A grant of another service is never theirs: such a call changes
-/// nothing.
+/// Who holds shares: one sidecar's audit folder, on one stream of that sidecar. A grant of another service is never
+/// theirs, and what is said on any but the newest stream is believed no more: such a call changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareHolder {
     pub service: ServiceName,
     pub instance: InstanceName,
     pub lineage: String,
+    /// Number of the stream over all replicas: see [`super::Store::admit`].
+    pub generation: u64,
+}
+
+/// A sidecar whose stream is to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamClaim {
+    pub service: ServiceName,
+    pub instance: InstanceName,
+    pub lineage: String,
+    pub version: String,
+    pub service_digest: String,
+    pub audit: AuditPosition,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// The number of the stream. Every earlier one of the instance, and of the lineage, is over.
+    Begun(u64),
+    /// Another instance is connected with this lineage, at another replica.
+    LineageInUse,
+}
+
+/// A question "give back what you do not need" that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShareRecall {
+    /// Apart from every other there was.
+    pub number: u64,
+    pub grant: GrantId,
+    /// Who is asked, and on which stream.
+    pub lineage: String,
+    pub generation: u64,
+    /// What may be kept.
+    pub keep: u32,
+    /// For whom, and how much of what comes back.
+    pub asker: ShareHolder,
+    pub wanted: u32,
+    pub asked: WallTime,
+    /// Everything that was allotted to the lineage before is told by this revision.
+    pub revision: u64,
 }
 
 /// Uses of one grant at one lineage, both sums since the grant was issued.
@@ -143,10 +187,39 @@ pub struct SidecarSeen {
     pub version: String,
     pub service_digest: String,
     pub lineage: String,
-    /// Last revision it acknowledged.
+    /// Last revision it acknowledged, and when.
     pub revision: u64,
+    pub acked: WallTime,
     pub heard: WallTime,
     pub audit: AuditPosition,
+    /// The replica at which its newest stream is or was, and that stream's number.
+    pub replica: String,
+    pub generation: u64,
+    pub connected: bool,
+    /// `as_of` of the newest heartbeat it can have.
+    pub fresh: WallTime,
+    /// Its wall clock minus its replica's, in milliseconds.
+    pub skew_ms: Option<i64>,
+    /// Revisions it did not accept lately, and why.
+    pub rejections: Vec<(u64, String)>,
+}
+
+/// A replica that serves the feed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplicaSeen {
+    pub id: String,
+    /// When it last said so, by its own clock.
+    pub alive: WallTime,
+    /// Number of its last report.
+    pub batch: u64,
+}
+
+/// What the other replicas reported.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hearsay {
+    pub replicas: Vec<ReplicaSeen>,
+    /// Those of them whose reports had not been read yet.
+    pub sidecars: Vec<SidecarSeen>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

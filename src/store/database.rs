@@ -9,13 +9,17 @@ use std::time::Duration;
 use sqlx::{PgPool, Postgres, Sqlite, SqlitePool};
 use tokio::time::timeout;
 
-use super::postgres::CHANNEL;
+use super::doubt::Doubt;
+use super::postgres::{ACQUIRE_TIMEOUT, CHANNEL, REPLICAS_CHANNEL};
 use super::statement::On;
 
 /// The key of the writer's lock on PostgreSQL ("breakgls" in ASCII): held for a transaction (`pg_advisory_xact_lock`).
 pub(super) const WRITER_LOCK: &str = "SELECT pg_advisory_xact_lock(7094698862839852147)";
-/// How long one transition may take, from its turn to its end. A database that is out of reach ends it.
-const TRANSITION_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long a transition may wait for its turn, and again for its end. A database that is out of reach ends it, by the
+/// limit on each of its statements (see `doubt`) and by this one.
+const TRANSITION_TIME_MAX: Duration = Duration::from_secs(10);
+/// Longer than a pool lets anyone wait for a connection: what is over then is the statement, which hangs.
+const BEGIN_TIME_MAX: Duration = ACQUIRE_TIMEOUT.saturating_add(Duration::from_secs(3));
 
 #[derive(Debug)]
 pub(super) enum Database {
@@ -27,6 +31,7 @@ pub(super) enum Database {
     Postgres {
         writers: PgPool,
         readers: PgPool,
+        doubt: Doubt,
     },
 }
 
@@ -34,7 +39,7 @@ pub(super) enum Database {
 #[derive(Debug)]
 pub(super) enum Transaction {
     Sqlite(sqlx::Transaction<'static, Sqlite>),
-    Postgres(sqlx::Transaction<'static, Postgres>),
+    Postgres(sqlx::Transaction<'static, Postgres>, Doubt),
 }
 
 impl<'c> From<&'c Database> for On<'c> {
@@ -42,7 +47,7 @@ impl<'c> From<&'c Database> for On<'c> {
     fn from(database: &'c Database) -> Self {
         match database {
             Database::Sqlite { readers, .. } => Self::SqliteReaders(readers),
-            Database::Postgres { readers, .. } => Self::PostgresReaders(readers),
+            Database::Postgres { readers, doubt, .. } => Self::PostgresReaders(readers, doubt),
         }
     }
 }
@@ -53,15 +58,27 @@ impl Database {
         in_time(async {
             match self {
                 Self::Sqlite { writer, .. } => Ok(Transaction::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)),
-                Self::Postgres { writers, .. } => {
-                    let mut tx = writers.begin().await?;
+                Self::Postgres { writers, doubt, .. } => {
+                    let mut tx = doubt.within(BEGIN_TIME_MAX, writers.begin()).await?;
                     // Each statement after this sees all that was committed before the lock was had (READ COMMITTED).
-                    sqlx::query(WRITER_LOCK).execute(&mut *tx).await?;
-                    Ok(Transaction::Postgres(tx))
+                    let locked = sqlx::query(WRITER_LOCK).execute(&mut *tx);
+                    doubt.within(TRANSITION_TIME_MAX, locked).await?;
+                    Ok(Transaction::Postgres(tx, doubt.clone()))
                 }
             }
         })
         .await
+    }
+
+    /// A transaction that takes no turn: for what makes no revision and no entry.
+    pub(super) async fn beside(&self) -> Result<Transaction, sqlx::Error> {
+        match self {
+            Self::Sqlite { .. } => self.write().await,
+            Self::Postgres { readers, doubt, .. } => {
+                let tx = doubt.within(BEGIN_TIME_MAX, readers.begin()).await?;
+                Ok(Transaction::Postgres(tx, doubt.clone()))
+            }
+        }
     }
 
     /// One committed state for all statements of the transaction.
@@ -69,9 +86,10 @@ impl Database {
         in_time(async {
             match self {
                 Self::Sqlite { readers, .. } => Ok(Transaction::Sqlite(readers.begin().await?)),
-                Self::Postgres { readers, .. } => {
+                Self::Postgres { readers, doubt, .. } => {
                     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                    Ok(Transaction::Postgres(readers.begin_with(begin).await?))
+                    let tx = doubt.within(BEGIN_TIME_MAX, readers.begin_with(begin)).await?;
+                    Ok(Transaction::Postgres(tx, doubt.clone()))
                 }
             }
         })
@@ -84,7 +102,7 @@ impl Database {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres { writers, readers } => {
+            Self::Postgres { writers, readers, .. } => {
                 readers.close().await;
                 writers.close().await;
             }
@@ -95,11 +113,20 @@ impl Database {
 impl Transaction {
     /// Tells other replicas of a revision, as soon as it is committed.
     pub(super) async fn announce(&mut self, revision: u64) -> Result<(), sqlx::Error> {
+        self.notify(CHANNEL, &revision.to_string()).await
+    }
+
+    /// Tells other replicas to look at what this one, `own`, has written.
+    pub(super) async fn announce_report(&mut self, own: &str) -> Result<(), sqlx::Error> {
+        self.notify(REPLICAS_CHANNEL, own).await
+    }
+
+    async fn notify(&mut self, channel: &'static str, payload: &str) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(_) => Ok(()),
-            Self::Postgres(tx) => {
-                let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(revision.to_string());
-                notify.execute(&mut **tx).await.map(drop)
+            Self::Postgres(tx, doubt) => {
+                let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(payload);
+                doubt.in_time(notify.execute(&mut **tx)).await.map(drop)
             }
         }
     }
@@ -109,7 +136,7 @@ impl Transaction {
         in_time(async {
             match self {
                 Self::Sqlite(tx) => tx.commit().await,
-                Self::Postgres(tx) => tx.commit().await,
+                Self::Postgres(tx, doubt) => doubt.in_time(tx.commit()).await,
             }
         })
         .await

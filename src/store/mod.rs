@@ -17,6 +17,7 @@ mod approvals;
 pub mod check;
 pub mod contract;
 mod database;
+mod doubt;
 mod elevations;
 mod endings;
 mod entries;
@@ -31,6 +32,7 @@ mod opening;
 mod policies;
 mod postgres;
 mod proposals;
+mod replicas;
 mod requests;
 mod restoring;
 mod reviews;
@@ -41,10 +43,11 @@ mod rows;
 pub(crate) mod sample;
 mod schema;
 mod scope_items;
+mod share_turn;
 mod shares;
-mod sidecars;
 mod sqlite;
 mod statement;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -60,6 +63,7 @@ pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
 pub use restoring::{BackupError, Restored};
 pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
 pub use revocations::{OrderOutcome, Progress, Settled};
+pub use share_turn::ShareTurn;
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,7 +76,11 @@ struct Shared {
     database: Database,
     clock: Clock,
     epoch: String,
+    /// Names this opening of the database apart from every other.
+    replica: String,
     newest: watch::Sender<u64>,
+    /// Counts what should be looked at: reports of other replicas, questions of any.
+    replicas: watch::Sender<u64>,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
     /// Has the next commit's answer lost, as a broken connection would.
@@ -93,6 +101,8 @@ impl Store {
     pub const ENDED_RECENTLY: Duration = Duration::from_secs(3600);
     /// How long an `Idempotency-Key` is remembered.
     pub const ONCE_KEYS_KEPT: Duration = Duration::from_secs(24 * 3600);
+    /// A replica that has not reported for so long is not counted on. Until it has, it may not call itself fresh.
+    pub const REPLICA_SILENT: Duration = Duration::from_secs(5);
 
     /// Names this database for as long as its history is one: random, made with the file.
     pub fn epoch(&self) -> &str {
@@ -102,6 +112,21 @@ impl Store {
     /// Wakes after each commit that made a revision.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.shared.newest.subscribe()
+    }
+
+    /// Wakes when another replica reported something, or any asked for shares. A hint only.
+    pub fn subscribe_replicas(&self) -> watch::Receiver<u64> {
+        self.shared.replicas.subscribe()
+    }
+
+    /// The id of this opening of the database.
+    pub fn replica(&self) -> &str {
+        &self.shared.replica
+    }
+
+    /// Whether other replicas may be at work on the same database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.shared.database, Database::Postgres { .. })
     }
 
     /// Ends all connections, so that the write-ahead log is folded into the file.

@@ -43,9 +43,10 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub async fn open_configured(config: &DatabaseConfig, clock: Clock) -> Result<Self, OpenError> {
+        // Boxed: what opens a database is deep, and so would be every future that starts a control plane.
         match config {
-            DatabaseConfig::Sqlite(path) => Self::open(path, clock).await,
-            DatabaseConfig::Postgres(config) => Self::connect(config, clock).await,
+            DatabaseConfig::Sqlite(path) => Box::pin(Self::open(path, clock)).await,
+            DatabaseConfig::Postgres(config) => Box::pin(Self::connect(config, clock)).await,
         }
     }
 
@@ -76,38 +77,41 @@ impl Store {
         };
         let opened = async { Ok((known_epoch(&database).await?, newest(&database).await?)) };
         let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
-        Ok(Self::handle(database, clock, epoch, watch::Sender::new(newest), None))
+        let names = (epoch, random_hex()?);
+        Ok(Self::handle((database, clock), names, (watch::Sender::new(newest), watch::Sender::new(0)), None))
     }
 
     async fn over(database: Database, name: String, clock: Clock) -> Result<Self, OpenError> {
-        let fresh = fresh_epoch()?;
+        let (fresh, replica) = (fresh_epoch()?, random_hex()?);
         let unfilled = |error| OpenError::FillIn { database: name.clone(), source: Box::new(error) };
         filling::fill_in(&database).await.map_err(unfilled)?;
         let opened = async { Ok((epoch(&database, fresh).await?, newest(&database).await?)) };
         let (epoch, newest) = opened.await.map_err(|source| OpenError::Open { database: name, source })?;
-        let newest = watch::Sender::new(newest);
+        let (newest, replicas) = (watch::Sender::new(newest), watch::Sender::new(0));
         let listening = match &database {
             Database::Sqlite { .. } => None,
             Database::Postgres { readers, .. } => {
-                let listening = tokio::spawn(postgres::listen(readers.clone(), newest.clone()));
-                Some(listening.abort_handle())
+                let heard =
+                    postgres::Heard { own: replica.clone(), newest: newest.clone(), replicas: replicas.clone() };
+                Some(tokio::spawn(postgres::listen(readers.clone(), heard)).abort_handle())
             }
         };
-        Ok(Self::handle(database, clock, epoch, newest, listening))
+        Ok(Self::handle((database, clock), (epoch, replica), (newest, replicas), listening))
     }
 
     fn handle(
-        database: Database,
-        clock: Clock,
-        epoch: String,
-        newest: watch::Sender<u64>,
+        (database, clock): (Database, Clock),
+        (epoch, replica): (String, String),
+        (newest, replicas): (watch::Sender<u64>, watch::Sender<u64>),
         listening: Option<AbortHandle>,
     ) -> Self {
         let shared = Shared {
             database,
             clock,
             epoch,
+            replica,
             newest,
+            replicas,
             listening,
             #[cfg(test)]
             loses_answer: false.into(),
@@ -117,6 +121,10 @@ impl Store {
 }
 
 pub(super) fn fresh_epoch() -> Result<String, OpenError> {
+    random_hex()
+}
+
+fn random_hex() -> Result<String, OpenError> {
     let mut random = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| OpenError::Randomness)?;
     Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())

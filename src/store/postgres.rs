@@ -1,16 +1,19 @@
 //! Opening a PostgreSQL that replicas share: its settings (postgresql.org/docs/current/runtime-config-client.html), its
 //! schema, and the wake-ups that tell one replica of another's commits.
 //!
-//! INVARIANT: a replica that is cut off gives up the writer's lock: the server ends its transaction by itself.
+//! INVARIANT: a replica that is cut off gives up the writer's lock: the server ends its transaction by itself. What the
+//! replica does meanwhile is in `doubt`.
 
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::database::{Database, WRITER_LOCK};
+use super::doubt::Doubt;
 use super::opening::OpenError;
 use super::schema::{STEPS, known, not_newer};
 use crate::config::database::PostgresConfig;
@@ -18,19 +21,24 @@ use crate::error_chain::error_chain;
 
 /// Where commits are announced. A hint only: what stands is read.
 pub(super) const CHANNEL: &str = "breakglass_revision";
-/// How long a caller waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Where a replica announces that its sidecars or its questions changed, by its id. A hint too.
+pub(super) const REPLICAS_CHANNEL: &str = "breakglass_replicas";
+/// How long a caller waits for a connection, the making of one included.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// One works while the next waits for the lock.
 const WRITERS_MAX: u32 = 2;
 /// How long the wake-ups wait before they listen anew.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// After so long without a wake-up the connection is asked whether it is alive: a dead one is as quiet as a calm one.
+const LISTEN_ASK: Duration = Duration::from_secs(5);
 
 /// What the server enforces on every connection, so that none outlives its replica: times in milliseconds, keep-alives
 /// in seconds.
 const SERVER_SETTINGS: [(&str, &str); 9] = [
     ("statement_timeout", "10000"),
     ("lock_timeout", "8000"),
-    ("idle_in_transaction_session_timeout", "10000"),
+    // One that holds the writer's lock and is no longer heard of holds up the others no longer than this.
+    ("idle_in_transaction_session_timeout", "3000"),
     ("tcp_keepalives_idle", "5"),
     ("tcp_keepalives_interval", "2"),
     ("tcp_keepalives_count", "3"),
@@ -52,20 +60,22 @@ const OTHERS: &str = "SELECT COUNT(DISTINCT application_name) FROM pg_stat_activ
 pub(super) async fn open(config: &PostgresConfig) -> Result<Database, OpenError> {
     let options = options(config)?;
     let open_error = |source| OpenError::Open { database: config.shown(), source };
-    let writers = pool(WRITERS_MAX).connect_with(options.clone()).await.map_err(open_error)?;
+    let doubt = Doubt::new();
+    let writers = pool(WRITERS_MAX, &doubt).connect_with(options.clone()).await.map_err(open_error)?;
     migrate(&writers, config).await?;
-    let readers = pool(config.connections_max).connect_with(options).await.map_err(open_error)?;
-    Ok(Database::Postgres { writers, readers })
+    let readers = pool(config.connections_max, &doubt).connect_with(options).await.map_err(open_error)?;
+    Ok(Database::Postgres { writers, readers, doubt })
 }
 
 /// Connects to the database as it is, to be read and never written.
 pub(super) async fn open_to_read(config: &PostgresConfig) -> Result<Database, OpenError> {
     let options = options(config)?.options([("default_transaction_read_only", "on")]);
     let open_error = |source| OpenError::Open { database: config.shown(), source };
-    let readers = pool(config.connections_max).connect_with(options).await.map_err(open_error)?;
+    let doubt = Doubt::new();
+    let readers = pool(config.connections_max, &doubt).connect_with(options).await.map_err(open_error)?;
     let found: i64 = sqlx::query_scalar(VERSION).fetch_one(&readers).await.map_err(open_error)?;
     known(found, &config.shown())?;
-    Ok(Database::Postgres { writers: readers.clone(), readers })
+    Ok(Database::Postgres { writers: readers.clone(), readers, doubt })
 }
 
 /// How many other control planes are connected to the same database.
@@ -84,8 +94,8 @@ fn options(config: &PostgresConfig) -> Result<PgConnectOptions, OpenError> {
     Ok(options.password(password.trim_end_matches(['\r', '\n'])))
 }
 
-fn pool(connections_max: u32) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT)
+fn pool(connections_max: u32, doubt: &Doubt) -> PgPoolOptions {
+    doubt.watch_over(PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_TIMEOUT))
 }
 
 /// Takes the steps that are missing, under the writer's lock: several replicas may start at once.
@@ -104,10 +114,20 @@ async fn migrate(writers: &PgPool, config: &PostgresConfig) -> Result<(), OpenEr
     tx.commit().await.map_err(failed)
 }
 
-/// Passes on what other replicas commit, until dropped.
-pub(super) async fn listen(pool: PgPool, newest: watch::Sender<u64>) {
+/// What is heard of other replicas.
+#[derive(Debug, Clone)]
+pub(super) struct Heard {
+    /// The id of this one, whose own words are not passed on.
+    pub(super) own: String,
+    pub(super) newest: watch::Sender<u64>,
+    /// Counts the wake-ups.
+    pub(super) replicas: watch::Sender<u64>,
+}
+
+/// Passes on what other replicas announce, until dropped.
+pub(super) async fn listen(pool: PgPool, heard: Heard) {
     loop {
-        if let Err(error) = listen_once(&pool, &newest).await {
+        if let Err(error) = listen_once(&pool, &heard).await {
             if pool.is_closed() {
                 return;
             }
@@ -117,13 +137,37 @@ pub(super) async fn listen(pool: PgPool, newest: watch::Sender<u64>) {
     }
 }
 
-async fn listen_once(pool: &PgPool, newest: &watch::Sender<u64>) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+/// The connection is no pool's: a dead one must hold nobody's place.
+async fn listen_once(pool: &PgPool, heard: &Heard) -> Result<(), sqlx::Error> {
+    let own = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+    let own = own.connect_lazy_with((*pool.connect_options()).clone());
+    let dead = || sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+    let mut listener = PgListener::connect_with(&own).await?;
+    timeout(ACQUIRE_TIMEOUT, listener.listen_all([CHANNEL, REPLICAS_CHANNEL])).await.map_err(|_| dead())??;
+    // What was announced before is not heard any more.
+    heard.replicas.send_modify(|count| *count = count.wrapping_add(1));
     loop {
-        let notification = listener.recv().await?;
-        if let Ok(revision) = notification.payload().parse::<u64>() {
-            newest.send_modify(|seen| *seen = revision.max(*seen));
+        tokio::select! {
+            () = pool.close_event() => return Ok(()),
+            notification = timeout(LISTEN_ASK, listener.try_recv()) => match notification {
+                Ok(Ok(Some(notification))) => pass_on(&notification, heard),
+                Ok(Ok(None)) => return Err(dead()),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => timeout(ACQUIRE_TIMEOUT, sqlx::query("SELECT 1").execute(&mut listener))
+                    .await
+                    .map_err(|_| dead())?
+                    .map(drop)?,
+            }
         }
+    }
+}
+
+fn pass_on(notification: &PgNotification, heard: &Heard) {
+    if notification.channel() == REPLICAS_CHANNEL {
+        if notification.payload() != heard.own {
+            heard.replicas.send_modify(|count| *count = count.wrapping_add(1));
+        }
+    } else if let Ok(revision) = notification.payload().parse::<u64>() {
+        heard.newest.send_modify(|seen| *seen = revision.max(*seen));
     }
 }

@@ -93,7 +93,9 @@ impl Store {
         }
         // Nor does it know which requests were denied or taken back: whoever still needs one asks again.
         endings::lapse_all(&mut transition, "database_restored").await?;
-        sql("DELETE FROM sidecars").execute(transition.connection()).await?;
+        for table in ["DELETE FROM sidecars", "DELETE FROM replicas", "DELETE FROM share_recalls"] {
+            sql(table).execute(transition.connection()).await?;
+        }
         transition.commit().await?;
         Ok(Restored { epoch, grants_ended: super::rows::to_u64(live.len()), revision })
     }

@@ -26,6 +26,7 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step::of(include_str!("migrations/0002_lifecycle.sql")),
     Step::of(include_str!("migrations/0003_revocation.sql")),
+    Step::of(include_str!("migrations/0004_replicas.sql")),
     Step::of(include_str!("migrations/0005_policy.sql")),
 ];
 

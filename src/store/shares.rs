@@ -6,22 +6,30 @@
 use super::database::Transaction;
 use super::grants::{End, end_grant};
 use super::rows::{parsed, uses};
-use super::statement::{Row, sql};
+use super::statement::{On, Row, sql};
 use super::transition::{StoredChange, Transition};
 use super::{Share, ShareHolder, SpentOutcome, Store, StoreError};
-use crate::domain::GrantId;
+use crate::domain::{GrantId, ServiceName};
 use crate::ledger::entry::Draft;
 use crate::wire::feed::EndCause;
 
 /// The limited part of a grant, as far as shares ask.
-struct Budget {
-    max_uses: Option<u32>,
+pub(super) struct Budget {
+    pub(super) max_uses: Option<u32>,
     live: bool,
+}
+
+impl Budget {
+    /// Neither ended nor over its time.
+    pub(super) fn is_live(&self) -> bool {
+        self.live
+    }
 }
 
 impl Store {
     /// Records that `spent` uses in all were spent under the holder's lineage. A lower report than before changes
-    /// nothing. When the sum reaches `max_uses` the grant ends in the same transaction.
+    /// nothing, nor does one on a stream that is over. When the sum reaches `max_uses` the grant ends in the same
+    /// transaction.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -31,12 +39,16 @@ impl Store {
         holder: &ShareHolder,
         spent: u32,
     ) -> Result<SpentOutcome, StoreError> {
+        // It never decreases: what was recorded before needs no turn.
+        if share(&self.shared.database, grant, &holder.lineage).await?.spent >= spent {
+            return Ok(SpentOutcome::default());
+        }
         let mut transition = self.transition().await?;
-        let Some(budget) = budget(&mut transition, grant, holder).await? else {
+        let Some(budget) = budget(&mut transition, grant, &holder.service).await? else {
             return Ok(SpentOutcome::default());
         };
         let before = share(transition.connection(), grant, &holder.lineage).await?;
-        if spent <= before.spent {
+        if spent <= before.spent || !transition.is_current(holder).await? {
             return Ok(SpentOutcome::default());
         }
         put_share(transition.connection(), grant, holder, before.allotted, spent).await?;
@@ -46,68 +58,12 @@ impl Store {
         Ok(SpentOutcome { used_up, above_share })
     }
 
-    /// Gives the lineage up to `wanted` more uses. Answers the new sum allotted to it, or `None` when nothing is free,
-    /// the grant has ended, or it has no limit to share out.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn allot(&self, grant: &GrantId, holder: &ShareHolder, wanted: u32) -> Result<Option<u32>, StoreError> {
-        let mut transition = self.transition().await?;
-        let Some(Budget { max_uses: Some(max_uses), live: true }) = budget(&mut transition, grant, holder).await?
-        else {
-            return Ok(None);
-        };
-        let taken = sql("SELECT CAST(COALESCE(SUM(CASE WHEN spent > allotted THEN spent ELSE allotted END), 0) AS BIGINT) FROM shares WHERE grant_id = $1")
-            .bind(grant.as_str())
-            .integer(transition.connection())
-            .await?;
-        let given = wanted.min(max_uses.saturating_sub(uses(taken)));
-        if given == 0 {
-            return Ok(None);
-        }
-        let before = share(transition.connection(), grant, &holder.lineage).await?;
-        let allotted = before.allotted.max(before.spent).saturating_add(given);
-        set_allotted(&mut transition, grant, holder, allotted, before.spent).await?;
-        transition.commit().await?;
-        Ok(Some(allotted))
-    }
-
-    /// Takes back what the lineage no longer claims: from now on `allotted` in all, but never less than it has spent
-    /// nor more than it had. Answers the sum that stands; `None` when the lineage has no share.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn hand_back(
-        &self,
-        grant: &GrantId,
-        holder: &ShareHolder,
-        allotted: u32,
-    ) -> Result<Option<u32>, StoreError> {
-        let mut transition = self.transition().await?;
-        if budget(&mut transition, grant, holder).await?.is_none() {
-            return Ok(None);
-        }
-        let before = share(transition.connection(), grant, &holder.lineage).await?;
-        let kept = allotted.max(before.spent).min(before.allotted);
-        if kept == before.allotted {
-            return Ok((kept > 0).then_some(kept));
-        }
-        set_allotted(&mut transition, grant, holder, kept, before.spent).await?;
-        transition.commit().await?;
-        Ok(Some(kept))
-    }
-
     /// All shares of one grant.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn shares_of(&self, grant: &GrantId) -> Result<Vec<Share>, StoreError> {
-        let rows =
-            sql("SELECT grant_id, lineage, instance, allotted, spent FROM shares WHERE grant_id = $1 ORDER BY lineage")
-                .bind(grant.as_str())
-                .fetch_all(&self.shared.database)
-                .await?;
-        rows.iter().map(read_share).collect()
+        of_grant(&self.shared.database, grant).await
     }
 
     /// What a lineage holds of the active grants of its service.
@@ -127,16 +83,65 @@ impl Store {
     }
 }
 
-/// The grant's budget, if it is one of the holder's service.
-async fn budget(
+pub(super) async fn of_grant(on: impl Into<On<'_>>, grant: &GrantId) -> Result<Vec<Share>, StoreError> {
+    let rows =
+        sql("SELECT grant_id, lineage, instance, allotted, spent FROM shares WHERE grant_id = $1 ORDER BY lineage")
+            .bind(grant.as_str())
+            .fetch_all(on)
+            .await?;
+    rows.iter().map(read_share).collect()
+}
+
+/// Up to `wanted` more uses for the lineage: the new sum, or `None` when none is free or the grant takes no shares.
+pub(super) async fn allot(
     transition: &mut Transition<'_>,
     grant: &GrantId,
     holder: &ShareHolder,
+    wanted: u32,
+) -> Result<Option<u32>, StoreError> {
+    let Some(Budget { max_uses: Some(max_uses), live: true }) = budget(transition, grant, &holder.service).await?
+    else {
+        return Ok(None);
+    };
+    let taken = sql("SELECT CAST(COALESCE(SUM(CASE WHEN spent > allotted THEN spent ELSE allotted END), 0) AS BIGINT) FROM shares WHERE grant_id = $1")
+        .bind(grant.as_str())
+        .integer(transition.connection())
+        .await?;
+    let given = wanted.min(max_uses.saturating_sub(uses(taken)));
+    if given == 0 {
+        return Ok(None);
+    }
+    let before = share(transition.connection(), grant, &holder.lineage).await?;
+    let allotted = before.allotted.max(before.spent).saturating_add(given);
+    set_allotted(transition, grant, holder, allotted, before.spent).await?;
+    Ok(Some(allotted))
+}
+
+/// From now on `allotted` in all for the lineage, never less than it has spent nor more than it had: what stands then.
+pub(super) async fn hand_back(
+    transition: &mut Transition<'_>,
+    grant: &GrantId,
+    holder: &ShareHolder,
+    allotted: u32,
+) -> Result<u32, StoreError> {
+    let before = share(transition.connection(), grant, &holder.lineage).await?;
+    let kept = allotted.max(before.spent).min(before.allotted);
+    if kept != before.allotted {
+        set_allotted(transition, grant, holder, kept, before.spent).await?;
+    }
+    Ok(kept)
+}
+
+/// The grant's budget, if it is one of that service.
+pub(super) async fn budget(
+    transition: &mut Transition<'_>,
+    grant: &GrantId,
+    service: &ServiceName,
 ) -> Result<Option<Budget>, StoreError> {
     let now = transition.at();
     let row = sql("SELECT max_uses, state, expires_ms FROM grants WHERE id = $1 AND service = $2")
         .bind(grant.as_str())
-        .bind(holder.service.as_str())
+        .bind(service.as_str())
         .fetch_optional(transition.connection())
         .await?;
     let Some(row) = row else { return Ok(None) };
@@ -184,11 +189,11 @@ struct Sums {
     spent: u32,
 }
 
-async fn share(connection: &mut Transaction, grant: &GrantId, lineage: &str) -> Result<Sums, StoreError> {
+async fn share(on: impl Into<On<'_>>, grant: &GrantId, lineage: &str) -> Result<Sums, StoreError> {
     let row = sql("SELECT allotted, spent FROM shares WHERE grant_id = $1 AND lineage = $2")
         .bind(grant.as_str())
         .bind(lineage)
-        .fetch_optional(connection)
+        .fetch_optional(on)
         .await?;
     let Some(row) = row else { return Ok(Sums::default()) };
     Ok(Sums { allotted: uses(row.try_get("allotted")?), spent: uses(row.try_get("spent")?) })

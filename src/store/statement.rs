@@ -4,10 +4,12 @@
 //! both. Must never: build SQL from a value.
 
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments as _, Decode, PgPool, Postgres, Row as _, Sqlite, SqlitePool, Type};
 
 use super::database::Transaction;
+use super::doubt::Doubt;
 
 /// A value of a parameter.
 #[derive(Debug, Clone)]
@@ -77,15 +79,15 @@ impl From<&[u8]> for Value {
 pub(super) enum On<'c> {
     SqliteReaders(&'c SqlitePool),
     Sqlite(&'c mut SqliteConnection),
-    PostgresReaders(&'c PgPool),
-    Postgres(&'c mut PgConnection),
+    PostgresReaders(&'c PgPool, &'c Doubt),
+    Postgres(&'c mut PgConnection, &'c Doubt),
 }
 
 impl<'c> From<&'c mut Transaction> for On<'c> {
     fn from(transaction: &'c mut Transaction) -> Self {
         match transaction {
             Transaction::Sqlite(tx) => Self::Sqlite(tx),
-            Transaction::Postgres(tx) => Self::Postgres(tx),
+            Transaction::Postgres(tx, doubt) => Self::Postgres(tx, doubt),
         }
     }
 }
@@ -93,13 +95,30 @@ impl<'c> From<&'c mut Transaction> for On<'c> {
 /// A statement and its parameters.
 #[derive(Debug)]
 pub(super) struct Statement {
-    sql: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
     values: Vec<Value>,
 }
 
 /// `sql` is this program's own text; values are bound.
 pub(super) fn sql(sql: &'static str) -> Statement {
-    Statement { sql, values: Vec::new() }
+    Statement { sqlite: sql, postgres: sql, values: Vec::new() }
+}
+
+/// A statement over many rows at once: `$1` is a JSON array of objects, and between the two texts they stand as `told`:
+/// `told.value ->> 'name'` is a member's text.
+macro_rules! sql_over_rows {
+    ($before:literal, $after:literal) => {
+        $crate::store::statement::by_dialect(
+            concat!($before, " json_each($1) AS told ", $after),
+            concat!($before, " jsonb_array_elements(CAST($1 AS jsonb)) AS told(value) ", $after),
+        )
+    };
+}
+pub(super) use sql_over_rows;
+
+pub(super) fn by_dialect(sqlite: &'static str, postgres: &'static str) -> Statement {
+    Statement { sqlite, postgres, values: Vec::new() }
 }
 
 impl Statement {
@@ -111,43 +130,43 @@ impl Statement {
 
     /// Answers the number of rows that were changed.
     pub(super) async fn execute(self, on: impl Into<On<'_>>) -> Result<u64, sqlx::Error> {
-        let text = self.sql;
         Ok(match on.into() {
-            On::SqliteReaders(pool) => sqlx::query_with(text, self.sqlite()?).execute(pool).await?.rows_affected(),
-            On::Sqlite(connection) => sqlx::query_with(text, self.sqlite()?).execute(connection).await?.rows_affected(),
-            On::PostgresReaders(pool) => sqlx::query_with(text, self.postgres()?).execute(pool).await?.rows_affected(),
-            On::Postgres(connection) => {
-                sqlx::query_with(text, self.postgres()?).execute(connection).await?.rows_affected()
+            On::SqliteReaders(pool) => self.for_sqlite()?.execute(pool).await?.rows_affected(),
+            On::Sqlite(connection) => self.for_sqlite()?.execute(connection).await?.rows_affected(),
+            On::PostgresReaders(pool, doubt) => {
+                let mut connection = pool.acquire().await?;
+                doubt.in_time(self.for_postgres()?.execute(&mut *connection)).await?.rows_affected()
+            }
+            On::Postgres(connection, doubt) => {
+                doubt.in_time(self.for_postgres()?.execute(connection)).await?.rows_affected()
             }
         })
     }
 
     pub(super) async fn fetch_all(self, on: impl Into<On<'_>>) -> Result<Vec<Row>, sqlx::Error> {
-        let text = self.sql;
         Ok(match on.into() {
-            On::SqliteReaders(pool) => sqlite_rows(sqlx::query_with(text, self.sqlite()?).fetch_all(pool).await?),
-            On::Sqlite(connection) => sqlite_rows(sqlx::query_with(text, self.sqlite()?).fetch_all(connection).await?),
-            On::PostgresReaders(pool) => postgres_rows(sqlx::query_with(text, self.postgres()?).fetch_all(pool).await?),
-            On::Postgres(connection) => {
-                postgres_rows(sqlx::query_with(text, self.postgres()?).fetch_all(connection).await?)
+            On::SqliteReaders(pool) => sqlite_rows(self.for_sqlite()?.fetch_all(pool).await?),
+            On::Sqlite(connection) => sqlite_rows(self.for_sqlite()?.fetch_all(connection).await?),
+            On::PostgresReaders(pool, doubt) => {
+                let mut connection = pool.acquire().await?;
+                postgres_rows(doubt.in_time(self.for_postgres()?.fetch_all(&mut *connection)).await?)
+            }
+            On::Postgres(connection, doubt) => {
+                postgres_rows(doubt.in_time(self.for_postgres()?.fetch_all(connection)).await?)
             }
         })
     }
 
     pub(super) async fn fetch_optional(self, on: impl Into<On<'_>>) -> Result<Option<Row>, sqlx::Error> {
-        let text = self.sql;
         Ok(match on.into() {
-            On::SqliteReaders(pool) => {
-                sqlx::query_with(text, self.sqlite()?).fetch_optional(pool).await?.map(Row::Sqlite)
+            On::SqliteReaders(pool) => self.for_sqlite()?.fetch_optional(pool).await?.map(Row::Sqlite),
+            On::Sqlite(connection) => self.for_sqlite()?.fetch_optional(connection).await?.map(Row::Sqlite),
+            On::PostgresReaders(pool, doubt) => {
+                let mut connection = pool.acquire().await?;
+                doubt.in_time(self.for_postgres()?.fetch_optional(&mut *connection)).await?.map(Row::Postgres)
             }
-            On::Sqlite(connection) => {
-                sqlx::query_with(text, self.sqlite()?).fetch_optional(connection).await?.map(Row::Sqlite)
-            }
-            On::PostgresReaders(pool) => {
-                sqlx::query_with(text, self.postgres()?).fetch_optional(pool).await?.map(Row::Postgres)
-            }
-            On::Postgres(connection) => {
-                sqlx::query_with(text, self.postgres()?).fetch_optional(connection).await?.map(Row::Postgres)
+            On::Postgres(connection, doubt) => {
+                doubt.in_time(self.for_postgres()?.fetch_optional(connection)).await?.map(Row::Postgres)
             }
         })
     }
@@ -161,7 +180,7 @@ impl Statement {
         self.fetch_one(on).await?.first()
     }
 
-    fn sqlite(self) -> Result<SqliteArguments, sqlx::Error> {
+    fn for_sqlite(self) -> Result<Query<'static, Sqlite, SqliteArguments>, sqlx::Error> {
         let mut arguments = SqliteArguments::default();
         for value in self.values {
             match value {
@@ -171,10 +190,10 @@ impl Statement {
             }
             .map_err(sqlx::Error::Encode)?;
         }
-        Ok(arguments)
+        Ok(sqlx::query_with(self.sqlite, arguments))
     }
 
-    fn postgres(self) -> Result<PgArguments, sqlx::Error> {
+    fn for_postgres(self) -> Result<Query<'static, Postgres, PgArguments>, sqlx::Error> {
         let mut arguments = PgArguments::default();
         for value in self.values {
             match value {
@@ -184,7 +203,7 @@ impl Statement {
             }
             .map_err(sqlx::Error::Encode)?;
         }
-        Ok(arguments)
+        Ok(sqlx::query_with(self.postgres, arguments))
     }
 }
 

@@ -8,9 +8,10 @@ mod lifecycle;
 mod migration;
 mod model;
 mod policies;
+mod replicas;
 mod revocations;
 
-use bench::{Bench, break_table, count, make_newer, mend_table, on_both_databases};
+use bench::{Bench, allot, break_table, count, hand_back, make_newer, mend_table, on_both_databases, stream};
 
 use super::sample::{create, service};
 use super::*;
@@ -28,10 +29,6 @@ fn new_grant(n: u64, max_uses: u32) -> NewElevation {
 /// The grant that comes with it.
 fn grant(new: &NewElevation) -> &Grant {
     &new.grant.as_ref().unwrap().grant
-}
-
-fn holder(lineage: &str) -> ShareHolder {
-    ShareHolder { service: service(), instance: "sidecar-1".parse().unwrap(), lineage: lineage.into() }
 }
 
 on_both_databases! {
@@ -118,7 +115,8 @@ async fn a_failure_anywhere_leaves_nothing_half_written(bench: Bench) {
         let store = &fresh.store;
         let standing = new_grant(1, 1);
         create(store, &standing).await.unwrap();
-        store.allot(&grant(&standing).id, &holder("a"), 1).await.unwrap().unwrap();
+        let a = stream(store, "a").await;
+        allot(store, &grant(&standing).id, &a, 1).await.unwrap();
         let mut before = Vec::new();
         for table in TABLES {
             before.push(count(store, table).await);
@@ -131,7 +129,7 @@ async fn a_failure_anywhere_leaves_nothing_half_written(bench: Bench) {
             store.revoke(&grant(&standing).id, &grant(&standing).person, Some("n")).await.unwrap_err();
         }
         if matches!(broken, "grants" | "changes" | "entries") {
-            store.record_spent(&grant(&standing).id, &holder("a"), 1).await.unwrap_err();
+            store.record_spent(&grant(&standing).id, &a, 1).await.unwrap_err();
             assert_eq!(store.shares_of(&grant(&standing).id).await.unwrap()[0].spent, 0, "{broken}");
         }
         let mut after = Vec::new();
@@ -171,20 +169,21 @@ async fn shares_never_sum_above_the_limit(bench: Bench) {
     let Bench { store, .. } = bench;
     let id = grant(&new_grant(1, 5)).id.clone();
     create(&store, &new_grant(1, 5)).await.unwrap();
-    assert_eq!(store.allot(&id, &holder("a"), 2).await.unwrap(), Some(2));
-    assert_eq!(store.allot(&id, &holder("b"), 9).await.unwrap(), Some(3));
-    assert_eq!(store.allot(&id, &holder("c"), 1).await.unwrap(), None, "nothing is free");
-    let spent = store.record_spent(&id, &holder("b"), 1).await.unwrap();
+    let (a, b, c) = (stream(&store, "a").await, stream(&store, "b").await, stream(&store, "c").await);
+    assert_eq!(allot(&store, &id, &a, 2).await, Some(2));
+    assert_eq!(allot(&store, &id, &b, 9).await, Some(3));
+    assert_eq!(allot(&store, &id, &c, 1).await, None, "nothing is free");
+    let spent = store.record_spent(&id, &b, 1).await.unwrap();
     assert_eq!(spent, SpentOutcome::default());
-    assert_eq!(store.hand_back(&id, &holder("b"), 0).await.unwrap(), Some(1), "never below what is spent");
-    assert_eq!(store.hand_back(&id, &holder("b"), 4).await.unwrap(), Some(1), "never up");
-    assert_eq!(store.allot(&id, &holder("a"), 1).await.unwrap(), Some(3), "the sum is cumulative");
-    let stranger = ShareHolder { service: "other".parse().unwrap(), ..holder("x") };
-    assert_eq!(store.allot(&id, &stranger, 1).await.unwrap(), None);
+    assert_eq!(hand_back(&store, &id, &b, 0).await, 1, "never below what is spent");
+    assert_eq!(hand_back(&store, &id, &b, 4).await, 1, "never up");
+    assert_eq!(allot(&store, &id, &a, 1).await, Some(3), "the sum is cumulative");
+    let stranger = ShareHolder { service: "other".parse().unwrap(), ..stream(&store, "x").await };
+    assert_eq!(allot(&store, &id, &stranger, 1).await, None);
     assert_eq!(store.record_spent(&id, &stranger, 5).await.unwrap(), SpentOutcome::default());
     let shares = store.shares_of(&id).await.unwrap();
     assert_eq!(shares.iter().map(|share| (share.allotted, share.spent)).collect::<Vec<_>>(), vec![(3, 0), (1, 1)]);
-    assert_eq!(store.shares_of_lineage(&holder("a")).await.unwrap(), shares[..1].to_vec());
+    assert_eq!(store.shares_of_lineage(&a).await.unwrap(), shares[..1].to_vec());
     let told = store.changes_after(&service(), 1, 10).await.unwrap();
     assert!(
         told.iter().all(|change| match &change.body {
@@ -199,18 +198,19 @@ async fn the_last_use_ends_the_grant_in_the_same_step(bench: Bench) {
     let Bench { store, .. } = bench;
     let id = grant(&new_grant(1, 2)).id.clone();
     create(&store, &new_grant(1, 2)).await.unwrap();
-    store.allot(&id, &holder("a"), 1).await.unwrap().unwrap();
-    store.allot(&id, &holder("b"), 1).await.unwrap().unwrap();
-    assert_eq!(store.record_spent(&id, &holder("a"), 1).await.unwrap().used_up, None);
-    assert_eq!(store.record_spent(&id, &holder("a"), 0).await.unwrap(), SpentOutcome::default(), "never down");
-    let last = store.record_spent(&id, &holder("b"), 1).await.unwrap();
+    let (a, b, c) = (stream(&store, "a").await, stream(&store, "b").await, stream(&store, "c").await);
+    allot(&store, &id, &a, 1).await.unwrap();
+    allot(&store, &id, &b, 1).await.unwrap();
+    assert_eq!(store.record_spent(&id, &a, 1).await.unwrap().used_up, None);
+    assert_eq!(store.record_spent(&id, &a, 0).await.unwrap(), SpentOutcome::default(), "never down");
+    let last = store.record_spent(&id, &b, 1).await.unwrap();
     assert_eq!(last, SpentOutcome { used_up: Some(4), above_share: false });
     let record = store.grant(&id).await.unwrap().unwrap();
     assert_eq!((record.state, record.spent), (GrantState::UsedUp, 2));
-    let late = store.record_spent(&id, &holder("a"), 4).await.unwrap();
+    let late = store.record_spent(&id, &a, 4).await.unwrap();
     assert_eq!(late, SpentOutcome { used_up: None, above_share: true }, "recorded, but it ends only once");
     assert_eq!(store.grant(&id).await.unwrap().unwrap().spent, 5);
-    assert_eq!(store.allot(&id, &holder("c"), 1).await.unwrap(), None);
+    assert_eq!(allot(&store, &id, &c, 1).await, None);
 }
 
 async fn an_idempotency_key_answers_once_and_is_forgotten_after_a_day(bench: Bench) {
@@ -255,10 +255,17 @@ async fn everything_outlives_a_restart(bench: Bench) {
         service_digest: "d".into(),
         lineage: "l".into(),
         revision: 2,
+        acked: NOW,
         heard: NOW,
         audit: AuditPosition { log_id: "log".into(), sequence: 4, head: "h".into() },
+        replica: store.replica().to_owned(),
+        generation: 7,
+        connected: true,
+        fresh: NOW,
+        skew_ms: Some(-3),
+        rejections: vec![(1, "above the \"ceiling\"".into())],
     };
-    store.record_sidecar(&seen).await.unwrap();
+    store.report(1, std::slice::from_ref(&seen)).await.unwrap();
     store
         .establish_policy("text", "digest", &[AppliedFile { name: "a".into(), text: "t".into(), digest: "x".into() }])
         .await

@@ -33,6 +33,7 @@ impl StoredChange {
 }
 
 /// INVARIANT: dropped without [`Transition::commit`], nothing of it stays.
+#[derive(Debug)]
 pub(super) struct Transition<'a> {
     store: &'a Store,
     tx: Transaction,

@@ -44,6 +44,7 @@ mod p8_quiet;
 mod p9_helpful;
 mod proxying;
 mod reload;
+mod replicas;
 mod revocation;
 mod upgrades;
 

@@ -5,45 +5,48 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
+use super::admission::Admissions;
 use super::assertion_keys::Desk;
 use super::freshness::Reading;
 use super::hub::{FeedCounts, Hub, Stream};
 use super::lines::{Outbox, WriteError};
 use super::listener::KeysProvider;
+use super::service::{Entry, ReadError, ServiceFeed, ServiceFeeds, Snapshot, What};
 use super::shares::Shares;
 use super::source::FeedStore;
 use crate::domain::GrantId;
-use crate::store::contract::{ChangeBody, FeedChange, FeedSnapshot, StoreError};
+use crate::store::contract::{Share, ShareRecall, StoreError};
 use crate::wire::feed::{FromControl, Subscribe};
-
-/// Changes read at once.
-const PAGE: u32 = 256;
 
 /// Why the way out ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DeliveryError {
     #[error("the database could not be read")]
-    Store(#[from] StoreError),
+    Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// It took changes more slowly than they came.
+    #[error("the sidecar is too far behind")]
+    Behind,
+}
+
+impl From<StoreError> for DeliveryError {
+    fn from(error: StoreError) -> Self {
+        Self::Read(error.into())
+    }
 }
 
 /// Whether and from where a sidecar can go on.
 #[derive(Debug)]
-pub(super) enum Opening {
+pub(super) enum Beginning {
     /// With what came after the revision it has.
     Resume {
         after: u64,
-        reading: Reading,
     },
-    Snapshot {
-        snapshot: FeedSnapshot,
-        reading: Reading,
-    },
+    Snapshot(Arc<Snapshot>),
 }
 
 /// What the streams of a process share.
@@ -53,42 +56,73 @@ pub(super) struct Room<S> {
     pub(super) shares: Shares<S>,
     pub(super) keys: KeysProvider,
     pub(super) desk: Desk,
+    pub(super) feeds: ServiceFeeds,
+    pub(super) admissions: Admissions,
+    pub(super) readings: watch::Receiver<Option<Reading>>,
 }
 
-/// Reads how the stream is to begin.
-pub(super) async fn opening<S: FeedStore>(room: &Room<S>, subscribe: &Subscribe) -> Result<Opening, StoreError> {
-    let began = room.hub.clock().now();
-    let newest = room.store.newest_revision().await?;
-    if let (Some(epoch), Some(last)) = (&subscribe.epoch, subscribe.last_revision)
-        && epoch == room.store.epoch()
-        && last <= newest
-        && last.saturating_add(1) >= room.store.oldest_change().await?
-    {
-        return Ok(Opening::Resume { after: last, reading: Reading { revision: newest, began } });
+/// How a stream begins.
+#[derive(Debug)]
+pub(super) struct Opening {
+    feed: Arc<ServiceFeed>,
+    beginning: Beginning,
+    /// Everything up to it is sent with the beginning.
+    reading: Reading,
+}
+
+/// Finds out how the stream is to begin.
+pub(super) async fn opening<S: FeedStore>(room: &Arc<Room<S>>, subscribe: &Subscribe) -> Result<Opening, ReadError> {
+    let feed = ServiceFeeds::get(room, &subscribe.service).await?;
+    let beginning = match resumable(room, &feed, subscribe).await? {
+        Some(after) => Beginning::Resume { after },
+        None => Beginning::Snapshot(feed.snapshot(room).await?),
+    };
+    let reading = feed.reading().ok_or(ReadError::Late)?;
+    Ok(Opening { feed, beginning, reading })
+}
+
+/// The revision that the sidecar can go on from.
+async fn resumable<S: FeedStore>(
+    room: &Room<S>,
+    feed: &ServiceFeed,
+    subscribe: &Subscribe,
+) -> Result<Option<u64>, ReadError> {
+    let (Some(epoch), Some(last)) = (&subscribe.epoch, subscribe.last_revision) else { return Ok(None) };
+    if epoch != room.store.epoch() {
+        return Ok(None);
     }
-    let snapshot = room.store.snapshot(&subscribe.service).await?;
-    let reading = Reading { revision: snapshot.revision, began };
-    Ok(Opening::Snapshot { snapshot, reading })
+    if feed.reaches_back_to(last) {
+        return Ok(Some(last));
+    }
+    // Another replica may have told it of a revision that has not been read here yet.
+    let newest = timeout(room.hub.limits().read_wait_max, room.store.newest_revision()).await;
+    let newest = newest.map_err(|_| ReadError::Late)??;
+    let comes_after = feed.after(last).is_some();
+    Ok((comes_after && last <= newest).then_some(last))
 }
 
 pub(super) struct Delivery<S> {
     room: Arc<Room<S>>,
     stream: Arc<Stream>,
+    feed: Arc<ServiceFeed>,
     out: Outbox,
     /// Every change up to here was queued.
     cursor: u64,
     /// The newest reading all of which was queued.
     synced: Reading,
     keys_sent: Arc<Vec<String>>,
+    /// Questions that name a revision which was not queued yet.
+    recalls: Vec<ShareRecall>,
 }
 
 impl<S: FeedStore> Delivery<S> {
     pub(super) fn new(room: Arc<Room<S>>, stream: Arc<Stream>, out: Outbox, opening: &Opening) -> Self {
-        let (cursor, reading) = match opening {
-            Opening::Resume { after, reading } => (*after, *reading),
-            Opening::Snapshot { snapshot, reading } => (snapshot.revision, *reading),
+        let cursor = match &opening.beginning {
+            Beginning::Resume { after } => *after,
+            Beginning::Snapshot(snapshot) => snapshot.revision,
         };
-        Self { room, stream, out, cursor, synced: reading, keys_sent: Arc::default() }
+        let (feed, synced) = (Arc::clone(&opening.feed), opening.reading);
+        Self { room, stream, feed, out, cursor, synced, keys_sent: Arc::default(), recalls: Vec::new() }
     }
 
     /// The highest revision that the sidecar can have.
@@ -100,116 +134,118 @@ impl<S: FeedStore> Delivery<S> {
         &self.out
     }
 
+    /// Wakes when there is something to catch up with.
+    pub(super) fn wakes(&self) -> watch::Receiver<u64> {
+        self.feed.subscribe()
+    }
+
     /// From `welcome` to `snapshot_end`.
-    pub(super) async fn open(&mut self, opening: Opening) -> Result<(), DeliveryError> {
-        let resumed = matches!(opening, Opening::Resume { .. });
+    pub(super) async fn open(&mut self, beginning: Beginning) -> Result<(), DeliveryError> {
+        let resumed = matches!(beginning, Beginning::Resume { .. });
         self.push(&FromControl::Welcome { epoch: self.room.store.epoch().to_owned(), resumed }).await?;
         self.send_keys_if_new(true).await?;
         let hub = Arc::clone(&self.room.hub);
-        match opening {
-            Opening::Resume { after, .. } => {
+        match beginning {
+            Beginning::Resume { after } => {
                 FeedCounts::add(&hub.counts().resumptions, 1);
                 hub.resumed(&self.stream, after);
-                self.changes().await?;
-                self.cursor = self.cursor.max(self.synced.revision);
             }
-            Opening::Snapshot { snapshot, .. } => {
+            Beginning::Snapshot(snapshot) => {
                 FeedCounts::add(&hub.counts().snapshots, 1);
+                FeedCounts::add(&hub.counts().revisions_sent, snapshot.lines);
                 hub.begun_anew(&self.stream);
-                self.snapshot(snapshot).await?;
+                for chunk in &snapshot.chunks {
+                    self.out.push_chunk(chunk.clone()).await?;
+                }
             }
         }
+        self.changes().await?;
         self.shares().await?;
         self.push(&FromControl::SnapshotEnd { revision: self.cursor }).await?;
         Ok(self.out.flush().await?)
     }
 
-    async fn snapshot(&mut self, snapshot: FeedSnapshot) -> Result<(), DeliveryError> {
-        self.push(&FromControl::Freeze { revision: snapshot.revision, frozen: snapshot.frozen }).await?;
-        for grant in snapshot.tokens {
-            if let Some(max_uses) = max_uses(grant.token.expose()) {
-                self.room.shares.ensure(&self.stream, &grant.grant, max_uses).await?;
-            }
-            self.push(&FromControl::Put { revision: grant.revision, token: grant.token.into_exposed() }).await?;
-        }
-        for end in snapshot.ended_recently {
-            self.push(&FromControl::Put { revision: end.revision, token: end.token.into_exposed() }).await?;
-            self.push(&FromControl::Tombstone { revision: end.revision, grant: end.grant, cause: end.cause }).await?;
-        }
-        Ok(())
-    }
-
-    /// Everything this lineage holds: a share that was raised, or not given back, while no stream was there.
+    /// Everything this lineage holds: first shares, and what was raised or not given back while no stream was there.
     async fn shares(&mut self) -> Result<(), DeliveryError> {
-        for share in self.room.store.shares_of_lineage(&self.stream.holder).await? {
+        let limited = self.feed.limited();
+        if limited.is_empty() {
+            return Ok(());
+        }
+        let mut held = self.read_shares().await?;
+        let missing = |(grant, _): &&(GrantId, u32)| held.iter().all(|share| share.grant != *grant);
+        let missing: Vec<_> = limited.iter().filter(missing).collect();
+        if !missing.is_empty() {
+            for (grant, max_uses) in missing {
+                self.room.shares.ensure_for(&self.stream.holder, grant, *max_uses).await?;
+            }
+            held = self.read_shares().await?;
+        }
+        for share in held {
             let revision = self.cursor;
             self.push(&FromControl::Share { revision, grant: share.grant, allotted: share.allotted }).await?;
         }
         Ok(())
     }
 
-    /// Brings the stream up to `reading`, and keys to what they are now. What could be read is sent even after an error.
-    pub(super) async fn catch_up(&mut self, reading: Reading) -> Result<(), DeliveryError> {
-        self.send_keys_if_new(false).await?;
-        if reading.revision > self.cursor {
-            self.pump().await?;
-            self.cursor = self.cursor.max(reading.revision);
+    async fn read_shares(&self) -> Result<Vec<Share>, ReadError> {
+        let read = self.room.store.shares_of_lineage(&self.stream.holder);
+        match timeout(self.room.hub.limits().read_wait_max, read).await {
+            Ok(read) => Ok(read?),
+            Err(_) => Err(ReadError::Late),
         }
-        if reading.began.boot >= self.synced.began.boot && reading.revision >= self.synced.revision {
+    }
+
+    /// Brings the stream up to what is held, and keys to what they are now. What could be read is sent even after an
+    /// error.
+    pub(super) async fn catch_up(&mut self) -> Result<(), DeliveryError> {
+        self.send_keys_if_new(false).await?;
+        let caught_up = self.changes().await;
+        self.ask_back().await?;
+        self.out.flush().await?;
+        caught_up?;
+        let newest = *self.room.readings.borrow();
+        if let Some(reading) = newest.filter(|reading| reading.revision <= self.cursor)
+            && reading.began.boot >= self.synced.began.boot
+        {
             self.synced = reading;
         }
-        Ok(self.out.flush().await?)
+        Ok(())
     }
 
-    async fn pump(&mut self) -> Result<(), DeliveryError> {
-        let read = self.changes().await;
-        self.out.flush().await?;
-        read
-    }
-
-    /// Queues every committed change after the cursor.
+    /// Queues every change that is held after the cursor.
     async fn changes(&mut self) -> Result<(), DeliveryError> {
-        loop {
-            let page = self.room.store.changes_after(&self.stream.holder.service, self.cursor, PAGE).await?;
-            let last_page = page.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
-            let mut allotted = false;
-            for change in page {
-                allotted |= self.change(change).await?;
-            }
-            // A grant and its first share travel together, so that whoever knows the one can use the other.
-            if last_page && !allotted {
-                return Ok(());
-            }
+        let missing = self.feed.after(self.cursor).ok_or(DeliveryError::Behind)?;
+        for entry in missing.entries {
+            self.change(&entry).await?;
+            self.cursor = entry.revision;
         }
+        self.cursor = missing.end;
+        Ok(())
     }
 
-    /// Queues one change; true when it made others.
-    async fn change(&mut self, change: FeedChange) -> Result<bool, DeliveryError> {
-        let revision = change.revision;
-        let mut allotted = false;
-        match change.body {
-            ChangeBody::Put { grant, token } => {
-                if let Some(max_uses) = max_uses(token.expose()) {
-                    allotted = self.room.shares.ensure(&self.stream, &grant, max_uses).await?;
-                }
-                self.push(&FromControl::Put { revision, token: token.into_exposed() }).await?;
+    async fn change(&mut self, entry: &Entry) -> Result<(), DeliveryError> {
+        match &entry.what {
+            What::Line(line) | What::Freeze(line) => {
+                FeedCounts::add(&self.room.hub.counts().revisions_sent, 1);
+                self.out.push_line(line).await?;
             }
-            ChangeBody::Tombstone { grant, cause } => {
-                self.room.shares.forget(&grant).await;
-                self.push(&FromControl::Tombstone { revision, grant, cause }).await?;
-            }
-            ChangeBody::Freeze { frozen } => self.push(&FromControl::Freeze { revision, frozen }).await?,
-            ChangeBody::Keys => {
-                self.cursor = revision;
+            What::Keys => {
+                self.cursor = entry.revision;
                 self.send_keys_if_new(true).await?;
             }
-            ChangeBody::Share { lineage, grant, allotted } if lineage == self.stream.holder.lineage => {
-                self.push(&FromControl::Share { revision, grant, allotted }).await?;
+            What::Share { lineage, grant } if *lineage == self.stream.holder.lineage => {
+                self.share(entry.revision, grant).await?;
             }
-            ChangeBody::Share { .. } => {}
+            What::Share { .. } => {}
         }
-        self.cursor = revision;
-        Ok(allotted)
+        Ok(())
+    }
+
+    /// What the lineage holds now. An earlier share would be too much.
+    async fn share(&mut self, revision: u64, grant: &GrantId) -> Result<(), DeliveryError> {
+        let held = self.read_shares().await?;
+        let Some(share) = held.into_iter().find(|share| share.grant == *grant) else { return Ok(()) };
+        Ok(self.push(&FromControl::Share { revision, grant: share.grant, allotted: share.allotted }).await?)
     }
 
     /// Keys are few and replace each other, so they are said at every beginning and whenever they differ.
@@ -232,11 +268,18 @@ impl<S: FeedStore> Delivery<S> {
         self.out.flush().await
     }
 
+    /// Takes a question; it is asked as soon as everything is queued that was allotted before.
+    pub(super) fn recall(&mut self, recall: ShareRecall) {
+        self.recalls.push(recall);
+    }
+
     /// Asks for uses back. INVARIANT: all that was allotted before is queued first (see `shares`).
-    pub(super) async fn recall(&mut self, grant: GrantId, keep: u32) -> Result<(), DeliveryError> {
-        self.pump().await?;
-        self.push(&FromControl::ShareRecall { grant, keep }).await?;
-        Ok(self.out.flush().await?)
+    async fn ask_back(&mut self) -> Result<(), WriteError> {
+        let cursor = self.cursor;
+        for recall in self.recalls.extract_if(.., |recall| recall.revision <= cursor).collect::<Vec<_>>() {
+            self.push(&FromControl::ShareRecall { grant: recall.grant, keep: recall.keep }).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn restate(&mut self, grant: GrantId, allotted: u32) -> Result<(), WriteError> {
@@ -264,16 +307,9 @@ impl<S: FeedStore> Delivery<S> {
     }
 }
 
-/// `max_uses` of a grant token. It is read unverified: the token is our own and comes from our store.
-fn max_uses(token: &str) -> Option<u32> {
-    #[derive(Deserialize)]
-    struct Claims {
-        bg: Limits,
+impl Opening {
+    /// What the stream begins with.
+    pub(super) fn into_beginning(self) -> Beginning {
+        self.beginning
     }
-    #[derive(Deserialize)]
-    struct Limits {
-        max_uses: Option<u32>,
-    }
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    serde_json::from_slice::<Claims>(&payload).ok()?.bg.max_uses
 }

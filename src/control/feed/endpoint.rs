@@ -10,7 +10,7 @@
 //! | no first line in time | 408 | `feed_subscribe` |
 //! | the service is not the certificate's | 403 | `feed_foreign_service` |
 //! | the audit folder is another live instance's | 409 | `feed_lineage_in_use` |
-//! | too many streams | 503 with `Retry-After` | `feed_full` |
+//! | too many streams, or too many that begin at once | 503 with `Retry-After` | `feed_full` |
 //! | the database cannot be read | 503 with `Retry-After` | `feed_unavailable` |
 //!
 //! So a sidecar sends its `subscribe` without waiting for the answer's header: that comes with `welcome`.
@@ -28,12 +28,14 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 
+use super::admission::NotAdmitted;
 use super::delivery::{Room, opening};
-use super::freshness::Reading;
+use super::errands::record_all_spent;
 use super::hub::{AdmitError, FeedCounts};
 use super::lines::{LineReader, Outbox};
 use super::peer::PeerError;
-use super::session::{FirstLineError, Session, SessionEnd, first_line, record_all_spent};
+use super::service::ReadError;
+use super::session::{FirstLineError, Session, SessionEnd, first_line};
 use super::source::FeedStore;
 use crate::domain::ServiceName;
 use crate::store::contract::StoreError;
@@ -63,7 +65,6 @@ impl Body for FeedBody {
 pub(super) struct Endpoint<S> {
     pub(super) room: Arc<Room<S>>,
     pub(super) peer: Result<ServiceName, PeerError>,
-    pub(super) readings: watch::Receiver<Option<Reading>>,
     pub(super) stopping: watch::Receiver<bool>,
     /// How many streams this connection carries.
     pub(super) streams: watch::Sender<usize>,
@@ -89,9 +90,17 @@ enum Refusal {
     #[error("the client certificate is of another service")]
     ForeignService,
     #[error(transparent)]
-    Admit(#[from] AdmitError),
-    #[error("the database cannot be read")]
+    Admit(#[from] NotAdmitted),
+    #[error("the database cannot be written")]
     Store(#[from] StoreError),
+    #[error("the database cannot be read")]
+    Read(#[from] ReadError),
+}
+
+impl From<AdmitError> for Refusal {
+    fn from(error: AdmitError) -> Self {
+        Self::Admit(error.into())
+    }
 }
 
 impl Refusal {
@@ -110,11 +119,15 @@ impl Refusal {
                 (StatusCode::BAD_REQUEST, "feed_subscribe", "The first line cannot be used")
             }
             Self::ForeignService => (StatusCode::FORBIDDEN, "feed_foreign_service", "Another service's feed"),
-            Self::Admit(AdmitError::LineageInUse) => {
+            Self::Admit(NotAdmitted::Hub(AdmitError::LineageInUse)) => {
                 (StatusCode::CONFLICT, "feed_lineage_in_use", "The audit folder is in use")
             }
-            Self::Admit(AdmitError::Full) => (StatusCode::SERVICE_UNAVAILABLE, "feed_full", "Too many feeds"),
-            Self::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "feed_unavailable", "The feed cannot be served now"),
+            Self::Admit(NotAdmitted::Hub(AdmitError::Full) | NotAdmitted::Busy) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "feed_full", "Too many feeds")
+            }
+            Self::Admit(NotAdmitted::Hub(AdmitError::Outdated) | NotAdmitted::Store | NotAdmitted::Stopping)
+            | Self::Store(_)
+            | Self::Read(_) => (StatusCode::SERVICE_UNAVAILABLE, "feed_unavailable", "The feed cannot be served now"),
         }
     }
 
@@ -157,17 +170,19 @@ impl<S: FeedStore> Endpoint<S> {
         if subscribe.service != service {
             return Err(Refusal::ForeignService);
         }
-        let (stream, commands) = self.room.shares.admit(&subscribe).await?;
+        let subscribe = Arc::new(subscribe);
+        self.room.hub.check_room(&subscribe)?;
+        let (stream, commands) = self.room.admissions.admit(&subscribe).await?;
         record_all_spent(&self.room, &stream, &subscribe).await?;
         let opening = opening(&self.room, &subscribe).await?;
         let (out, chunks) = Outbox::new(limits.chunks_queued_max, limits.chunk_bytes, limits.write_wait_max);
-        let (readings, stopping) = (self.readings.clone(), self.stopping.clone());
-        let session = Session { room: Arc::clone(&self.room), stream, commands, lines, out, readings, stopping };
+        let (room, stopping) = (Arc::clone(&self.room), self.stopping.clone());
+        let session = Session { room, stream, commands, lines, out, stopping };
         self.streams.send_modify(|n| *n += 1);
         tokio::spawn(async move {
             let end = session.run(opening).await;
             tracing::info!(service = %subscribe.service, sidecar = %subscribe.instance, reason = %end, "a feed ended");
-            if matches!(end, SessionEnd::Slow) {
+            if matches!(end, SessionEnd::Slow | SessionEnd::Behind) {
                 self.cut.send_replace(true);
             }
             self.streams.send_modify(|n| *n -= 1);

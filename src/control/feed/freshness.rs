@@ -1,7 +1,8 @@
 //! When the newest revision was last read from the database, and what it was: one reader for the whole process.
 //!
 //! It must never call a reading newer than the moment before it began: heartbeats carry it, and a revocation must not
-//! be able to hide behind a replica that has lost its database.
+//! be able to hide behind a replica that has lost its database. Nor, among several replicas, newer than this one's last
+//! report allows: the others rest on it when they say by when its sidecars stop.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::hub::Hub;
 use super::source::FeedStore;
 use crate::domain::{Moment, WallTime};
+use crate::store::Store;
 
 /// One reading of the newest revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,11 @@ pub(super) async fn keep_reading<S: FeedStore>(store: Arc<S>, hub: Arc<Hub>, rea
         let next = Instant::now() + hub.limits().poll_every;
         let began = hub.clock().now();
         match timeout(hub.limits().read_wait_max, store.newest_revision()).await {
-            Ok(Ok(revision)) => publish(&readings, Reading { revision, began }),
+            Ok(Ok(revision)) => {
+                let reading = Reading { revision, began: capped(began, hub.last_report()) };
+                hub.note_reading(reading);
+                publish(&readings, reading);
+            }
             Ok(Err(error)) => tracing::warn!(%error, "the newest revision could not be read"),
             Err(_) => tracing::warn!("the newest revision could not be read in time"),
         }
@@ -46,6 +52,14 @@ pub(super) async fn keep_reading<S: FeedStore>(store: Arc<S>, hub: Arc<Hub>, rea
             Ok(()) = commits.changed() => {}
         }
     }
+}
+
+/// `began`, but no later than a replica that last reported at `reported` may call itself fresh.
+fn capped(began: Moment, reported: Option<Moment>) -> Moment {
+    let Some(reported) = reported else { return began };
+    let latest =
+        Moment { boot: reported.boot.plus(Store::REPLICA_SILENT), wall: reported.wall.plus(Store::REPLICA_SILENT) };
+    if began.boot <= latest.boot { began } else { latest }
 }
 
 fn publish(readings: &watch::Sender<Option<Reading>>, new: Reading) {
@@ -64,6 +78,14 @@ mod tests {
 
     fn at(boot_ms: u64, wall_ms: i64) -> Moment {
         Moment { boot: BootTime::from_duration(Duration::from_millis(boot_ms)), wall: WallTime::from_unix_ms(wall_ms) }
+    }
+
+    #[test]
+    fn a_replica_that_cannot_report_grows_old_even_if_it_can_read() {
+        let (reported, later) = (at(1_000, 50_000), at(9_000, 58_000));
+        assert_eq!(capped(at(5_000, 54_000), Some(reported)), at(5_000, 54_000));
+        assert_eq!(capped(later, Some(reported)), at(6_000, 55_000), "five seconds after its last report");
+        assert_eq!(capped(later, None), later, "alone it reports to nobody");
     }
 
     #[test]

@@ -92,10 +92,23 @@ pub(super) enum WriteError {
     TooLong,
 }
 
+/// A line at least so long is worth sharing rather than copying.
+const SHARED_BYTES_MIN: usize = 512;
+
+/// A line as it is sent, newline included.
+pub(super) fn serialised(line: &FromControl) -> Result<Bytes, WriteError> {
+    let mut text = serde_json::to_vec(line).map_err(|_| WriteError::TooLong)?;
+    if text.len() >= LINE_BYTES_MAX {
+        return Err(WriteError::TooLong);
+    }
+    text.push(b'\n');
+    Ok(text.into())
+}
+
 /// The way out: lines are gathered into chunks and queued in order.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    queue: mpsc::Sender<Bytes>,
+    chunks: mpsc::Sender<Bytes>,
     gathered: BytesMut,
     chunk_bytes: usize,
     wait_max: Duration,
@@ -108,19 +121,28 @@ impl Outbox {
         chunk_bytes: usize,
         wait_max: Duration,
     ) -> (Self, mpsc::Receiver<Bytes>) {
-        let (queue, chunks) = mpsc::channel(chunks_queued_max.max(1));
-        (Self { queue, gathered: BytesMut::new(), chunk_bytes, wait_max }, chunks)
+        let (sender, chunks) = mpsc::channel(chunks_queued_max.max(1));
+        (Self { chunks: sender, gathered: BytesMut::new(), chunk_bytes, wait_max }, chunks)
     }
 
     /// Adds a line; queues what was gathered once it fills a chunk.
     pub(super) async fn push(&mut self, line: &FromControl) -> Result<(), WriteError> {
-        let text = serde_json::to_vec(line).map_err(|_| WriteError::TooLong)?;
-        if text.len() >= LINE_BYTES_MAX {
-            return Err(WriteError::TooLong);
+        self.push_line(&serialised(line)?).await
+    }
+
+    /// The same with a line that others send as well: a long one is not copied.
+    pub(super) async fn push_line(&mut self, line: &Bytes) -> Result<(), WriteError> {
+        if line.len() >= SHARED_BYTES_MIN {
+            return self.push_chunk(line.clone()).await;
         }
-        self.gathered.extend_from_slice(&text);
-        self.gathered.extend_from_slice(b"\n");
+        self.gathered.extend_from_slice(line);
         if self.gathered.len() >= self.chunk_bytes { self.flush().await } else { Ok(()) }
+    }
+
+    /// Queues whole lines that others send as well, after what was gathered.
+    pub(super) async fn push_chunk(&mut self, chunk: Bytes) -> Result<(), WriteError> {
+        self.flush().await?;
+        self.queue(chunk).await
     }
 
     /// Queues what was gathered.
@@ -129,7 +151,11 @@ impl Outbox {
             return Ok(());
         }
         let chunk = self.gathered.split().freeze();
-        match tokio::time::timeout(self.wait_max, self.queue.send(chunk)).await {
+        self.queue(chunk).await
+    }
+
+    async fn queue(&self, chunk: Bytes) -> Result<(), WriteError> {
+        match tokio::time::timeout(self.wait_max, self.chunks.send(chunk)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(WriteError::Gone),
             Err(_) => Err(WriteError::Slow),
@@ -138,7 +164,7 @@ impl Outbox {
 
     /// Returns once nobody takes lines any more.
     pub(super) async fn gone(&self) {
-        self.queue.closed().await;
+        self.chunks.closed().await;
     }
 }
 

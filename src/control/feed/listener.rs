@@ -14,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -22,13 +22,16 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::admission::door;
 use super::assertion_keys::{AssertionKeys, Desk};
 use super::delivery::Room;
 use super::endpoint::Endpoint;
-use super::freshness::{Reading, keep_reading};
+use super::exchange::{keep_exchanging, persist};
+use super::freshness::keep_reading;
 use super::hub::{FeedCounts, Hub};
 use super::limits::FeedLimits;
 use super::peer::{PeerError, service_of};
+use super::service::ServiceFeeds;
 use super::shares::Shares;
 use super::source::FeedStore;
 
@@ -88,6 +91,9 @@ pub fn tls_config(
         .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
+    // Every stream proves its certificate anew, and nothing is kept for one that may come back.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
@@ -103,25 +109,39 @@ pub async fn serve<S: FeedStore>(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), FeedError> {
     hub.restore(store.as_ref()).await?;
-    let shares = Shares::new(Arc::clone(&store), Arc::clone(&hub));
-    let desk = Desk::new(keys.assertions, hub.clock().clone());
-    let room = Arc::new(Room { hub: Arc::clone(&hub), store: Arc::clone(&store), shares, keys: keys.grants, desk });
-    let (readings, _) = watch::channel(None);
+    if store.is_shared() {
+        // So long this one may call itself fresh before its first report.
+        hub.reported(hub.clock().now());
+    }
+    let (readings, newest) = watch::channel(None);
+    let (admissions, door) = door(hub.limits().admissions_waiting_max);
+    let room = Arc::new(Room {
+        shares: Shares::new(Arc::clone(&store), Arc::clone(&hub)),
+        desk: Desk::new(keys.assertions, hub.clock().clone()),
+        hub: Arc::clone(&hub),
+        store: Arc::clone(&store),
+        keys: keys.grants,
+        feeds: ServiceFeeds::default(),
+        admissions,
+        readings: newest,
+    });
     let (stop, stopping) = watch::channel(false);
     let port = Port {
         connections: Arc::new(Semaphore::new(hub.limits().connections_max)),
+        handshakes: Arc::new(Semaphore::new(hub.limits().handshakes_max)),
         acceptor: TlsAcceptor::from(tls),
-        room,
-        readings: readings.clone(),
+        room: Arc::clone(&room),
         stopping,
     };
-    let mut connections = JoinSet::new();
+    let (mut connections, mut tasks) = (JoinSet::new(), JoinSet::new());
+    tasks.spawn(keep_reading(Arc::clone(&store), Arc::clone(&hub), readings));
+    tasks.spawn(keep_exchanging(Arc::clone(&room)));
+    tasks.spawn(door.keep(Arc::clone(&room)));
     let mut shutdown = pin!(shutdown);
     tokio::select! {
         () = &mut shutdown => {}
         never = port.accept(&listener, &mut connections) => match never {},
-        () = keep_reading(Arc::clone(&store), Arc::clone(&hub), readings) => {}
-        () = keep_persisting(&store, &hub) => {}
+        _ = tasks.join_next() => tracing::error!("a part of the feed ended by itself"),
     }
     drop(listener);
     stop.send_replace(true);
@@ -130,28 +150,16 @@ pub async fn serve<S: FeedStore>(
         tracing::warn!("feeds were cut off at shutdown");
     }
     connections.shutdown().await;
-    persist(&store, &hub).await;
+    tasks.shutdown().await;
+    persist(&room).await;
     Ok(())
-}
-
-async fn keep_persisting<S: FeedStore>(store: &Arc<S>, hub: &Arc<Hub>) {
-    loop {
-        sleep(hub.limits().persist_every).await;
-        persist(store, hub).await;
-    }
-}
-
-async fn persist<S: FeedStore>(store: &Arc<S>, hub: &Arc<Hub>) {
-    if let Err(error) = hub.persist(store.as_ref()).await {
-        tracing::warn!(%error, "what was heard of sidecars could not be written down");
-    }
 }
 
 struct Port<S> {
     connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
     acceptor: TlsAcceptor,
     room: Arc<Room<S>>,
-    readings: watch::Sender<Option<Reading>>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -177,11 +185,13 @@ impl<S: FeedStore> Port<S> {
 
     /// One connection from handshake to end.
     fn connection(&self, socket: TcpStream, permit: OwnedSemaphorePermit) -> impl Future<Output = ()> + use<S> {
-        let (acceptor, room) = (self.acceptor.clone(), Arc::clone(&self.room));
-        let (readings, stopping) = (self.readings.subscribe(), self.stopping.clone());
+        let (acceptor, handshakes) = (self.acceptor.clone(), Arc::clone(&self.handshakes));
+        let (room, stopping) = (Arc::clone(&self.room), self.stopping.clone());
         async move {
             let _permit = permit;
-            let tls = match handshake(&acceptor, socket, room.hub.limits()).await {
+            let wait_max = room.hub.limits().handshake_wait_max;
+            let handshake = timeout(wait_max, handshake(&acceptor, &handshakes, socket)).await;
+            let tls = match handshake.unwrap_or_else(|late| Err(late.into())) {
                 Ok(tls) => tls,
                 Err(error) => {
                     FeedCounts::add(&room.hub.counts().handshakes_failed, 1);
@@ -191,15 +201,21 @@ impl<S: FeedStore> Port<S> {
             };
             let peer = peer_of(&tls);
             let (streams, cut) = (watch::Sender::new(0), watch::Sender::new(false));
-            let endpoint = Arc::new(Endpoint { room, peer, readings, stopping, streams, cut });
+            let endpoint = Arc::new(Endpoint { room, peer, stopping, streams, cut });
             run(tls, endpoint).await;
         }
     }
 }
 
-async fn handshake(acceptor: &TlsAcceptor, socket: TcpStream, limits: &FeedLimits) -> io::Result<TlsStream<TcpStream>> {
+/// TLS, when it is this connection's turn.
+async fn handshake(
+    acceptor: &TlsAcceptor,
+    handshakes: &Semaphore,
+    socket: TcpStream,
+) -> io::Result<TlsStream<TcpStream>> {
     socket.set_nodelay(true)?;
-    let tls = timeout(limits.handshake_wait_max, acceptor.accept(socket)).await.map_err(io::Error::from)??;
+    let _turn = handshakes.acquire().await.map_err(io::Error::other)?;
+    let tls = acceptor.accept(socket).await?;
     match tls.get_ref().1.alpn_protocol() {
         Some(b"h2") => Ok(tls),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "the client does not offer h2")),

@@ -6,10 +6,14 @@
 //! 2. `peer`: the client certificate names the one service that this stream may be about.
 //! 3. `endpoint`: the request and its first line are checked before anything is answered, so that a refusal is a
 //!    problem document with a status, never a broken stream.
-//! 4. `session`: the stream itself. `delivery` writes: snapshot or what was missed, then each change once and in
-//!    order, then heartbeats no fresher than what was sent. `lines` bounds both directions.
-//!    `assertion_keys` certifies the keys by which sidecars tell their upstream of overrides.
-//! 5. `hub`: who is connected and what each has acknowledged. `shares`: where the uses of a grant with `max_uses` lie.
+//! 4. `admission`: the stream gets its number, by which every earlier one of its sidecar is over, at whichever replica.
+//! 5. `session`: the stream itself. `delivery` writes: snapshot or what was missed, then each change once and in
+//!    order, then heartbeats no fresher than what was sent. `errands` does in the database what the sidecar's words ask
+//!    for. `lines` bounds both directions. `assertion_keys` certifies the keys by which sidecars tell their upstream of
+//!    overrides.
+//! 6. `service`: what all streams of a service share, read once: the newest changes and the snapshot.
+//! 7. `hub`: who is connected and what each has acknowledged, here and at other replicas, which `exchange` tells and
+//!    asks. `shares`: where the uses of a grant with `max_uses` lie. `freshness`: how current this replica is.
 //!
 //! It must never: claim to be fresher than its last read of the database; buffer without bound for a slow sidecar;
 //! tell a sidecar of another service's grants; let the shares of a grant sum above its `max_uses`.
@@ -17,15 +21,19 @@
 //! Source: `wire::feed` for the protocol, RFC 9113 (HTTP/2), RFC 8705 for the mutual TLS, the SPIFFE ID specification for
 //! the name in the certificate.
 
+mod admission;
 mod assertion_keys;
 mod delivery;
 mod endpoint;
+mod errands;
+mod exchange;
 mod freshness;
 mod hub;
 mod limits;
 mod lines;
 mod listener;
 mod peer;
+mod service;
 mod session;
 mod shares;
 mod source;

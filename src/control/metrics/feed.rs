@@ -1,6 +1,7 @@
 //! The feed to the sidecars.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use crate::control::feed::FeedCounts;
 use crate::telemetry::metric::{Family, Page};
@@ -9,8 +10,18 @@ static KNOWN: Family =
     Family::gauge("breakglass_control_sidecars_known", "Sidecars ever heard of and not forgotten.", "");
 static CONNECTED: Family = Family::gauge(
     "breakglass_control_sidecars_connected",
-    "Sidecars connected to the feed.",
+    "Sidecars connected to this control plane's feed.",
     "Below the number deployed: `breakglass sidecars` lists who is missing; revocations wait for them.",
+);
+static REPLICAS: Family = Family::gauge(
+    "breakglass_control_replicas_present",
+    "Control planes at work on this database, this one included.",
+    "Below the number deployed: one is down, or cut off from the database.",
+);
+static READING_AGE: Family = Family::gauge(
+    "breakglass_control_feed_reading_age_seconds",
+    "Time since the newest revision was read from the database; +Inf before.",
+    "Above a few seconds: this one is cut off from its database, and its sidecars' overrides stop at `staleness_max`.",
 );
 static OUTDATED: Family = Family::gauge(
     "breakglass_control_sidecars_outdated",
@@ -61,6 +72,8 @@ static RECALLS: Family = Family::counter("breakglass_control_feed_share_recalls_
 pub(super) const FAMILIES: &[&Family] = &[
     &KNOWN,
     &CONNECTED,
+    &REPLICAS,
+    &READING_AGE,
     &OUTDATED,
     &SNAPSHOTS,
     &RESUMPTIONS,
@@ -80,12 +93,17 @@ pub(super) const FAMILIES: &[&Family] = &[
 pub(super) struct Sidecars {
     pub(super) known: usize,
     pub(super) connected: usize,
+    /// With this one.
+    pub(super) replicas: usize,
+    pub(super) reading_age: Option<Duration>,
     pub(super) outdated: usize,
 }
 
 pub(super) fn fill(sidecars: &Sidecars, counts: &FeedCounts, page: &mut Page) {
     page.show(&KNOWN, sidecars.known);
     page.show(&CONNECTED, sidecars.connected);
+    page.show(&REPLICAS, sidecars.replicas);
+    page.show(&READING_AGE, sidecars.reading_age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
     page.show(&OUTDATED, sidecars.outdated);
     let all: [(&'static Family, &AtomicU64); 12] = [
         (&SNAPSHOTS, &counts.snapshots),

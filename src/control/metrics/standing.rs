@@ -101,7 +101,13 @@ impl Source for Observed {
         let rules = self.rules.borrow().clone();
         let sidecars = hub.sidecars(|service| rules.services.get(service).map(|service| service.digest.clone()));
         let outdated = sidecars.iter().filter(|sidecar| sidecar.connected && !sidecar.service_current).count();
-        let sidecars = Sidecars { known: sidecars.len(), connected: hub.connected(), outdated };
+        let sidecars = Sidecars {
+            known: sidecars.len(),
+            connected: hub.connected(),
+            replicas: hub.other_replicas().saturating_add(1),
+            reading_age: hub.reading_age(),
+            outdated,
+        };
         feed::fill(&sidecars, hub.counts(), page);
         page.show(&NEWEST, *self.store.subscribe().borrow());
         for (name, end) in CERTIFICATES.into_iter().zip([self.expiries.api, self.expiries.feed]) {

@@ -41,6 +41,8 @@ pub struct Applier {
     /// Uses per grant as the log knew them at the start, and the name they were spent under.
     opened: Opened,
     epoch: Option<String>,
+    /// The highest revision that was ever enforced, and its epoch. No snapshot of that epoch may end below it.
+    highest: Option<(String, u64)>,
     snapshot: Option<Snapshot>,
     pings: BTreeMap<u64, BootTime>,
 }
@@ -56,7 +58,7 @@ struct Snapshot {
 
 impl Applier {
     pub fn new(shared: Arc<Shared>, opened: Opened) -> Self {
-        Self { shared, opened, epoch: None, snapshot: None, pings: BTreeMap::new() }
+        Self { shared, opened, epoch: None, highest: None, snapshot: None, pings: BTreeMap::new() }
     }
 
     /// The name under which shares of uses are held.
@@ -111,12 +113,15 @@ impl Applier {
             FromControl::Keys { revision, keys } => self.keys(revision, &keys),
             FromControl::Put { revision, token } => self.put(revision, &token),
             FromControl::Tombstone { revision, grant, cause } => self.tombstone(revision, &grant, cause),
+            // The first line of a snapshot that is of a revision.
+            FromControl::Freeze { revision, .. } if self.goes_back(revision) => self.behind(revision),
             FromControl::Freeze { revision, frozen } => {
                 self.shared.standing.set_frozen(frozen);
                 self.enforced(revision)
             }
             FromControl::Share { revision, grant, allotted } => self.share(revision, &grant, allotted),
             FromControl::ShareRecall { grant, keep } => self.recall(&grant, keep),
+            FromControl::SnapshotEnd { revision } if self.goes_back(revision) => self.behind(revision),
             FromControl::SnapshotEnd { revision } => self.snapshot_end(revision),
             answer @ (FromControl::AssertionCertificate { .. } | FromControl::AssertionRefused { .. }) => {
                 self.shared.assertions.hear(&answer, &self.shared.setup().feed.roots);
@@ -133,12 +138,32 @@ impl Applier {
     }
 
     /// Within a snapshot its end is what gets acknowledged.
-    fn enforced(&self, revision: u64) -> Applied {
+    fn enforced(&mut self, revision: u64) -> Applied {
         if self.snapshot.is_some() {
             return Applied::Nothing;
         }
         self.shared.standing.set_revision(revision);
+        let highest = self.highest_of_epoch().unwrap_or(0).max(revision);
+        self.highest = self.epoch.clone().map(|epoch| (epoch, highest));
         Applied::Enforced(revision)
+    }
+
+    fn highest_of_epoch(&self) -> Option<u64> {
+        let (epoch, highest) = self.highest.as_ref()?;
+        (self.epoch.as_ref() == Some(epoch)).then_some(*highest)
+    }
+
+    /// Whether a snapshot of that revision would bring back what is over. Within one epoch revisions only rise, so a
+    /// replica that knows fewer has not read them.
+    fn goes_back(&self, revision: u64) -> bool {
+        self.snapshot.as_ref().is_some_and(|snapshot| !snapshot.resumed)
+            && self.highest_of_epoch().is_some_and(|highest| revision < highest)
+    }
+
+    fn behind(&self, revision: u64) -> Applied {
+        let highest = self.highest_of_epoch().unwrap_or(0);
+        tracing::error!(revision, highest, "a control plane is behind what it once told");
+        Applied::Ended(format!("its revision {revision} is behind {highest}, which is enforced here"))
     }
 
     fn welcome(&mut self, epoch: String, resumed: bool) -> Applied {
@@ -156,7 +181,7 @@ impl Applier {
         Applied::Nothing
     }
 
-    fn keys(&self, revision: u64, certificates: &[String]) -> Applied {
+    fn keys(&mut self, revision: u64, certificates: &[String]) -> Applied {
         let now = self.shared.clock.wall();
         let setup = self.shared.setup();
         let mut keys: Vec<CertifiedKey> = Vec::with_capacity(certificates.len());
@@ -222,7 +247,7 @@ impl Applier {
         Ok(())
     }
 
-    fn tombstone(&self, revision: u64, grant: &GrantId, cause: EndCause) -> Applied {
+    fn tombstone(&mut self, revision: u64, grant: &GrantId, cause: EndCause) -> Applied {
         if let Some(live) = self.shared.grants.by_id(grant) {
             match cause {
                 EndCause::Revoked => live.end(GrantStanding::Revoked),

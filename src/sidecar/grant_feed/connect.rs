@@ -1,5 +1,6 @@
 //! Keeping one stream to the control plane alive: connect, subscribe, read and write, and come back after a pause that
-//! grows and is different every time (full jitter), so that a restarted control plane is not stormed.
+//! grows and is different every time (full jitter), so that a restarted control plane is not stormed. Where there are
+//! several replicas, each attempt is at another; a stream that no longer brings anything fresh is left for one that may.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,24 +16,26 @@ use tokio::time::MissedTickBehavior;
 
 use super::apply::{Applied, Applier};
 use super::lines::Lines;
+use super::pace::Pace;
 use crate::audit::Position;
-use crate::domain::InstanceName;
+use crate::domain::{BootTime, InstanceName};
 use crate::drain::Drain;
 use crate::error_chain::error_chain;
 use crate::http::{H2Endpoint, Limits, connect_h2};
+use crate::sidecar::grant_feed::pace::{jittered, retry_after};
 use crate::sidecar::occurrences::FeedLine;
 use crate::sidecar::setup::Setup;
 use crate::sidecar::shared::{ShareNews, Shared};
 use crate::wire::feed::{self, AuditPosition, FromControl, FromSidecar, Subscribe};
 
 const PING_INTERVAL: Duration = Duration::from_secs(1);
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// Overrides are to work again within two heartbeats of the control plane's return.
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// A stream on which nothing came for this long is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// A line that the connection does not take within this time ends the stream.
 const WRITE_MAX: Duration = Duration::from_secs(5);
+/// Where there are others, a replica whose heartbeats have spoken of nothing newer for so long, and up to twice as long,
+/// is left: it may be cut off from its database.
+const STALE_MIN: Duration = Duration::from_secs(4);
 
 /// As whom to subscribe. Where to is in the setup.
 #[derive(Debug)]
@@ -50,8 +53,12 @@ enum StreamError {
     Request(#[source] hyper::Error),
     #[error("the feed broke off")]
     Broken(#[source] hyper::Error),
-    #[error("the control plane answered {0}")]
-    Status(StatusCode),
+    #[error("the control plane answered {status}")]
+    Status {
+        status: StatusCode,
+        /// When it is worth coming back, where that was said.
+        retry_after: Option<Duration>,
+    },
     #[error("the control plane ended the stream: {0}")]
     Ended(String),
     #[error("a line of the feed is not understood: {0}")]
@@ -60,6 +67,8 @@ enum StreamError {
     Silent(Duration),
     #[error("the connection takes nothing more")]
     Stuck,
+    #[error("this replica has read nothing newer for {0:?}: another may have")]
+    Stale(Duration),
     #[error("the request could not be built")]
     Build(#[from] http::Error),
 }
@@ -72,15 +81,15 @@ pub async fn run(shared: std::sync::Arc<Shared>, mut client: FeedClient, drain: 
         () = drain.begun() => return,
     };
     let mut applier = Applier::new(std::sync::Arc::clone(&shared), opened);
-    let mut pause = BACKOFF_FIRST;
+    let mut pace = Pace::new();
     loop {
         let as_of = shared.standing.as_of();
         let Err(error) = tokio::select! {
-            ended = stream(&shared, &mut applier, &mut client) => ended,
+            ended = stream(&shared, &mut applier, &mut client, &pace) => ended,
             () = shared.resubscribe.notified() => {
                 // What was refused under the former setup may be allowed by this one: only a snapshot tells.
                 applier.forget_position();
-                pause = BACKOFF_FIRST;
+                pace.restart();
                 continue;
             }
             () = drain.begun() => return,
@@ -89,26 +98,28 @@ pub async fn run(shared: std::sync::Arc<Shared>, mut client: FeedClient, drain: 
         shared.occurrences.count_stream_end();
         tracing::warn!(error = %error_chain(&error), "the feed ended; overrides go on until it is too old");
         // A stream that brought a heartbeat starts the pauses anew.
-        pause = if shared.standing.as_of() > as_of { BACKOFF_FIRST } else { (pause * 2).min(BACKOFF_MAX) };
+        if shared.standing.as_of() > as_of {
+            pace.restart();
+        }
+        let asked = if let StreamError::Status { retry_after, .. } = error { retry_after } else { None };
         tokio::select! {
-            () = tokio::time::sleep(jittered(pause)) => {}
+            () = tokio::time::sleep(pace.pause(shared.setup().feed.endpoints.len(), asked)) => {}
             () = drain.begun() => return,
         }
     }
 }
 
-/// Anything from nothing to `most`.
-fn jittered(most: Duration) -> Duration {
-    let mut bytes = [0_u8; 4];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    most.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
-}
-
 /// One stream, from connecting to its end.
-async fn stream(shared: &Shared, applier: &mut Applier, client: &mut FeedClient) -> Result<Infallible, StreamError> {
+async fn stream(
+    shared: &Shared,
+    applier: &mut Applier,
+    client: &mut FeedClient,
+    pace: &Pace,
+) -> Result<Infallible, StreamError> {
     let (body, outgoing) = Outgoing::new();
     let setup = shared.setup();
-    let endpoint = &setup.feed.endpoint;
+    let endpoints = &setup.feed.endpoints;
+    let endpoint = pace.choose(endpoints).ok_or_else(|| StreamError::Ended("it has no address".to_owned()))?;
     let mut connection = connect_h2(endpoint, &setup.feed.tls, &Limits::default()).await?;
     applier.begin();
     let mut outgoing = outgoing;
@@ -127,15 +138,17 @@ async fn stream(shared: &Shared, applier: &mut Applier, client: &mut FeedClient)
         .map_err(StreamError::Request)?;
     match response.status() {
         StatusCode::OK => {}
-        StatusCode::CONFLICT => {
-            applier.forget_position();
-            return Err(StreamError::Status(StatusCode::CONFLICT));
+        status => {
+            if status == StatusCode::CONFLICT {
+                applier.forget_position();
+            }
+            return Err(StreamError::Status { status, retry_after: retry_after(response.headers()) });
         }
-        status => return Err(StreamError::Status(status)),
     }
     shared.standing.set_connected(true);
     shared.occurrences.count_stream();
-    Conversation { shared, applier, outgoing, acknowledged: 0, pings: 0, lines: Lines::default() }
+    let stale_after = (endpoints.len() > 1).then(|| STALE_MIN + jittered(STALE_MIN));
+    Conversation { shared, applier, outgoing, acknowledged: 0, pings: 0, lines: Lines::default(), stale_after }
         .hold(response.into_body(), &mut client.share_news)
         .await
 }
@@ -190,6 +203,8 @@ struct Conversation<'a> {
     acknowledged: u64,
     pings: u64,
     lines: Lines,
+    /// After so long without anything fresh another replica is tried.
+    stale_after: Option<Duration>,
 }
 
 impl Conversation<'_> {
@@ -200,7 +215,8 @@ impl Conversation<'_> {
     ) -> Result<Infallible, StreamError> {
         let mut ticks = tokio::time::interval(PING_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = self.shared.clock.boot();
+        let begun = self.shared.clock.boot();
+        let mut heard = begun;
         loop {
             tokio::select! {
                 frame = incoming.frame() => {
@@ -214,10 +230,19 @@ impl Conversation<'_> {
                     if self.shared.clock.boot().since(heard) > SILENCE_MAX {
                         return Err(StreamError::Silent(SILENCE_MAX));
                     }
+                    self.check_fresh(begun)?;
                     self.ping().await?;
                 }
                 Some(news) = share_news.recv() => self.tell(news).await?,
             }
+        }
+    }
+
+    fn check_fresh(&self, begun: BootTime) -> Result<(), StreamError> {
+        let fresh = self.shared.standing.as_of().max(begun);
+        match self.stale_after {
+            Some(most) if self.shared.clock.boot().since(fresh) > most => Err(StreamError::Stale(most)),
+            _ => Ok(()),
         }
     }
 

@@ -6,6 +6,7 @@
 mod apply;
 mod connect;
 mod lines;
+mod pace;
 
 pub use apply::{Applied, Applier};
 pub use connect::{FeedClient, run};

@@ -7,14 +7,15 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
-use super::NOW;
+use super::{NOW, service};
 use crate::clock::{Clock, ManualClock};
 use crate::config::database::{DatabaseConfig, PostgresConfig};
-use crate::domain::{BootTime, Moment};
+use crate::domain::{BootTime, GrantId, Moment};
 use crate::store::database::Database;
 use crate::store::schema::STEPS;
 use crate::store::statement::sql;
-use crate::store::{OpenError, Store};
+use crate::store::{Admission, OpenError, ShareHolder, Store, StreamClaim};
+use crate::wire::feed::AuditPosition;
 
 #[path = "../../../tests/integration/harness/postgres.rs"]
 mod postgres;
@@ -204,4 +205,53 @@ pub(super) async fn make_newer(store: &Store) {
         Database::Postgres { .. } => "INSERT INTO schema_version (version) VALUES (99)",
     };
     raw(store, text.to_owned()).await;
+}
+
+/// The claim of a sidecar whose instance is called as its lineage.
+pub(super) fn claim(lineage: &str) -> StreamClaim {
+    StreamClaim {
+        service: service(),
+        instance: format!("sidecar-{lineage}").parse().unwrap(),
+        lineage: lineage.into(),
+        version: "0.1.0".into(),
+        service_digest: "d".into(),
+        audit: AuditPosition::default(),
+    }
+}
+
+/// Begins a stream.
+pub(super) async fn begin(store: &Store, claim: StreamClaim) -> ShareHolder {
+    match store.admit(std::slice::from_ref(&claim)).await.unwrap().remove(0) {
+        Admission::Begun(generation) => {
+            let StreamClaim { service, instance, lineage, .. } = claim;
+            ShareHolder { service, instance, lineage, generation }
+        }
+        Admission::LineageInUse => panic!("{} is in use", claim.lineage),
+    }
+}
+
+pub(super) async fn stream(store: &Store, lineage: &str) -> ShareHolder {
+    begin(store, claim(lineage)).await
+}
+
+/// The stream that a lineage has begun.
+pub(super) async fn current(store: &Store, lineage: &str) -> ShareHolder {
+    let rows = store.sidecars().await.unwrap();
+    let row = rows.into_iter().find(|row| row.lineage == lineage).unwrap();
+    ShareHolder { service: row.service, instance: row.instance, lineage: row.lineage, generation: row.generation }
+}
+
+/// In a turn of its own.
+pub(super) async fn allot(store: &Store, grant: &GrantId, holder: &ShareHolder, wanted: u32) -> Option<u32> {
+    let mut turn = store.share_turn().await.unwrap();
+    let allotted = turn.allot(grant, holder, wanted).await.unwrap();
+    turn.commit().await.unwrap();
+    allotted
+}
+
+pub(super) async fn hand_back(store: &Store, grant: &GrantId, holder: &ShareHolder, allotted: u32) -> u32 {
+    let mut turn = store.share_turn().await.unwrap();
+    let kept = turn.hand_back(grant, holder, allotted).await.unwrap();
+    turn.commit().await.unwrap();
+    kept
 }

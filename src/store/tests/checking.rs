@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::bench::{Bench, on_both_databases, raw};
-use super::{NOW, holder, new_grant, service};
+use super::bench::{Bench, allot, on_both_databases, raw, stream};
+use super::{NOW, new_grant, service};
 use crate::config::digest_hex;
 use crate::store::check::CheckReport;
 use crate::store::sample::create;
@@ -54,8 +54,9 @@ async fn lived(bench: &Bench) -> Signer {
     }
     store.revoke(&signer.grant(1).grant.unwrap().grant.id, &bob, Some("done")).await.unwrap();
     let third = signer.grant(3).grant.unwrap().grant.id;
-    store.allot(&third, &holder("a"), 3).await.unwrap().unwrap();
-    store.record_spent(&third, &holder("a"), 3).await.unwrap().used_up.unwrap();
+    let a = stream(store, "a").await;
+    allot(store, &third, &a, 3).await.unwrap();
+    store.record_spent(&third, &a, 3).await.unwrap().used_up.unwrap();
     bench.clock.advance(Duration::from_secs(900));
     assert_eq!(store.expire_due().await.unwrap().len(), 1);
     bench.clock.advance(Duration::from_secs(1));

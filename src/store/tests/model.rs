@@ -9,7 +9,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bench::{Bench, on_both_databases};
+use super::bench::{Bench, current, on_both_databases, stream};
 use super::lifecycle::{approval, beside_tokens, person};
 use super::*;
 use crate::clock::ManualClock;
@@ -27,6 +27,7 @@ async fn the_database_says_what_the_model_says(bench: Bench) {
     let (runs, first) = (setting("BREAKGLASS_MODEL_RUNS", RUNS), setting("BREAKGLASS_MODEL_SEED", 1));
     for seed in first..first + runs {
         let bench = bench.another().await;
+        stream(&bench.store, "a").await;
         let mut run = Run { seed, dice: Dice(seed), model: Model::new(), store: &bench.store, clock: &bench.clock };
         for step in 0..STEPS {
             run.step(step).await;
@@ -332,7 +333,8 @@ async fn perform(store: &Store, clock: &ManualClock, op: Op) -> String {
             other => panic!("{other:?}"),
         },
         Op::Spend { grant, spent } => {
-            let outcome = store.record_spent(&GrantId::from_random(grant), &holder("a"), spent).await.unwrap();
+            let a = current(store, "a").await;
+            let outcome = store.record_spent(&GrantId::from_random(grant), &a, spent).await.unwrap();
             format!("used up: {:?}", outcome.used_up)
         }
         Op::Review { grant, by } => {

@@ -108,13 +108,18 @@ impl SidecarFile {
     }
 
     pub(super) fn write(&self, site: &Site, instance: &str) -> PathBuf {
-        let folder = site.path().join(instance);
+        let (folder, upstream, issuer) = (site.path(), site.upstream, site.issuer_addr);
+        self.write_in(&Surroundings { folder, upstream, issuer, feeds: &[site.feed] }, instance)
+    }
+
+    pub(super) fn write_in(&self, around: &Surroundings<'_>, instance: &str) -> PathBuf {
+        let folder = around.folder.join(instance);
         std::fs::create_dir_all(&folder).unwrap();
         std::fs::write(folder.join("service.toml"), &self.service).unwrap();
-        let upstream = self.upstream.clone().unwrap_or_else(|| format!("http://{}", site.upstream));
+        let upstream = self.upstream.clone().unwrap_or_else(|| format!("http://{}", around.upstream));
         let audit = self.audit.clone().unwrap_or_else(|| folder.join("audit"));
         std::fs::create_dir_all(&audit).unwrap();
-        let issuer = self.issuer.clone().unwrap_or_else(|| format!("http://{}", site.issuer_addr));
+        let issuer = self.issuer.clone().unwrap_or_else(|| format!("http://{}", around.issuer));
         let mut text = format!("service = \"service.toml\"\ninstance = \"{instance}\"\n");
         let _ = writeln!(text, "request_url = \"https://console.test/request\"");
         if let Some(file) = &self.freeze_file {
@@ -125,7 +130,7 @@ impl SidecarFile {
             "[listen]\naddress = \"127.0.0.1:0\"\nworkers = {}\n{}\n\
              [tls]\ncertificate = \"../server.pem\"\nkey = \"../server.key\"\n\
              [upstream]\nurl = \"{upstream}\"\n{}\n\
-             [feed]\naddress = \"{}\"\nserver_name = \"localhost\"\nca = \"../ca.pem\"\n\
+             [feed]\naddresses = {:?}\nserver_name = \"localhost\"\nca = \"../ca.pem\"\n\
              certificate = \"../feed-payments.pem\"\nkey = \"../feed-payments.key\"\n\
              [trust]\ngrant_roots_file = \"../grant-roots\"\n[[issuer]]\nurl = \"{issuer}\"\n\
              [audit]\ndirectory = \"{}\"\nwrite_deadline_ms_max = {}\noverride_reserve_bytes = {}\n\
@@ -134,7 +139,7 @@ impl SidecarFile {
             self.workers,
             self.drain(),
             self.upstream_limits,
-            site.feed,
+            around.feeds.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
             audit.display(),
             self.write_deadline_ms,
             self.override_reserve_bytes,
@@ -162,8 +167,39 @@ fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) {
 const API_LIMITS: &str = "[api.limits]\nreads_per_minute_max = 1000000\nwrites_per_minute_max = 1000000\n\
                           creates_per_minute_max = 1000000\nfailed_authentications_per_minute_max = 1000000\n";
 
+/// What a sidecar stands between.
+pub(super) struct Surroundings<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) upstream: SocketAddr,
+    pub(super) issuer: SocketAddr,
+    pub(super) feeds: &'a [SocketAddr],
+}
+
 /// `lines` are added at the top of the control plane's file.
 pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    ControlFile { name: "control", issuer, addresses: (any, feed, any), database, lines }.write(folder)
+}
+
+/// What can be said of one control plane's file; the rest is the same for all.
+pub(super) struct ControlFile<'a> {
+    pub(super) name: &'a str,
+    pub(super) issuer: &'a str,
+    /// Of the API, the feed and the admin port.
+    pub(super) addresses: (SocketAddr, SocketAddr, SocketAddr),
+    pub(super) database: &'a str,
+    /// Added at the top.
+    pub(super) lines: &'a str,
+}
+
+impl ControlFile<'_> {
+    pub(super) fn write(&self, folder: &Path) -> PathBuf {
+        write_control_file(folder, self)
+    }
+}
+
+fn write_control_file(folder: &Path, control: &ControlFile<'_>) -> PathBuf {
+    let ControlFile { name, issuer, addresses: (api, feed, admin), database, lines } = control;
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("payments.toml", SERVICE);
     write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
@@ -172,10 +208,11 @@ pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, datab
     let text = format!(
         "{lines}\nurl = \"https://localhost\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
-         [api]\naddress = \"127.0.0.1:0\"\n{keys}{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
-         [admin]\naddress = \"127.0.0.1:0\"\n[[issuer]]\nurl = \"{issuer}\"\n\
+         [api]\naddress = \"{api}\"\n{keys}{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
+         [admin]\naddress = \"{admin}\"\n[[issuer]]\nurl = \"{issuer}\"\n\
          [groups]\nadmins = [\"breakglass-admins\"]\nauditors = [\"breakglass-auditors\"]\nrevokers = [\"payments-leads\"]\n"
     );
-    write("control.toml", &text);
-    folder.join("control.toml")
+    let file = format!("{name}.toml");
+    write(&file, &text);
+    folder.join(file)
 }

@@ -3,7 +3,10 @@
 
 mod by_hand;
 mod client;
+mod dice;
 mod files;
+mod fleet;
+mod follower;
 mod load;
 mod log;
 pub(crate) mod postgres;
@@ -12,6 +15,7 @@ mod program;
 mod sidecar;
 mod small_disk;
 mod upstream;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -36,7 +40,10 @@ use tokio::net::TcpListener;
 
 pub(crate) use by_hand::{ByHand, Line};
 pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
+pub(crate) use dice::Dice;
 pub(crate) use files::{SERVICE, SidecarFile};
+pub(crate) use fleet::Fleet;
+pub(crate) use follower::Follower;
 pub(crate) use load::{Load, Target, ask};
 pub(crate) use log::Log;
 pub(crate) use process::Process;
@@ -294,8 +301,13 @@ impl Drop for Site {
 }
 
 /// Looks again and again until `look` finds something.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look).await
+}
+
+/// The same with another patience.
+pub(crate) async fn until_within<T>(patience: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = tokio::time::Instant::now() + patience;
     loop {
         if let Some(found) = look().await {
             return found;

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The folder of the server's socket; the first that asks starts it.
-fn folder() -> &'static PathBuf {
+pub(crate) fn folder() -> &'static PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postgres");

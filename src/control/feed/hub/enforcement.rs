@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{Hub, Sidecar};
-use crate::domain::{InstanceName, ServiceName, WallTime};
+use crate::domain::{InstanceName, Moment, ServiceName, WallTime};
 use crate::wire::api::{Enforcement, Rejection, SilentSidecar};
+
+/// Acknowledgements that come within this time are looked at together: with thousands of sidecars each look is long.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 impl Hub {
     /// Where `revision`, committed at `committed`, stands at this moment.
@@ -14,9 +17,11 @@ impl Hub {
         let now = self.clock().now();
         let registry = self.registry();
         let mut tally = Tally::new(revision, committed);
-        for ((_, instance), sidecar) in registry.sidecars.iter().filter(|((s, _), _)| s == service) {
-            if sidecar.counts(now, self.limits().staleness_max) {
-                tally.add(instance, sidecar, self.limits().staleness_max);
+        for cell in registry.of_service(service) {
+            let sidecar = cell.lock();
+            if self.counts_at(&sidecar, now, &registry.replicas) {
+                let fresh = sidecar.fresh(now, &registry.replicas, self.limits().persist_every);
+                tally.add(&cell.instance, &sidecar, stops_by(fresh, self.limits().staleness_max));
             }
         }
         tally.result()
@@ -38,6 +43,7 @@ impl Hub {
                 if stands.silent.is_empty() || changes.changed().await.is_err() {
                     return stands;
                 }
+                sleep(LOOK_EVERY).await;
             }
         };
         match timeout(wait_max, answered).await {
@@ -45,6 +51,11 @@ impl Hub {
             Err(_) => self.enforcement(service, revision, committed),
         }
     }
+}
+
+/// When a sidecar with such a heartbeat stops by itself.
+fn stops_by(fresh: Moment, staleness_max: Duration) -> WallTime {
+    fresh.wall.plus(staleness_max)
 }
 
 struct Tally {
@@ -61,7 +72,7 @@ impl Tally {
         Self { result, committed, last: Some(committed) }
     }
 
-    fn add(&mut self, instance: &InstanceName, sidecar: &Sidecar, staleness_max: Duration) {
+    fn add(&mut self, instance: &InstanceName, sidecar: &Sidecar, stops_by: WallTime) {
         self.result.sidecars += 1;
         if let Some(why) = sidecar.rejection_of(self.result.revision) {
             self.result.rejected.push(Rejection { instance: instance.clone(), why: why.to_owned() });
@@ -69,7 +80,6 @@ impl Tally {
             self.result.enforced += 1;
             self.time(sidecar);
         } else {
-            let stops_by = sidecar.fresh.wall.plus(staleness_max);
             self.result.silent.push(SilentSidecar { instance: instance.clone(), stops_by });
         }
     }

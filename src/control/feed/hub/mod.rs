@@ -1,39 +1,39 @@
-//! Who is connected, and what each sidecar has acknowledged.
+//! Who is connected, and what each sidecar has acknowledged: here, and at the other replicas as they report it.
 //!
 //! A sidecar stays known after its stream ended: until its last heartbeat is older than `staleness_max` it may still let
-//! overrides through, so it counts as silent and not as gone. What was heard is written down now and then and read back at
-//! start, so that a restart of the control plane forgets no sidecar that may still be acting.
+//! overrides through, so it counts as silent and not as gone. What was heard is written down, for the other replicas and
+//! for the next start, so that nobody forgets a sidecar that may still be acting.
 //!
-//! INVARIANT: of one (service, instance), and of one lineage, at most one stream is live. What arrives on any other is
-//! refused by [`Hub::is_live`].
+//! INVARIANT: of one (service, instance), and of one lineage, at most one stream is live here, and none once another
+//! replica is known to have a newer one. What arrives on any other is refused by [`Hub::is_live`].
 
 mod counts;
 mod enforcement;
+mod hearsay;
+mod replicas;
 mod sidecar;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 pub use self::counts::FeedCounts;
+use self::replicas::Replicas;
 pub(super) use self::sidecar::Command;
-use self::sidecar::{Live, Sidecar};
+use self::sidecar::{Cell, Live, Sidecar};
 use super::FeedLimits;
 use super::freshness::Reading;
-use super::source::FeedStore;
 use crate::clock::Clock;
-use crate::domain::{InstanceName, Moment, ServiceName, WallTime};
-use crate::store::contract::{ShareHolder, SidecarSeen, StoreError};
+use crate::domain::{BootTime, InstanceName, Moment, ServiceName, WallTime};
+use crate::store::contract::ShareHolder;
 use crate::wire::api::SidecarView;
 use crate::wire::feed::{AuditPosition, Subscribe};
 
-/// Commands queued towards one stream; past it they are dropped and asked for again.
+/// Commands queued towards one stream; past it they are handed over later.
 const COMMANDS_QUEUED_MAX: usize = 64;
-
-/// One stream, apart from every other there was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct StreamId(u64);
 
 /// Why a stream may not begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,8 @@ pub(super) enum AdmitError {
     Full,
     #[error("another instance is connected with the same audit folder (lineage)")]
     LineageInUse,
+    #[error("a newer stream of this instance began meanwhile")]
+    Outdated,
 }
 
 /// The state behind all streams of this process. Shared by [`Arc`].
@@ -51,60 +53,77 @@ pub struct Hub {
     limits: FeedLimits,
     counts: FeedCounts,
     registry: Mutex<Registry>,
+    connected: AtomicUsize,
     /// Counts every change that somebody may wait for.
     changes: watch::Sender<u64>,
+    /// Sidecars of which the other replicas are to hear at once.
+    news: Mutex<Vec<Arc<Cell>>>,
+    news_came: Notify,
+    /// When the newest revision was last read, in milliseconds of boot time; 0 before.
+    read_ms: AtomicU64,
+    /// Before which moment this replica's last report was written; `None` where nobody else would read it.
+    reported: watch::Sender<Option<Moment>>,
 }
 
 #[derive(Debug, Default)]
 struct Registry {
-    sidecars: BTreeMap<(ServiceName, InstanceName), Sidecar>,
-    streams: u64,
+    services: HashMap<ServiceName, BTreeMap<InstanceName, Arc<Cell>>>,
+    /// Whose lineage is live here.
+    lineages: HashMap<String, Arc<Cell>>,
+    replicas: Replicas,
 }
 
 impl Registry {
-    fn live(&mut self, stream: &Stream) -> Option<&mut Sidecar> {
-        let key = (stream.holder.service.clone(), stream.holder.instance.clone());
-        self.sidecars.get_mut(&key).filter(|sidecar| sidecar.is_live(stream.id))
+    fn get(&self, service: &ServiceName, instance: &InstanceName) -> Option<&Arc<Cell>> {
+        self.services.get(service)?.get(instance)
     }
 
-    fn connected(&self) -> usize {
-        self.sidecars.values().filter(|sidecar| sidecar.live.is_some()).count()
+    fn cells(&self) -> impl Iterator<Item = &Arc<Cell>> {
+        self.services.values().flat_map(BTreeMap::values)
+    }
+
+    fn of_service(&self, service: &ServiceName) -> impl Iterator<Item = &Arc<Cell>> {
+        self.services.get(service).into_iter().flat_map(BTreeMap::values)
+    }
+
+    fn len(&self) -> usize {
+        self.services.values().map(BTreeMap::len).sum()
+    }
+
+    fn add(&mut self, cell: Arc<Cell>) {
+        let of_service = self.services.entry(cell.service.clone()).or_default();
+        of_service.insert(cell.instance.clone(), cell);
     }
 }
 
 /// A registered stream; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Stream {
-    pub(super) id: StreamId,
     pub(super) holder: ShareHolder,
+    cell: Arc<Cell>,
     hub: Arc<Hub>,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if let Some(sidecar) = self.hub.registry().live(self) {
-            sidecar.live = None;
-        }
-        self.hub.wake();
+        self.hub.end(&self.cell, self.holder.generation);
     }
 }
 
 impl Hub {
     pub fn new(clock: Clock, limits: FeedLimits) -> Arc<Self> {
-        let (counts, registry, changes) = (FeedCounts::default(), Mutex::default(), watch::Sender::new(0));
-        Arc::new(Self { clock, limits, counts, registry, changes })
-    }
-
-    /// Takes up the sidecars that an earlier process knew, unless they have been heard of since.
-    pub async fn restore<S: FeedStore>(&self, store: &S) -> Result<(), StoreError> {
-        let seen = store.sidecars().await?;
-        let now = self.clock.now();
-        let mut registry = self.registry();
-        for one in seen {
-            let key = (one.service.clone(), one.instance.clone());
-            registry.sidecars.entry(key).or_insert_with(|| Sidecar::restored(one, now, &self.limits));
-        }
-        Ok(())
+        Arc::new(Self {
+            clock,
+            limits,
+            counts: FeedCounts::default(),
+            registry: Mutex::default(),
+            connected: AtomicUsize::new(0),
+            changes: watch::Sender::new(0),
+            news: Mutex::default(),
+            news_came: Notify::new(),
+            read_ms: AtomicU64::new(0),
+            reported: watch::Sender::new(None),
+        })
     }
 
     pub fn clock(&self) -> &Clock {
@@ -124,185 +143,257 @@ impl Hub {
         self.changes.subscribe()
     }
 
-    /// Streams that are live now.
+    /// Streams that are live here now.
     pub fn connected(&self) -> usize {
-        self.registry().connected()
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// How long ago the newest revision was read: how old what sidecars are told is. `None` before the first time.
+    pub fn reading_age(&self) -> Option<Duration> {
+        let read = Some(self.read_ms.load(Ordering::Acquire)).filter(|read| *read > 0)?;
+        Some(self.clock.boot().since(BootTime::from_duration(Duration::from_millis(read))))
+    }
+
+    pub(super) fn note_reading(&self, reading: Reading) {
+        let ms = u64::try_from(reading.began.boot.as_duration().as_millis()).unwrap_or(u64::MAX);
+        self.read_ms.store(ms, Ordering::Release);
+    }
+
+    /// Other replicas that are at work, as far as is known here.
+    pub fn other_replicas(&self) -> usize {
+        self.registry().replicas.present(self.clock.now())
     }
 
     /// Every sidecar known, connected or not. `applied_digest` answers the digest of a service's applied file.
     pub fn sidecars(&self, applied_digest: impl Fn(&ServiceName) -> Option<String>) -> Vec<SidecarView> {
         let now = self.clock.now();
         let registry = self.registry();
-        let view = |((service, instance), sidecar): (&(ServiceName, InstanceName), &Sidecar)| SidecarView {
-            service: service.clone(),
-            instance: instance.clone(),
-            version: sidecar.version.clone(),
-            service_digest: sidecar.service_digest.clone(),
-            service_current: applied_digest(service).is_some_and(|digest| digest == sidecar.service_digest),
-            connected: sidecar.live.is_some(),
-            revision: sidecar.acked,
-            heard_at: sidecar.heard,
-            behind: None,
-            feed_age_ms: millis(now.boot.since(sidecar.fresh.boot)),
-            clock_skew_ms: sidecar.skew_ms,
-            audit: sidecar.audit.clone(),
-        };
-        registry.sidecars.iter().map(view).collect()
+        let mut views = Vec::with_capacity(registry.len());
+        for (service, cells) in &registry.services {
+            let current = applied_digest(service);
+            for cell in cells.values() {
+                let sidecar = cell.lock();
+                views.push(SidecarView {
+                    service: service.clone(),
+                    instance: cell.instance.clone(),
+                    version: sidecar.version.clone(),
+                    service_digest: sidecar.service_digest.clone(),
+                    service_current: current.as_ref().is_some_and(|digest| *digest == sidecar.service_digest),
+                    connected: sidecar.is_connected(now, &registry.replicas),
+                    revision: sidecar.acked,
+                    heard_at: sidecar.heard,
+                    behind: None,
+                    feed_age_ms: millis(now.boot.since(sidecar.fresh.boot)),
+                    clock_skew_ms: sidecar.skew_ms,
+                    audit: sidecar.audit.clone(),
+                });
+            }
+        }
+        drop(registry);
+        views.sort_by(|a, b| (&a.service, &a.instance).cmp(&(&b.service, &b.instance)));
+        views
     }
 
-    /// Begins a stream. An older one of the same instance ends: its commands come from nowhere any more.
-    pub(super) fn admit(
+    /// What can be refused before the database is asked for a number.
+    pub(super) fn check_room(&self, subscribe: &Subscribe) -> Result<(), AdmitError> {
+        let mut registry = self.registry();
+        self.check(&mut registry, subscribe)
+    }
+
+    fn check(&self, registry: &mut Registry, subscribe: &Subscribe) -> Result<(), AdmitError> {
+        let known = registry.get(&subscribe.service, &subscribe.instance).cloned();
+        let holder = registry.lineages.get(&subscribe.lineage);
+        if holder.is_some_and(|holder| known.as_ref().is_none_or(|known| !Arc::ptr_eq(holder, known))) {
+            return Err(AdmitError::LineageInUse);
+        }
+        let replaces = known.as_ref().is_some_and(|known| known.lock().live.is_some());
+        if !replaces && self.connected() >= self.limits.sessions_max {
+            return Err(AdmitError::Full);
+        }
+        if known.is_some() || registry.len() < self.limits.sidecars_max {
+            return Ok(());
+        }
+        self.forget_gone(registry);
+        if registry.len() < self.limits.sidecars_max { Ok(()) } else { Err(AdmitError::Full) }
+    }
+
+    fn forget_gone(&self, registry: &mut Registry) {
+        let now = self.clock.now();
+        let Registry { services, replicas, .. } = registry;
+        for cells in services.values_mut() {
+            cells.retain(|_, cell| self.counts_at(&cell.lock(), now, replicas));
+        }
+        services.retain(|_, cells| !cells.is_empty());
+    }
+
+    /// Whether it may be acting: connected, or its last heartbeat is not yet too old.
+    fn counts_at(&self, sidecar: &Sidecar, now: Moment, replicas: &Replicas) -> bool {
+        let fresh = sidecar.fresh(now, replicas, self.limits.persist_every);
+        sidecar.is_connected(now, replicas) || now.boot < fresh.boot.plus(self.limits.staleness_max)
+    }
+
+    /// Begins the stream that the database gave the number `generation`. An older one of the same instance ends: its
+    /// commands come from nowhere any more.
+    pub(super) fn begin(
         self: &Arc<Self>,
         subscribe: &Subscribe,
+        replica: &str,
+        generation: u64,
     ) -> Result<(Stream, mpsc::Receiver<Command>), AdmitError> {
         let now = self.clock.now();
         let mut registry = self.registry();
-        let key = (subscribe.service.clone(), subscribe.instance.clone());
-        self.check_room(&mut registry, &key, subscribe, now)?;
-        registry.streams += 1;
-        let id = StreamId(registry.streams);
+        self.check(&mut registry, subscribe)?;
+        let cell = match registry.get(&subscribe.service, &subscribe.instance) {
+            Some(cell) => Arc::clone(cell),
+            None => {
+                let cell = Cell::new(subscribe.service.clone(), subscribe.instance.clone(), Sidecar::new(now));
+                let cell = Arc::new(cell);
+                registry.add(Arc::clone(&cell));
+                cell
+            }
+        };
+        if cell.lock().generation >= generation {
+            return Err(AdmitError::Outdated);
+        }
+        self.unlive(&mut registry, &cell);
         let (commands, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
-        let live = Live { id, commands };
-        registry.sidecars.entry(key).or_insert_with(|| Sidecar::new(now)).begin(subscribe, live, now);
+        cell.lock().begin(subscribe, Live { generation, commands }, replica, now);
+        registry.lineages.insert(subscribe.lineage.clone(), Arc::clone(&cell));
+        self.connected.fetch_add(1, Ordering::AcqRel);
         drop(registry);
-        self.wake();
+        self.tell(&cell);
         let holder = ShareHolder {
             service: subscribe.service.clone(),
             instance: subscribe.instance.clone(),
             lineage: subscribe.lineage.clone(),
+            generation,
         };
-        Ok((Stream { id, holder, hub: Arc::clone(self) }, receiver))
+        Ok((Stream { holder, cell, hub: Arc::clone(self) }, receiver))
     }
 
-    fn check_room(
-        &self,
-        registry: &mut Registry,
-        key: &(ServiceName, InstanceName),
-        subscribe: &Subscribe,
-        now: Moment,
-    ) -> Result<(), AdmitError> {
-        let same_lineage = |(other, sidecar): (&_, &Sidecar)| {
-            other != key && sidecar.live.is_some() && sidecar.lineage == subscribe.lineage
-        };
-        if registry.sidecars.iter().any(same_lineage) {
-            return Err(AdmitError::LineageInUse);
+    /// Ends the live stream of a sidecar, if there is one.
+    fn unlive(&self, registry: &mut Registry, cell: &Arc<Cell>) {
+        let mut sidecar = cell.lock();
+        if sidecar.live.take().is_some() {
+            self.connected.fetch_sub(1, Ordering::AcqRel);
+            registry.lineages.remove(&sidecar.lineage);
         }
-        let replaces = registry.sidecars.get(key).is_some_and(|sidecar| sidecar.live.is_some());
-        if !replaces && registry.connected() >= self.limits.sessions_max {
-            return Err(AdmitError::Full);
+    }
+
+    fn end(&self, cell: &Arc<Cell>, generation: u64) {
+        let mut registry = self.registry();
+        if cell.lock().is_live(generation) {
+            self.unlive(&mut registry, cell);
+            drop(registry);
+            self.tell(cell);
         }
-        if !registry.sidecars.contains_key(key) && registry.sidecars.len() >= self.limits.sidecars_max {
-            registry.sidecars.retain(|_, sidecar| sidecar.counts(now, self.limits.staleness_max));
-        }
-        let known = registry.sidecars.contains_key(key);
-        if known || registry.sidecars.len() < self.limits.sidecars_max { Ok(()) } else { Err(AdmitError::Full) }
     }
 
     pub(super) fn is_live(&self, stream: &Stream) -> bool {
-        self.registry().live(stream).is_some()
+        stream.cell.lock().is_live(stream.holder.generation)
     }
 
-    /// Whether the stream of that number still stands, whoever it is.
-    pub(super) fn is_live_id(&self, service: &ServiceName, id: StreamId) -> bool {
-        self.registry().sidecars.iter().any(|((s, _), sidecar)| s == service && sidecar.is_live(id))
-    }
-
-    /// The live streams of a service, by instance name.
-    pub(super) fn live_of(&self, service: &ServiceName) -> Vec<(StreamId, ShareHolder)> {
-        let registry = self.registry();
-        let of_service = registry.sidecars.iter().filter(|((s, _), _)| s == service);
-        of_service
-            .filter_map(|((service, instance), sidecar)| {
-                let (service, instance, lineage) = (service.clone(), instance.clone(), sidecar.lineage.clone());
-                Some((sidecar.live.as_ref()?.id, ShareHolder { service, instance, lineage }))
-            })
-            .collect()
-    }
-
-    /// Hands a command to a stream; false when it is not there or has too many waiting.
-    pub(super) fn command(&self, service: &ServiceName, id: StreamId, command: Command) -> bool {
-        let registry = self.registry();
-        let live = registry
-            .sidecars
-            .iter()
-            .filter(|((s, _), _)| s == service)
-            .find_map(|(_, sidecar)| sidecar.live.as_ref().filter(|live| live.id == id));
-        live.is_some_and(|live| live.commands.try_send(command).is_ok())
+    /// The commands of the live stream of a lineage.
+    pub(super) fn commands_of(&self, lineage: &str, generation: u64) -> Option<mpsc::Sender<Command>> {
+        let cell = self.registry().lineages.get(lineage).cloned()?;
+        let sidecar = cell.lock();
+        let live = sidecar.live.as_ref().filter(|live| live.generation == generation)?;
+        Some(live.commands.clone())
     }
 
     /// The sidecar still enforces what it had acknowledged on an earlier stream. Without this call it begins with nothing.
     pub(super) fn resumed(&self, stream: &Stream, revision: u64) {
-        self.on(stream, |sidecar, _| sidecar.acked = revision);
-        self.wake();
+        self.on(stream, |sidecar, _| {
+            sidecar.acked = revision;
+            true
+        });
     }
 
     /// The sidecar will be told everything anew: what it rejected before counts no more.
     pub(super) fn begun_anew(&self, stream: &Stream) {
-        self.on(stream, |sidecar, _| sidecar.forget_rejections());
+        self.on(stream, |sidecar, _| {
+            sidecar.forget_rejections();
+            true
+        });
     }
 
     pub(super) fn heard(&self, stream: &Stream) {
-        self.on(stream, |_, _| ());
+        self.on(stream, |_, _| false);
     }
 
     /// The sidecar said what its wall clock showed as it sent a ping. The way here counts as skew: it is short.
     pub(super) fn told_time(&self, stream: &Stream, at: Option<WallTime>) {
         let skew = |now: Moment| at.map(|at| at.unix_ms().saturating_sub(now.wall.unix_ms()));
-        self.on(stream, |sidecar, now| sidecar.skew_ms = skew(now));
+        self.on(stream, |sidecar, now| {
+            sidecar.skew_ms = skew(now);
+            false
+        });
     }
 
     /// A heartbeat was queued: from here the sidecar may act until `reading` is too old.
     pub(super) fn heartbeat(&self, stream: &Stream, reading: Reading) {
-        self.on(stream, |sidecar, _| sidecar.fresh = reading.began);
+        self.on(stream, |sidecar, _| {
+            sidecar.fresh = reading.began;
+            false
+        });
     }
 
     pub(super) fn acknowledged(&self, stream: &Stream, revision: u64, audit: AuditPosition) {
         FeedCounts::add(&self.counts.acknowledgements, 1);
-        self.on(stream, |sidecar, now| sidecar.acknowledge(revision, audit, now.wall));
-        self.wake();
+        self.on(stream, |sidecar, now| {
+            sidecar.audit = audit;
+            sidecar.acknowledge(revision, now.wall)
+        });
     }
 
     pub(super) fn rejected(&self, stream: &Stream, revision: u64, why: String) {
         FeedCounts::add(&self.counts.rejections, 1);
-        self.on(stream, |sidecar, _| sidecar.reject(revision, why));
-        self.wake();
-    }
-
-    /// Writes down what was heard since the last time.
-    pub(super) async fn persist<S: FeedStore>(&self, store: &S) -> Result<(), StoreError> {
-        for seen in self.take_unsaved() {
-            store.record_sidecar(&seen).await?;
-        }
-        Ok(())
-    }
-
-    fn take_unsaved(&self) -> Vec<SidecarSeen> {
-        let mut registry = self.registry();
-        let unsaved = registry.sidecars.iter_mut().filter_map(|((service, instance), sidecar)| {
-            std::mem::take(&mut sidecar.unsaved).then(|| sidecar.seen(service.clone(), instance.clone()))
+        self.on(stream, |sidecar, _| {
+            sidecar.reject(revision, why);
+            true
         });
-        unsaved.collect()
     }
 
-    fn on(&self, stream: &Stream, act: impl FnOnce(&mut Sidecar, Moment)) {
+    /// Changes what is known, if the stream is the live one; `act` answers whether somebody may wait for it.
+    fn on(&self, stream: &Stream, act: impl FnOnce(&mut Sidecar, Moment) -> bool) {
         let now = self.clock.now();
-        if let Some(sidecar) = self.registry().live(stream) {
-            sidecar.heard = now.wall;
-            sidecar.unsaved = true;
-            act(sidecar, now);
+        let mut sidecar = stream.cell.lock();
+        if !sidecar.is_live(stream.holder.generation) {
+            return;
         }
+        sidecar.heard = now.wall;
+        sidecar.unsaved = true;
+        let news = act(&mut sidecar, now);
+        drop(sidecar);
+        if news {
+            self.tell(&stream.cell);
+        }
+    }
+
+    /// There is news of a sidecar, for who waits here and for the other replicas.
+    fn tell(&self, cell: &Arc<Cell>) {
+        let queued = std::mem::replace(&mut cell.lock().queued, true);
+        if !queued {
+            self.news().push(Arc::clone(cell));
+            self.news_came.notify_one();
+        }
+        self.wake();
     }
 
     fn wake(&self) {
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 
-    /// A panic elsewhere leaves no half-made entry: each change of one is a handful of assignments.
+    /// A panic elsewhere leaves no half-made entry.
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn news(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,184 +1,230 @@
 //! Where the uses of a grant with `max_uses` lie: each lineage (a sidecar's audit folder) holds a share.
 //!
-//! The store keeps the book and caps every allotment. What is kept here is who may be asked to give back and whose
+//! The store keeps the book and caps every allotment. What is decided here is who may be asked to give back and whose
 //! answer is believed:
 //!
 //! - INVARIANT: what all sidecars believe they may spend never sums above `max_uses`. A use moves only after its holder
 //!   said that it no longer claims it, on the very stream on which it was asked.
 //! - INVARIANT: while a lineage is asked to give back, nothing is allotted to it, and everything allotted to it before
-//!   was queued on that stream before the question (see `Delivery::recall`). So the answer speaks of what stands.
+//!   was queued on that stream before the question: a question names the revision up to which that is
+//!   (`Delivery::recall`). So the answer speaks of what stands.
 //! - A question dies with its stream: an answer that comes late is ignored, and the uses stay where they were. The
-//!   next stream of that lineage is told what it holds.
+//!   next stream of that lineage, at whichever replica, is told what it holds.
 //! - A lineage that never comes back forfeits its share: nobody else could know what it had spent.
 //!
-//! All of it runs in turns, one at a time over the process, and a stream begins in a turn of its own. (Several replicas
-//! on one database will have to take the turn there.)
+//! All of it runs in turns, one at a time over all replicas: each is one transaction that holds the writer's lock. A
+//! stream begins in such a turn too, and from then on the number of every earlier stream of its lineage is outdated,
+//! and moves nothing. Questions lie in the database; each replica passes on those for its own streams.
 
 mod plan;
 #[cfg(test)]
 mod properties;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 
-use super::hub::{AdmitError, Command, FeedCounts, Hub, Stream, StreamId};
-use super::source::FeedStore;
+use super::hub::{Command, FeedCounts, Hub};
+use super::source::{FeedStore, Turn};
 use crate::domain::{BootTime, GrantId, ServiceName};
-use crate::store::contract::{Share, ShareHolder, StoreError};
-use crate::wire::feed::Subscribe;
+use crate::store::contract::{Share, ShareHolder, ShareRecall, StoreError};
 
 /// While a sidecar has this long to answer a recall, the same asker's repeated wish recalls nothing more.
 const RECALL_PATIENCE: Duration = Duration::from_secs(2);
+/// For so long it is believed that nothing of a grant is free.
+const ALL_TAKEN_FOR: Duration = Duration::from_secs(1);
+/// Grants of which that is remembered.
+const ALL_TAKEN_MAX: usize = 1_024;
 
-/// One question "give back what you do not need", waiting for its answer.
-#[derive(Debug)]
-struct Recall {
-    grant: GrantId,
-    service: ServiceName,
-    from: StreamId,
-    lineage: String,
-    asker: (StreamId, ShareHolder),
-    /// What the asker gets, if the donor gives it.
-    wanted: u32,
-    asked: BootTime,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    recalls: VecDeque<Recall>,
-    /// Limits of the grants that are being shared out.
-    limits: BTreeMap<GrantId, u32>,
-}
-
-/// Shares out uses among the streams of one hub.
+/// Shares out uses among the sidecars of all replicas.
 #[derive(Debug)]
 pub(super) struct Shares<S> {
     store: Arc<S>,
     hub: Arc<Hub>,
-    turn: Mutex<State>,
+    /// One of this replica's turns waits for the writer's lock at a time: revocations wait behind no more than that.
+    queue: Mutex<()>,
+    /// Questions that were handed to their streams here.
+    passed_on: SyncMutex<BTreeSet<u64>>,
+    /// Grants of which nothing was free, and when that was read.
+    all_taken: SyncMutex<BTreeMap<GrantId, BootTime>>,
 }
 
 impl<S: FeedStore> Shares<S> {
     pub(super) fn new(store: Arc<S>, hub: Arc<Hub>) -> Self {
-        Self { store, hub, turn: Mutex::default() }
+        let (queue, passed_on, all_taken) = Default::default();
+        Self { store, hub, queue, passed_on, all_taken }
     }
 
-    /// Begins a stream. From here on no answer of an earlier stream of this lineage is believed.
-    pub(super) async fn admit(&self, subscribe: &Subscribe) -> Result<(Stream, mpsc::Receiver<Command>), AdmitError> {
-        let _turn = self.turn.lock().await;
-        self.hub.admit(subscribe)
-    }
-
-    /// Gives those connected sidecars of the stream's service that hold no share yet an even part of what is free.
+    /// Gives those connected sidecars of the service that hold no share yet an even part of what is free.
     /// Answers whether anything was allotted.
-    pub(super) async fn ensure(&self, stream: &Stream, grant: &GrantId, max_uses: u32) -> Result<bool, StoreError> {
-        let mut turn = self.turn.lock().await;
-        turn.limits.insert(grant.clone(), max_uses);
-        let shares = self.store.shares_of(grant).await?;
+    pub(super) async fn ensure(&self, service: &ServiceName, grant: &GrantId) -> Result<bool, StoreError> {
+        let _queue = self.queue.lock().await;
+        let mut turn = self.store.turn().await?;
+        let Some(max_uses) = turn.limit(grant, service).await? else { return Ok(false) };
+        let shares = turn.shares(grant).await?;
         let holds = |holder: &ShareHolder| shares.iter().any(|share| share.lineage == holder.lineage);
-        let newcomers: Vec<_> =
-            self.hub.live_of(&stream.holder.service).into_iter().filter(|(_, holder)| !holds(holder)).collect();
+        let mut newcomers = turn.connected(service).await?;
+        newcomers.retain(|holder| !holds(holder));
         let parts = plan::even_split(plan::free(max_uses, &shares), newcomers.len());
         let mut any = false;
-        for ((_, holder), part) in newcomers.iter().zip(parts).filter(|(_, part)| *part > 0) {
-            any |= self.store.allot(grant, holder, part).await?.is_some();
+        for (holder, part) in newcomers.iter().zip(parts).filter(|(_, part)| *part > 0) {
+            any |= turn.allot(grant, holder, part).await?.is_some();
+        }
+        if any {
+            turn.commit().await?;
         }
         Ok(any)
     }
 
-    /// The grant has ended: nothing of it is shared out any more.
-    pub(super) async fn forget(&self, grant: &GrantId) {
-        let mut turn = self.turn.lock().await;
-        turn.limits.remove(grant);
-        turn.recalls.retain(|recall| recall.grant != *grant);
-    }
-
-    /// A sidecar has no use left: it gets of what is free, or the richest other sidecar is asked to give back.
-    pub(super) async fn wanted(&self, stream: &Stream, grant: &GrantId) -> Result<(), StoreError> {
-        let mut turn = self.turn.lock().await;
-        let State { recalls, limits } = &mut *turn;
-        recalls.retain(|recall| self.hub.is_live_id(&recall.service, recall.from));
-        let asked_itself = recalls.iter().any(|recall| recall.grant == *grant && recall.from == stream.id);
-        if asked_itself || !self.hub.is_live(stream) {
+    /// The same for a sidecar that has just come, where it holds no share of the grant. A look suffices where nothing is
+    /// free: when thousands come back at once, only few of them take a turn.
+    pub(super) async fn ensure_for(
+        &self,
+        holder: &ShareHolder,
+        grant: &GrantId,
+        max_uses: u32,
+    ) -> Result<(), StoreError> {
+        if self.is_all_taken(grant) {
             return Ok(());
         }
         let shares = self.store.shares_of(grant).await?;
-        self.restate(stream, grant, &shares);
-        let connected = self.hub.live_of(&stream.holder.service);
-        let free = limits.get(grant).map_or(1, |max_uses| plan::free(*max_uses, &shares));
-        if self.store.allot(grant, &stream.holder, plan::helping(free, connected.len())).await?.is_some() {
+        if plan::free(max_uses, &shares) == 0 {
+            self.note_all_taken(grant);
             return Ok(());
         }
-        self.recall(recalls, stream, grant, &shares, &connected);
+        if shares.iter().all(|share| share.lineage != holder.lineage) {
+            self.ensure(&holder.service, grant).await?;
+        }
         Ok(())
     }
 
-    /// A sidecar that asks though it has something left may have missed what it was given.
-    fn restate(&self, stream: &Stream, grant: &GrantId, shares: &[Share]) {
-        let own = shares.iter().find(|share| share.lineage == stream.holder.lineage);
-        if let Some(own) = own.filter(|own| own.allotted > own.spent) {
-            let command = Command::Restate { grant: grant.clone(), allotted: own.allotted };
-            self.hub.command(&stream.holder.service, stream.id, command);
+    fn is_all_taken(&self, grant: &GrantId) -> bool {
+        let now = self.hub.clock().boot();
+        let all_taken = self.all_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        all_taken.get(grant).is_some_and(|read| now.since(*read) < ALL_TAKEN_FOR)
+    }
+
+    fn note_all_taken(&self, grant: &GrantId) {
+        let now = self.hub.clock().boot();
+        let mut all_taken = self.all_taken.lock().unwrap_or_else(PoisonError::into_inner);
+        all_taken.retain(|_, read| now.since(*read) < ALL_TAKEN_FOR);
+        if all_taken.len() < ALL_TAKEN_MAX {
+            all_taken.insert(grant.clone(), now);
         }
     }
 
-    fn recall(
+    /// A sidecar has no use left: it gets of what is free, or the richest other sidecar is asked to give back. Answers
+    /// what is allotted to it, where it seems not to know.
+    ///
+    /// INVARIANT: what is answered goes down the stream before any question that is passed to it after this call began.
+    pub(super) async fn wanted(&self, holder: &ShareHolder, grant: &GrantId) -> Result<Option<u32>, StoreError> {
+        let _queue = self.queue.lock().await;
+        let mut turn = self.store.turn().await?;
+        if !turn.is_current(holder).await? {
+            return Ok(None);
+        }
+        let Some(max_uses) = turn.limit(grant, &holder.service).await? else { return Ok(None) };
+        let recalls = turn.recalls(grant).await?;
+        if recalls.iter().any(|recall| recall.lineage == holder.lineage) {
+            return Ok(None);
+        }
+        let shares = turn.shares(grant).await?;
+        let own = shares.iter().find(|share| share.lineage == holder.lineage);
+        let unknown = own.filter(|own| own.allotted > own.spent).map(|own| own.allotted);
+        let connected = turn.connected(&holder.service).await?;
+        let helping = plan::helping(plan::free(max_uses, &shares), connected.len());
+        if turn.allot(grant, holder, helping).await?.is_some() {
+            turn.commit().await?;
+            return Ok(None);
+        }
+        if self.recall(&mut turn, holder, grant, Known { recalls, shares, connected }).await? {
+            turn.commit().await?;
+        }
+        Ok(unknown)
+    }
+
+    /// Answers whether somebody is asked.
+    async fn recall(
         &self,
-        recalls: &mut VecDeque<Recall>,
-        stream: &Stream,
+        turn: &mut S::Turn<'_>,
+        asker: &ShareHolder,
         grant: &GrantId,
-        shares: &[Share],
-        connected: &[(StreamId, ShareHolder)],
-    ) {
-        let now = self.hub.clock().boot();
-        let of_grant = || recalls.iter().filter(|recall| recall.grant == *grant);
-        if of_grant().any(|recall| recall.asker.0 == stream.id && now.since(recall.asked) < RECALL_PATIENCE) {
-            return;
-        }
-        let stream_of = |share: &Share| connected.iter().find(|(_, holder)| holder.lineage == share.lineage);
-        let may_be_asked = |share: &&Share| {
-            let asked_already = of_grant().any(|recall| recall.lineage == share.lineage);
-            share.lineage != stream.holder.lineage && !asked_already && stream_of(share).is_some()
+        known: Known,
+    ) -> Result<bool, StoreError> {
+        let waits = |recall: &ShareRecall| {
+            recall.asker.lineage == asker.lineage
+                && recall.asker.generation == asker.generation
+                && turn.at().since(recall.asked) < RECALL_PATIENCE
         };
-        let Some((share, keep)) = plan::donor(shares.iter().filter(may_be_asked)) else { return };
-        let Some((from, _)) = stream_of(share) else { return };
-        let command = Command::Recall { grant: grant.clone(), keep };
-        if self.hub.command(&stream.holder.service, *from, command) {
-            FeedCounts::add(&self.hub.counts().share_recalls, 1);
-            recalls.push_back(Recall {
-                grant: grant.clone(),
-                service: stream.holder.service.clone(),
-                from: *from,
-                lineage: share.lineage.clone(),
-                asker: (stream.id, stream.holder.clone()),
-                wanted: share.allotted.saturating_sub(keep),
-                asked: now,
-            });
+        if known.recalls.iter().any(waits) {
+            return Ok(false);
         }
+        let Some((share, keep)) = plan::donor(known.donors(asker)) else { return Ok(false) };
+        let Some(donor) = known.connected.iter().find(|holder| holder.lineage == share.lineage) else {
+            return Ok(false);
+        };
+        turn.ask(grant, donor, keep, asker, share.allotted.saturating_sub(keep)).await?;
+        FeedCounts::add(&self.hub.counts().share_recalls, 1);
+        Ok(true)
     }
 
     /// The answer to a recall. Unasked, or from a stream that is no longer the sidecar's, it changes nothing.
-    pub(super) async fn returned(&self, stream: &Stream, grant: &GrantId, allotted: u32) -> Result<(), StoreError> {
-        let mut turn = self.turn.lock().await;
-        let asked = turn.recalls.iter().position(|recall| recall.grant == *grant && recall.from == stream.id);
-        let Some(recall) = asked.and_then(|at| turn.recalls.remove(at)) else { return Ok(()) };
-        if !self.hub.is_live(stream) {
+    pub(super) async fn returned(
+        &self,
+        holder: &ShareHolder,
+        grant: &GrantId,
+        allotted: u32,
+    ) -> Result<(), StoreError> {
+        let _queue = self.queue.lock().await;
+        let mut turn = self.store.turn().await?;
+        let recalls = turn.recalls(grant).await?;
+        let asked = |recall: &&ShareRecall| recall.lineage == holder.lineage && recall.generation == holder.generation;
+        let Some(recall) = recalls.iter().find(asked) else { return Ok(()) };
+        if !turn.is_current(holder).await? {
             return Ok(());
         }
-        self.store.hand_back(grant, &stream.holder, allotted).await?;
-        let (asker, holder) = &recall.asker;
-        let asked_itself = turn.recalls.iter().any(|other| other.grant == *grant && other.from == *asker);
-        if !asked_itself && self.hub.is_live_id(&holder.service, *asker) {
-            self.store.allot(grant, holder, recall.wanted).await?;
+        turn.close(recall).await?;
+        turn.hand_back(grant, holder, allotted).await?;
+        if turn.is_current(&recall.asker).await? {
+            turn.allot(grant, &recall.asker, recall.wanted).await?;
+        }
+        turn.commit().await
+    }
+
+    /// Hands the questions that wait to their streams, those that hang here.
+    pub(super) async fn pass_on(&self) -> Result<(), StoreError> {
+        let recalls = self.store.recalls().await?;
+        let mut passed_on = self.passed_on.lock().unwrap_or_else(PoisonError::into_inner);
+        passed_on.retain(|number| recalls.iter().any(|recall| recall.number == *number));
+        for recall in recalls {
+            let number = recall.number;
+            let Some(commands) = self.hub.commands_of(&recall.lineage, recall.generation) else { continue };
+            // A stream that has too much to do is asked the next time.
+            if !passed_on.contains(&number) && commands.try_send(Command::Recall(Box::new(recall))).is_ok() {
+                passed_on.insert(number);
+            }
         }
         Ok(())
     }
+}
 
-    /// The stream could not pass the question on.
-    pub(super) async fn not_asked(&self, stream: &Stream, grant: &GrantId) {
-        self.turn.lock().await.recalls.retain(|recall| recall.grant != *grant || recall.from != stream.id);
+/// What a turn has read.
+struct Known {
+    recalls: Vec<ShareRecall>,
+    shares: Vec<Share>,
+    connected: Vec<ShareHolder>,
+}
+
+impl Known {
+    /// Whom `asker`'s wish may be passed to: connected, and not asked already.
+    fn donors(&self, asker: &ShareHolder) -> impl Iterator<Item = &Share> {
+        let is_asked = |lineage: &str| self.recalls.iter().any(|recall| recall.lineage == lineage);
+        let is_connected = |lineage: &str| self.connected.iter().any(|holder| holder.lineage == lineage);
+        let own = asker.lineage.clone();
+        self.shares
+            .iter()
+            .filter(move |share| share.lineage != own && !is_asked(&share.lineage) && is_connected(&share.lineage))
     }
 }
