@@ -97,8 +97,12 @@ async fn resumable<S: FeedStore>(
     // Another replica may have told it of a revision that has not been read here yet.
     let newest = timeout(room.hub.limits().read_wait_max, room.store.newest_revision()).await;
     let newest = newest.map_err(|_| ReadError::Late)??;
-    let comes_after = feed.after(last).is_some();
-    Ok((comes_after && last <= newest).then_some(last))
+    if last > newest {
+        FeedCounts::add(&room.hub.counts().behind, 1);
+        tracing::error!(sidecar = %subscribe.instance, revision = last, "the database is an older copy: restore it properly");
+        return Err(ReadError::Behind { seen: last, newest });
+    }
+    Ok(feed.after(last).map(|_| last))
 }
 
 pub(super) struct Delivery<S> {

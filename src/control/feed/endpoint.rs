@@ -125,9 +125,14 @@ impl Refusal {
             Self::Admit(NotAdmitted::Hub(AdmitError::Full) | NotAdmitted::Busy) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "feed_full", "Too many feeds")
             }
+            Self::Read(ReadError::Behind { .. }) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "feed_history_behind", "The database is an older copy")
+            }
             Self::Admit(NotAdmitted::Hub(AdmitError::Outdated) | NotAdmitted::Store | NotAdmitted::Stopping)
             | Self::Store(_)
-            | Self::Read(_) => (StatusCode::SERVICE_UNAVAILABLE, "feed_unavailable", "The feed cannot be served now"),
+            | Self::Read(ReadError::Store(_) | ReadError::Late | ReadError::Write(_)) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "feed_unavailable", "The feed cannot be served now")
+            }
         }
     }
 

@@ -67,6 +67,11 @@ static OVERSPENT: Family = Family::counter(
     "Reports of more uses spent than allotted.",
     "Above zero: look into it; a sidecar was restored from a copy, or forges.",
 );
+static BEHIND: Family = Family::counter(
+    "breakglass_control_feed_behind_total",
+    "Feed requests of sidecars that have seen a later revision than the newest in the database.",
+    "Above zero: an older copy of the database was put in place without `breakglass-control restore`. Stop, and restore it.",
+);
 static RECALLS: Family = Family::counter("breakglass_control_feed_share_recalls_total", "Shares asked back.", "");
 
 pub(super) const FAMILIES: &[&Family] = &[
@@ -86,6 +91,7 @@ pub(super) const FAMILIES: &[&Family] = &[
     &SLOW_CUT,
     &PROTOCOL_ERRORS,
     &OVERSPENT,
+    &BEHIND,
     &RECALLS,
 ];
 
@@ -105,7 +111,7 @@ pub(super) fn fill(sidecars: &Sidecars, counts: &FeedCounts, page: &mut Page) {
     page.show(&REPLICAS, sidecars.replicas);
     page.show(&READING_AGE, sidecars.reading_age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
     page.show(&OUTDATED, sidecars.outdated);
-    let all: [(&'static Family, &AtomicU64); 12] = [
+    let all: [(&'static Family, &AtomicU64); 13] = [
         (&SNAPSHOTS, &counts.snapshots),
         (&RESUMPTIONS, &counts.resumptions),
         (&SENT, &counts.revisions_sent),
@@ -117,6 +123,7 @@ pub(super) fn fill(sidecars: &Sidecars, counts: &FeedCounts, page: &mut Page) {
         (&SLOW_CUT, &counts.slow_cut),
         (&PROTOCOL_ERRORS, &counts.protocol_errors),
         (&OVERSPENT, &counts.overspent),
+        (&BEHIND, &counts.behind),
         (&RECALLS, &counts.share_recalls),
     ];
     for (family, count) in all {

@@ -23,6 +23,8 @@ pub struct FeedCounts {
     pub protocol_errors: AtomicU64,
     /// Reports of more uses spent than were allotted.
     pub overspent: AtomicU64,
+    /// Sidecars that have seen more of this history than there is.
+    pub behind: AtomicU64,
     pub share_recalls: AtomicU64,
 }
 

@@ -38,6 +38,11 @@ pub(super) enum ReadError {
     Store(#[from] StoreError),
     #[error("the database was not read in time")]
     Late,
+    /// INVARIANT: nothing is served to who has seen more than there is: a grant that is live here may have been revoked.
+    #[error(
+        "the sidecar has seen revision {seen} of this epoch, and the newest here is {newest}: the database is an older copy"
+    )]
+    Behind { seen: u64, newest: u64 },
     #[error(transparent)]
     Write(#[from] WriteError),
 }

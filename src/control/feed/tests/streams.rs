@@ -77,14 +77,17 @@ async fn who_comes_back_gets_only_what_was_missed() {
 }
 
 #[tokio::test]
-async fn another_epoch_or_a_revision_that_never_was_gets_everything() {
+async fn another_epoch_gets_everything_and_who_has_seen_more_than_there_is_nothing() {
     let bench = bench(FeedLimits::default()).await;
     bench.grant(1, 0).await;
     let everything = ["welcome", "keys", "freeze", "put", "snapshot_end"];
     let (_, beginning) = bench.sidecar(resuming("one", "another epoch", 1)).await;
     assert_eq!(kinds(&beginning), everything);
-    let (_, beginning) = bench.sidecar(resuming("one", &epoch_of(&beginning), 99)).await;
-    assert_eq!(kinds(&beginning), everything);
+    let client = bench.client_of("spiffe://bank.test/sidecar/payments").await;
+    let seen_more = resuming("one", &epoch_of(&beginning), 99);
+    let problem = client.subscribe(seen_more).await.map(|_| ()).unwrap_err();
+    assert_eq!((problem.status, problem.code.as_str()), (503, "feed_history_behind"));
+    assert_eq!(FeedCounts::read(&bench.hub.counts().behind), 1);
     bench.stop().await;
 }
 
