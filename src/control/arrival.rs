@@ -23,6 +23,8 @@ use crate::wire::revocations::{RecordedEnforcement, RevocationEnforcement, Servi
 const EVERY: Duration = Duration::from_secs(1);
 /// Acknowledgements that come within this time are looked at together: with thousands of sidecars each look is long.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Without any news it is looked again this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Revocations looked at each time, the oldest first.
 const LOOKED_AT_MAX: u32 = 100;
 
@@ -94,8 +96,10 @@ pub async fn wait_reached(
         if stands.settled || after.is_some_and(|after| after != stands.answered) {
             return stands;
         }
-        match timeout_at(deadline, changes.changed()).await {
+        // That a silent one has stopped by itself is no change that anybody would tell.
+        match timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), changes.changed()).await {
             Ok(Ok(())) => sleep(LOOK_EVERY).await,
+            Err(_) if Instant::now() < deadline => {}
             Ok(Err(_)) | Err(_) => return reached(hub, reach, at),
         }
     }

@@ -1,7 +1,7 @@
 //! The life of an assertion key: made, asked for, published, signing, retired, forgotten.
 //!
-//! At most one key is being asked for. A key that follows another is published [`MAX_AGE`] before it signs, so that no
-//! reader of the key set meets an assertion whose key it has not seen; the one before stays published until its last
+//! At most one key is being asked for. A key that follows another is published for longer than [`MAX_AGE`] before it
+//! signs, so that no reader of the key set meets an assertion whose key it has not seen; the one before stays published until its last
 //! assertion has expired.
 //!
 //! INVARIANT: what [`KeyStore::signer`] answers was certified by a pinned root for this service and instance, and outlives
@@ -17,6 +17,9 @@ use crate::token::assertion::{LEEWAY, LIFETIME};
 use crate::token::keys::KeyError;
 use crate::token::{PublicKey, SigningKey, TokenError};
 
+/// How long a key is published before it signs: whoever fetched the set just before may keep it for [`MAX_AGE`], and counts
+/// in whole seconds.
+const PUBLISHED_BEFORE: Duration = MAX_AGE.saturating_add(Duration::from_secs(1));
 /// Without an answer the question is repeated.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 /// However long the control plane asks to wait, it is asked again within this.
@@ -166,7 +169,7 @@ impl KeyStore {
             key,
             certificate: certificate.to_owned(),
             ends: after(left),
-            signs_from: if in_use { now.boot.plus(MAX_AGE.min(left / 3)) } else { now.boot },
+            signs_from: if in_use { now.boot.plus(PUBLISHED_BEFORE.min(left / 3)) } else { now.boot },
             renewed_from: after(left - left / 3),
             certified,
         }));
@@ -295,16 +298,16 @@ mod tests {
         let second = bench.certify(due);
         assert_ne!(first, second);
         assert_eq!(bench.published(due), [first.kid(), second.kid()]);
-        assert_eq!(bench.signing(due + 59), Some(first.clone()), "no reader may know the new one yet");
-        assert_eq!(bench.signing(due + 60), Some(second.clone()));
-        assert_eq!(bench.asked(due + 60), None);
+        assert_eq!(bench.signing(due + 60), Some(first.clone()), "no reader may know the new one yet");
+        assert_eq!(bench.signing(due + 61), Some(second.clone()));
+        assert_eq!(bench.asked(due + 61), None);
         assert_eq!(bench.store.signers.len(), 1, "the private half is gone");
         assert_eq!(
-            bench.published(due + 60 + 39),
+            bench.published(due + 61 + 39),
             [first.kid(), second.kid()],
             "assertions of the first may be under way"
         );
-        assert_eq!(bench.published(due + 60 + 41), [second.kid()]);
+        assert_eq!(bench.published(due + 61 + 41), [second.kid()]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -111,7 +112,14 @@ impl Fleet {
         self.folder.path()
     }
 
-    /// One after the other: the first makes the keys that the others load.
+    /// Replicas make no key: an operator does, once.
+    fn make_keys(&self) {
+        let made =
+            Command::new(CONTROL).arg("--config").arg(self.control_file(0)).args(["keys", "init"]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        std::fs::write(self.path().join("grant-roots"), &made.stdout).unwrap();
+    }
+
     async fn add(&mut self, name: &str) {
         let wire = Wire::to(postgres::folder().join(".s.PGSQL.5432")).await;
         let replica = Replica {
@@ -121,8 +129,10 @@ impl Fleet {
             program: Mutex::default(),
         };
         self.replicas.push(replica);
+        if self.replicas.len() == 1 {
+            self.make_keys();
+        }
         self.restart(self.replicas.len() - 1).await;
-        std::fs::copy(self.path().join("keys/grant-root.pub"), self.path().join("grant-roots")).unwrap();
     }
 
     /// The database without a wire: to look at what stands in it.
@@ -135,8 +145,7 @@ impl Fleet {
         drop(self.replicas[at].program.lock().unwrap().take().expect("it runs"));
     }
 
-    /// Starts one that does not run; it comes back at its addresses.
-    pub(crate) async fn restart(&self, at: usize) {
+    fn control_file(&self, at: usize) -> PathBuf {
         let name = self.database.split('?').next().unwrap().rsplit('/').next().unwrap();
         let replica = &self.replicas[at];
         let database = format!("postgresql://postgres@{}/{name}?sslmode=disable", replica.wire.address);
@@ -148,7 +157,13 @@ impl Fleet {
             database: &database,
             lines: &format!("instance = \"{}\"", replica.name),
         };
-        let file = control.write(self.path());
+        control.write(self.path())
+    }
+
+    /// Starts one that does not run; it comes back at its addresses.
+    pub(crate) async fn restart(&self, at: usize) {
+        let replica = &self.replicas[at];
+        let file = self.control_file(at);
         let mut program = Start::new(&file).program(Path::new(CONTROL)).spawn();
         until("a control plane is up", async || {
             assert!(!program.has_ended(), "it ended: {}", program.said.text());

@@ -11,6 +11,9 @@ use crate::wire::api::{Enforcement, Rejection, SilentSidecar};
 /// Acknowledgements that come within this time are looked at together: with thousands of sidecars each look is long.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// Without any news it is looked again this often.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 impl Hub {
     /// Where `revision`, committed at `committed`, stands at this moment.
     pub fn enforcement(&self, service: &ServiceName, revision: u64, committed: WallTime) -> Enforcement {
@@ -40,7 +43,11 @@ impl Hub {
             loop {
                 changes.borrow_and_update();
                 let stands = self.enforcement(service, revision, committed);
-                if stands.silent.is_empty() || changes.changed().await.is_err() {
+                if stands.silent.is_empty() {
+                    return stands;
+                }
+                // That a silent one has stopped by itself is no change that anybody would tell.
+                if let Ok(Err(_)) = timeout(LOOK_AGAIN, changes.changed()).await {
                     return stands;
                 }
                 sleep(LOOK_EVERY).await;
