@@ -1,20 +1,15 @@
 //! A request that two others must agree to, from the command line to the sidecar: they look, they narrow, and what passes
 //! is what all of them agreed to, from the last approval on.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use breakglass::cli;
-use breakglass::cli::args::Format;
-use breakglass::cli::failure::{Exit, Failure};
-use breakglass::cli::output::Output;
-use breakglass::store::PolicyChange;
-use breakglass::wire::api::{ElevationView, GrantView};
+use ::breakglass::cli::failure::Exit;
+use ::breakglass::store::PolicyChange;
+use ::breakglass::wire::api::{ElevationView, GrantView};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Site, raw_request, until};
+use crate::harness::{Site, breakglass, raw_request, until};
 
 const FOUR_EYES: &str = r#"
 [[tier]]
@@ -47,40 +42,6 @@ async fn site() -> Site {
     };
     store.apply_policy(&change, None, &|_, _| Ok(())).await.unwrap();
     site
-}
-
-#[derive(Clone, Default)]
-struct Said(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Said {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Said {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-/// Runs `breakglass` as `person`: how it ended, its data and its talk.
-async fn breakglass(site: &Site, person: &str, words: &[&str]) -> (Result<u8, Failure>, String, String) {
-    let (data, talk) = (Said::default(), Said::default());
-    let mut out = Output::of_streams(Box::new(data.clone()), Box::new(talk.clone()), Format::Json);
-    let token = site.identity(person);
-    let env = move |name: &str| (name == "BREAKGLASS_TOKEN").then(|| token.clone());
-    let control = format!("https://localhost:{}", site.control().api_addr.port());
-    let ca = site.path().join("ca.pem");
-    let place = ["--control", &control, "--ca", ca.to_str().unwrap()];
-    let line: Vec<&str> = words.iter().copied().chain(place).collect();
-    let ended = cli::perform(&line, &env, &mut out).await;
-    (ended, data.text(), talk.text())
 }
 
 const REQUEST: [&str; 15] = [
@@ -133,7 +94,7 @@ async fn what_two_agreed_to_passes_and_nothing_more() {
     };
     let answering = async {
         approve(&site, "bob", &["--action", "payment.release", "--uses", "1"]).await;
-        let before = breakglass::clock::Clock::System.wall();
+        let before = ::breakglass::clock::Clock::System.wall();
         approve(&site, "carol", &["--for", "5m"]).await;
         before
     };

@@ -42,6 +42,7 @@ mod p5_revocation;
 mod p7_unforgeable;
 mod p8_quiet;
 mod p9_helpful;
+mod policy_apply;
 mod proxying;
 mod reload;
 mod replicas;

@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod client;
+mod command;
 mod dice;
 mod files;
 mod fleet;
@@ -40,6 +41,7 @@ use tokio::net::TcpListener;
 
 pub(crate) use by_hand::{ByHand, Line};
 pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
+pub(crate) use command::breakglass;
 pub(crate) use dice::Dice;
 pub(crate) use files::{SERVICE, SidecarFile};
 pub(crate) use fleet::Fleet;
