@@ -13,6 +13,7 @@ pub mod operate;
 mod places;
 mod private_key;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -222,12 +223,24 @@ impl Keys {
     }
 
     async fn make_grant_key(&self, begins: WallTime) -> Result<Arc<GrantKey>, KeysError> {
+        let begins = self.first_free_second(begins);
         let ends = begins.plus(self.making.validity);
         let key = Arc::new(self.places.make_grant_key(&self.root, begins, ends).await?);
         let known = self.all();
         let keys = known.iter().chain([&key]).cloned().collect();
         self.replace(&known, keys, begins);
         Ok(key)
+    }
+
+    /// From `begins` on, the first second in which no other key begins: of two that begin together, their ids would decide
+    /// which signs.
+    fn first_free_second(&self, begins: WallTime) -> WallTime {
+        let taken: BTreeSet<_> = self.all().iter().map(|grant| grant.certified.not_before.unix_s()).collect();
+        let mut free = begins;
+        while taken.contains(&free.unix_s()) {
+            free = free.plus(Duration::from_secs(1));
+        }
+        free
     }
 
     /// The key that signs a grant from `now` until `until`. INVARIANT: every replica that holds the same keys finds the same.

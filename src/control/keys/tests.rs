@@ -77,6 +77,19 @@ async fn keys_outlive_a_restart_and_overlap_when_renewed() {
 }
 
 #[tokio::test]
+async fn of_keys_made_in_one_second_the_newest_signs() {
+    let bench = Bench::new();
+    let mut made = vec![init(&bench.config, VALIDITY, NOW).await.unwrap()];
+    for _ in 0..8 {
+        made.push(rotate(&bench.config, VALIDITY, true, NOW).await.unwrap());
+        let [.., before, newest] = &made[..] else { unreachable!() };
+        assert!(newest.begins > before.begins, "{newest:?} {before:?}");
+        let keys = bench.open(NOW).await.unwrap();
+        assert_eq!(signs(&keys, newest.begins), newest.kid);
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_ends_before_the_grant_does_not_sign_it() {
     let bench = Bench::new();
     let keys = bench.renewed(NOW).await;
@@ -204,7 +217,7 @@ async fn replicas_take_in_a_new_key_and_begin_to_sign_with_it_at_one_time() {
     for replica in &replicas {
         replica.reload(NOW).await.unwrap();
         assert_eq!(replica.certificates(NOW).len(), 2, "the removed one is told of no more");
-        assert_eq!(signs(replica, NOW), third.kid);
+        assert_eq!(signs(replica, third.begins), third.kid);
     }
     assert!(matches!(retire(&bench.config, &first).await.unwrap_err(), KeysError::Unknown { .. }));
     assert!(matches!(retire(&bench.config, "../grant-root").await.unwrap_err(), KeysError::Unknown { .. }));
