@@ -22,7 +22,7 @@ type Mark = [u8; 16];
 
 /// What is known of a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seen {
+pub(super) enum Seen {
     First,
     Before,
     Full,
@@ -30,7 +30,7 @@ pub enum Seen {
 
 /// See the module. Briefly locked.
 #[derive(Debug)]
-pub struct Memory {
+pub(super) struct Memory {
     inner: Mutex<Inner>,
     proofs_max: usize,
 }
@@ -54,12 +54,12 @@ impl Memory {
     }
 
     /// Whether no proof could be taken in.
-    pub fn is_full(&self, now: BootTime) -> bool {
+    pub(super) fn is_full(&self, now: BootTime) -> bool {
         self.current(now).marks.len() >= self.proofs_max
     }
 
     /// Remembers a proof of `key`.
-    pub fn note(&self, key: &KeyThumbprint, jti: &str, now: BootTime) -> Seen {
+    pub(super) fn note(&self, key: &KeyThumbprint, jti: &str, now: BootTime) -> Seen {
         let mark = mark(key, jti);
         let mut inner = self.current(now);
         if inner.marks.contains(&mark) {

@@ -64,7 +64,7 @@ impl Stage {
     }
 }
 
-fn check(wrong: &mut Vec<String>, case: &Case, answer: &Answer) {
+pub(super) fn check(wrong: &mut Vec<String>, case: &Case, answer: &Answer) {
     let got = answer.code();
     if got != case.expect {
         wrong.push(format!(

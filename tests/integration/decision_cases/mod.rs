@@ -1,5 +1,6 @@
 //! The decision cases of `tests/cases/decision`, replayed through the pure decision and through a live sidecar.
 
+mod bound;
 mod live;
 pub(crate) mod pure;
 
@@ -267,6 +268,12 @@ impl Case {
         let all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         raw_request(&self.method, &self.target, &all, "")
     }
+}
+
+/// A case as bytes, with headers beyond its own.
+fn raw_request_of(case: &Case, words: &Words, more: &[(String, String)]) -> Vec<u8> {
+    let case = Case { headers: case.headers.iter().chain(more).cloned().collect(), ..case.clone() };
+    case.request(words)
 }
 
 /// The same token with one bit of its signature changed.
