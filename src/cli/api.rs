@@ -1,5 +1,7 @@
 //! The control plane's API as the verbs see it: one function per call of [`crate::wire::api`].
 
+mod proven;
+
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
@@ -8,13 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::failure::{Exit, Failure};
+use super::own_key::OwnKey;
 use crate::domain::{ElevationId, GrantId, ProposalId, RevocationId, ServiceName};
 use crate::error_chain::error_chain;
 use crate::http::{Answer, Client, HttpError};
 use crate::secret::Secret;
 use crate::wire::api::{
-    ElevationRequest, ElevationView, Enforcement, GrantTokenView, GrantView, Page, RequestOptions, RevokeRequest,
-    SidecarView,
+    ElevationView, Enforcement, GrantTokenView, GrantView, Page, RequestOptions, RevokeRequest, SidecarView,
 };
 use crate::wire::lifecycle::{ApproveRequest, DenyRequest, ReviewRequest, WithdrawRequest};
 use crate::wire::policy::{PolicyChanged, PolicyPreview, PolicyRequest, PolicyView, ProposalView};
@@ -26,7 +28,6 @@ use crate::wire::revocations::{
 
 /// Pages read of one list before we say that there is more.
 const PAGES_MAX: usize = 100;
-
 /// Why a call gave nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
@@ -44,6 +45,9 @@ pub enum ApiError {
     Untagged,
     #[error("the list has more than {PAGES_MAX} pages")]
     TooLong,
+    /// The caller's key can't be proven.
+    #[error("{}", .0.message)]
+    Key(Box<Failure>),
 }
 
 impl ApiError {
@@ -53,7 +57,7 @@ impl ApiError {
             Self::Problem(problem) => matches!(problem.status, 429 | 502..=504),
             Self::Status { status, .. } => matches!(status, 429 | 502..=504),
             Self::Unreachable { .. } => true,
-            Self::Unusable { .. } | Self::Untagged | Self::TooLong => false,
+            Self::Unusable { .. } | Self::Untagged | Self::TooLong | Self::Key(_) => false,
         }
     }
 }
@@ -77,6 +81,7 @@ impl From<ApiError> for Failure {
             ApiError::Unusable { .. } | ApiError::Untagged => {
                 Self::new(Exit::Failed, message, "are this program and the control plane of the same version?")
             }
+            ApiError::Key(failure) => *failure,
             ApiError::TooLong => Self::new(Exit::Failed, message, "narrow the list with --service, --state or --mine"),
         }
     }
@@ -138,19 +143,23 @@ pub struct Api {
     client: Client,
     base: Uri,
     token: Secret<String>,
+    /// Absent: nothing can be proven.
+    key: Option<OwnKey>,
 }
 
 impl Api {
     pub fn new(client: Client, base: Uri, token: Secret<String>) -> Self {
-        Self { client, base, token }
+        Self { client, base, token, key: None }
+    }
+
+    /// The same, with the caller's own key.
+    #[must_use]
+    pub(super) fn with_key(self, key: OwnKey) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     pub async fn options(&self, service: &ServiceName) -> Result<RequestOptions, ApiError> {
         self.get(&format!("/v1/services/{service}/options")).await
-    }
-
-    pub async fn request(&self, request: &ElevationRequest) -> Result<ElevationView, ApiError> {
-        self.post("/v1/elevations", request).await
     }
 
     /// Every request that fits, all pages.
@@ -343,12 +352,29 @@ impl Api {
         body: Vec<u8>,
         condition: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Answer, ApiError> {
-        let uri: Uri = format!("{}{target}", self.base.to_string().trim_end_matches('/'))
-            .parse()
-            .map_err(|_| self.unreachable(HttpError::Url("it is not a URL")))?;
+        let answer = self.answer(method, target, body, condition).await?;
+        self.accepted(answer)
+    }
+
+    fn uri(&self, target: &str) -> Result<Uri, ApiError> {
+        let text = format!("{}{target}", self.base.to_string().trim_end_matches('/'));
+        text.parse().map_err(|_| self.unreachable(HttpError::Url("it is not a URL")))
+    }
+
+    async fn answer(
+        &self,
+        method: Method,
+        target: &str,
+        body: Vec<u8>,
+        more: Option<(HeaderName, HeaderValue)>,
+    ) -> Result<Answer, ApiError> {
+        let uri = self.uri(target)?;
         let mut headers = self.headers().map_err(|source| ApiError::Unusable { source })?;
-        headers.extend(condition);
-        let answer = self.client.send(method, &uri, headers, body.into()).await.map_err(|e| self.unreachable(e))?;
+        headers.extend(more);
+        self.client.send(method, &uri, headers, body.into()).await.map_err(|e| self.unreachable(e))
+    }
+
+    fn accepted(&self, answer: Answer) -> Result<Answer, ApiError> {
         if answer.status.is_success() { Ok(answer) } else { Err(self.refused(&answer)) }
     }
 

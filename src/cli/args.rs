@@ -1,6 +1,7 @@
 //! What can be typed: verbs and flags, by clap. Text becomes domain values here; a token never has a flag, since
 //! command lines are seen by every process of the machine.
 
+mod claim;
 mod decisions;
 mod demo;
 mod justify;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use claim::ClaimArgs;
 pub use decisions::{
     ApproveArgs, DenyArgs, RequestStateFilter, RequestsArgs, RequestsFilter, RequestsVerb, ReviewArgs, ReviewFilter,
     WithdrawArgs,
@@ -20,8 +22,8 @@ pub use decisions::{
 pub use demo::{DemoApiArgs, DemoArgs, DemoIssuerArgs, DemoPart, DemoStoryArgs};
 pub use justify::Justify;
 pub use policy::{
-    PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles, PolicyShowArgs,
-    PolicyTestArgs, PolicyVerb, ProposalArgs,
+    BindingChoice, PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles,
+    PolicyShowArgs, PolicyTestArgs, PolicyVerb, ProposalArgs,
 };
 pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
 
@@ -32,6 +34,8 @@ Environment:
   BREAKGLASS_CONTROL, BREAKGLASS_CA     as --control and --ca
   BREAKGLASS_TOKEN[_FILE]               access token for the control plane
   BREAKGLASS_IDENTITY[_FILE]            access token for the contract API; default: the same token
+  BREAKGLASS_DPOP_KEY                   as --dpop-key
+  BREAKGLASS_CLIENT_CERT, …_CLIENT_KEY  as --client-cert and --client-key
   NO_COLOR                              no colour
 
 Exit codes:
@@ -66,6 +70,15 @@ pub struct Global {
     /// File that holds the access token for the contract API
     #[arg(long, global = true, value_name = "FILE")]
     pub identity_file: Option<PathBuf>,
+    /// File with the private key that grants with the binding dpop are bound to; made where it is missing
+    #[arg(long, global = true, value_name = "FILE", env = "BREAKGLASS_DPOP_KEY")]
+    pub dpop_key: Option<PathBuf>,
+    /// Client certificate for the control plane, which grants with the binding mtls are bound to
+    #[arg(long, global = true, value_name = "FILE", env = "BREAKGLASS_CLIENT_CERT", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// The private key of the client certificate
+    #[arg(long, global = true, value_name = "FILE", env = "BREAKGLASS_CLIENT_KEY", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
     /// Shape of what is printed on standard output
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub output: Format,
@@ -94,6 +107,8 @@ pub enum Verb {
     Deny(DenyArgs),
     /// Take your own request back
     Withdraw(WithdrawArgs),
+    /// Bind your key or client certificate to a grant that was approved without
+    Claim(ClaimArgs),
     /// Run curl; when the answer is a break-glass refusal, elevate and send once more
     Curl(CurlArgs),
     /// List grants, or show one

@@ -11,6 +11,7 @@ pub mod args;
 mod arrival;
 mod audit;
 mod certs;
+mod claim;
 mod config;
 mod curl;
 mod demo;
@@ -20,6 +21,7 @@ pub mod failure;
 mod freeze;
 mod grants;
 pub mod output;
+mod own_key;
 mod policy;
 mod prompt;
 mod request;
@@ -100,6 +102,7 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Approve(args) => approve::approve(args, global, env, out).await,
         Verb::Deny(args) => approve::deny(args, global, env, out).await,
         Verb::Withdraw(args) => approve::withdraw(args, global, env, out).await,
+        Verb::Claim(args) => claim::run(args, global, env, out).await,
         Verb::Grants(args) => grants::run(args, global, env, out).await,
         Verb::Revoke(args) => revoke::run(args, global, env, out).await,
         Verb::Revocations => revocations::run(global, env, out).await,

@@ -10,8 +10,9 @@ use http::Uri;
 use super::api::Api;
 use super::args::Global;
 use super::failure::{Exit, Failure};
+use super::own_key::OwnKey;
 use crate::error_chain::error_chain;
-use crate::http::{Client, ClientTls, Limits, TlsError, TlsRoots};
+use crate::http::{Client, ClientIdentity, ClientTls, Limits, TlsError, TlsRoots};
 use crate::secret::Secret;
 
 /// Greatest length of a token, in bytes.
@@ -35,8 +36,8 @@ pub(super) fn environment(name: &str) -> Option<String> {
 pub(super) fn connect(global: &Global, env: Lookup<'_>) -> Result<Api, Failure> {
     let base = control_url(global.control.as_deref())?;
     let token = control_token(global, env)?;
-    let tls = tls_for(&base, global.ca.as_deref())?;
-    Ok(Api::new(Client::new(tls, Limits::DEFAULT), base, token))
+    let tls = tls_with(&base, global.ca.as_deref(), client_identity(global)?)?;
+    Ok(Api::new(Client::new(tls, Limits::DEFAULT), base, token).with_key(OwnKey::find(global, env)))
 }
 
 fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
@@ -50,7 +51,18 @@ fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
     if matches!(uri.scheme_str(), Some("https" | "http")) && plain { Ok(uri) } else { Err(wrong()) }
 }
 
-fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> {
+/// The client certificate to show.
+///
+/// # Errors
+/// When its files can't be used.
+fn client_identity(global: &Global) -> Result<Option<ClientIdentity>, Failure> {
+    let (Some(certificate), Some(key)) = (&global.client_cert, &global.client_key) else { return Ok(None) };
+    let unusable =
+        |error| Failure::new(Exit::Failed, error_chain(&error), "name PEM files with --client-cert and --client-key");
+    ClientIdentity::from_pem_files(certificate, key).map(Some).map_err(unusable)
+}
+
+fn tls_with(base: &Uri, ca: Option<&Path>, own: Option<ClientIdentity>) -> Result<Option<ClientTls>, Failure> {
     if base.scheme_str() != Some("https") {
         return Ok(None);
     }
@@ -65,7 +77,7 @@ fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> 
         Some(file) => TlsRoots::from_pem_files([file]),
         None => TlsRoots::native(),
     };
-    ClientTls::new(roots.map_err(unusable)?, None).map(Some).map_err(unusable)
+    ClientTls::new(roots.map_err(unusable)?, own).map(Some).map_err(unusable)
 }
 
 /// The access token for the control plane: `--token-file`, else `BREAKGLASS_TOKEN`, else `BREAKGLASS_TOKEN_FILE`.
@@ -157,7 +169,17 @@ pub(crate) mod sample {
 
     /// Flags as they are when none is given.
     pub(crate) fn global() -> Global {
-        Global { control: None, ca: None, token_file: None, identity_file: None, output: Format::Table, quiet: false }
+        Global {
+            control: None,
+            ca: None,
+            token_file: None,
+            identity_file: None,
+            dpop_key: None,
+            client_cert: None,
+            client_key: None,
+            output: Format::Table,
+            quiet: false,
+        }
     }
 }
 

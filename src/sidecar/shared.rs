@@ -11,6 +11,7 @@ use super::ending::Ending;
 use super::grant_table::{GrantTable, LiveGrant};
 use super::handover::Handovers;
 use super::occurrences::Occurrences;
+use super::possession::Possession;
 use super::reload::Reloads;
 use super::setup::Setup;
 use super::standing::Standing;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub standing: Standing,
     pub audit: AuditLog,
     pub assertions: Arc<Assertions>,
+    pub possession: Possession,
     pub clock: Clock,
     pub reloads: Reloads,
     pub occurrences: Occurrences,

@@ -69,7 +69,7 @@ async fn agree(
     match &new.grant {
         Some(grant) => {
             elevations::decide(transition, id, ElevationState::Approved, Some(&new.approval.person), None).await?;
-            Ok(Some(grants::insert(transition, grant, id, &record.tier).await?))
+            grants::insert(transition, grant, id, &record.tier).await
         }
         None => {
             let version = sql("UPDATE elevations SET version = version + 1 WHERE id = $1").bind(id.as_str());

@@ -12,6 +12,7 @@ use crate::domain::{
 };
 use crate::policy::{AdmittedBy, History};
 use crate::secret::Secret;
+use crate::store::UsedProof;
 use crate::wire::api::GrantState;
 
 /// A request, the tier that let it through, and what became of it.
@@ -106,6 +107,8 @@ pub struct NewElevation {
     /// The group that stood in for a schedule which was not known.
     pub stood_in: Option<String>,
     pub grant: Option<NewGrant>,
+    /// By what its key was proven, where it was.
+    pub proof: Option<UsedProof>,
     pub once: Option<OnceKey>,
     pub basis: Basis,
 }
@@ -115,7 +118,8 @@ pub struct NewElevation {
 pub struct NewGrant {
     pub grant: Grant,
     pub issuer: String,
-    pub token: Secret<String>,
+    /// Absent while nothing is bound to it that must be.
+    pub token: Option<Secret<String>>,
     /// How long after its end a review is due; `None`: none is asked for.
     pub review_due: Option<Duration>,
 }
@@ -152,6 +156,7 @@ pub enum Operation {
     Review,
     Revoke,
     RevokeAll,
+    Claim,
 }
 
 impl Operation {
@@ -164,6 +169,7 @@ impl Operation {
             Self::Review => "review",
             Self::Revoke => "revoke",
             Self::RevokeAll => "revoke_all",
+            Self::Claim => "claim",
         }
     }
 }
@@ -180,13 +186,15 @@ pub enum Kept {
 /// What a request came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    /// Granted at once.
+    /// Granted at once; the feed is told of it once something is bound to it that must be.
     New {
-        revision: u64,
+        revision: Option<u64>,
     },
     /// It waits for approvals.
     Waiting,
     Kept(Kept),
+    /// The proof that came with it was used before.
+    Replayed,
     /// Policy or history are no longer those it rests on.
     Stale,
     /// Nothing is granted for the service now.

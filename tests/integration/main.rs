@@ -17,6 +17,7 @@ mod approval;
 mod assertion;
 mod audit_damage;
 mod backup;
+mod bindings;
 mod clocks;
 mod cutting;
 mod decision_cases;

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod asked;
 pub mod body;
 pub mod caller;
+pub mod claims;
 pub mod decisions;
 mod elevation_view;
 pub mod elevations;
@@ -14,6 +15,7 @@ mod once;
 pub mod options;
 pub mod paging;
 pub mod policy;
+pub mod possession;
 pub mod proposals;
 pub mod reviews;
 pub mod revocations;
@@ -25,6 +27,7 @@ use super::feed::Hub;
 use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
+use possession::Possession;
 
 /// What every call may use.
 #[derive(Debug, Clone)]
@@ -33,6 +36,7 @@ pub struct ApiState {
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
+    pub possession: Arc<Possession>,
 }
 
 impl ApiState {

@@ -142,10 +142,13 @@ impl Workflow {
     fn told_approved(&self, new: NewApproval, revision: Option<u64>) -> ElevationId {
         self.metrics.approvals.inc();
         let elevation = new.elevation;
-        if let (Some(grant), Some(revision)) = (&new.grant, revision) {
+        if let Some(grant) = &new.grant {
             self.metrics.elevations.with_label_values(&["approved"]).inc();
             self.metrics.grants_issued.inc();
-            tracing::info!(%elevation, grant = %grant.grant.id, revision, "grant issued");
+            match revision {
+                Some(revision) => tracing::info!(%elevation, grant = %grant.grant.id, revision, "grant issued"),
+                None => tracing::info!(%elevation, grant = %grant.grant.id, "grant issued; it waits to be claimed"),
+            }
         } else {
             tracing::info!(%elevation, "elevation approved by one; it waits for others");
         }
