@@ -18,7 +18,9 @@ use utoipa_axum::routes;
 use super::api::answer::Refused;
 use super::api::caller::Told;
 use super::api::etag::if_none_match;
-use super::api::{ApiState, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations};
+use super::api::{
+    ApiState, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations, sign_in,
+};
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
@@ -59,6 +61,8 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))
+        .add(routes!(sign_in::terms))
+        .add(routes!(sign_in::whoami))
         .add(routes!(serve::openapi))
 }
 

@@ -35,6 +35,7 @@ use crate::http::{Client, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
 use crate::ledger::entry::Draft;
 use crate::store::{OpenError, Store, StoreError};
+use crate::wire::sign_in::SignInView;
 
 /// How long the start waits for the issuers' keys, and for the schedules. It goes on without them.
 const ISSUERS_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -234,7 +235,9 @@ async fn assemble(
     let (version, store) = (env!("CARGO_PKG_VERSION"), &workflow.store);
     store.record(Draft::control_started(version, store.epoch(), &config.instance, store.replica())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
-    let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates: Arc::new(Rates::new(config.limits)) };
+    let (rates, sign_in) = (Rates::new(config.limits), SignInView { terms: config.sign_in.clone() });
+    let (rates, sign_in) = (Arc::new(rates), Arc::new(sign_in));
+    let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates, sign_in };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }

@@ -17,6 +17,7 @@ pub mod policy;
 pub mod proposals;
 pub mod reviews;
 pub mod revocations;
+pub mod sign_in;
 mod words;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use super::feed::Hub;
 use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
+use crate::wire::sign_in::SignInView;
 
 /// What every call may use.
 #[derive(Debug, Clone)]
@@ -33,6 +35,8 @@ pub struct ApiState {
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
+    /// What anyone is told of signing in.
+    pub sign_in: Arc<SignInView>,
 }
 
 impl ApiState {
