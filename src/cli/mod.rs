@@ -10,6 +10,7 @@ mod approve;
 pub mod args;
 mod arrival;
 mod audit;
+mod calls;
 mod certs;
 mod config;
 mod curl;
@@ -19,6 +20,8 @@ mod enforcement;
 pub mod failure;
 mod freeze;
 mod grants;
+mod login;
+mod logout;
 pub mod output;
 mod policy;
 mod prompt;
@@ -29,6 +32,8 @@ mod revocations;
 mod revoke;
 mod session;
 mod sidecars;
+mod sign_in;
+mod whoami;
 
 use std::ffi::OsString;
 use std::pin::Pin;
@@ -94,6 +99,10 @@ pub fn perform<'a>(
 async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> Result<u8, Failure> {
     let global = &line.global;
     match line.verb {
+        Verb::Login(args) => login::run(args, global, env, out).await,
+        Verb::Logout => logout::run(global, env, out).await,
+        Verb::Whoami => whoami::run(global, env, out).await,
+        Verb::Token(args) => login::token(&args, global, env, out).await,
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
         Verb::Request(args) => request::run(args, global, env, out).await,
         Verb::Requests(args) => requests::run(args, global, env, out).await,
