@@ -316,7 +316,7 @@ fn give_back_use(live: &super::grant_table::LiveGrant, error: IntentError) {
         IntentError::Full | IntentError::Busy | IntentError::Closed | IntentError::Opening | IntentError::Damaged => {
             live.unspend()
         }
-        IntentError::Slow | IntentError::Failed => {}
+        IntentError::Slow | IntentError::Failed | IntentError::Untaken => {}
     }
 }
 
