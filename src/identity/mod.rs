@@ -14,7 +14,9 @@ mod discovery;
 mod error;
 mod issuer;
 mod jwks;
+mod people;
 mod refresh;
+mod sought;
 mod verifier;
 
 pub use discovery::RefreshError;

@@ -45,7 +45,7 @@ pub fn authenticate(verifier: &Verifier, identity: Option<&Secret<String>>) -> A
 const fn unproven(error: IdentityError) -> Unproven {
     match error {
         IdentityError::Expired => Unproven::Expired,
-        IdentityError::Unverifiable => Unproven::Unverifiable,
+        IdentityError::Unverifiable | IdentityError::KeyAwaited => Unproven::Unverifiable,
         IdentityError::TooLarge
         | IdentityError::Malformed(_)
         | IdentityError::ForbiddenHeader(_)
@@ -56,6 +56,7 @@ const fn unproven(error: IdentityError) -> Unproven {
         | IdentityError::BadSignature
         | IdentityError::NotYetValid
         | IdentityError::WrongAudience
+        | IdentityError::WrongParty
         | IdentityError::Delegated
         | IdentityError::Machine
         | IdentityError::SenderConstrained
