@@ -7,8 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::error::IdentityError;
-use super::issuer::IssuerConfig;
-use super::issuer::PARTY_CLAIMS;
+use super::issuer::{IssuerConfig, PARTY_CLAIMS};
 use super::people::{groups, is_a_persons_own, person};
 use super::verifier::Verified;
 use crate::domain::{Authentication, Principal, Subject, WallTime};
@@ -115,7 +114,7 @@ fn is_current(claims: &Claims, config: &IssuerConfig, now: WallTime) -> Result<W
     Ok(expires)
 }
 
-fn authentication(claims: &Claims) -> Result<Authentication, IdentityError> {
+pub(super) fn authentication(claims: &Claims) -> Result<Authentication, IdentityError> {
     let acr = match claims.get("acr") {
         None => None,
         Some(Value::String(acr)) if acr.len() <= AUTHENTICATION_BYTES_MAX => Some(acr.clone()),
@@ -141,7 +140,7 @@ pub(super) fn required_text<'a>(claims: &'a Claims, name: &'static str) -> Resul
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, possibly with a fraction.
-fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
+pub(super) fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(IdentityError::Claim(name)) };
     match (number.as_i64(), number.as_f64()) {

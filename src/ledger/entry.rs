@@ -38,6 +38,7 @@ pub enum EntryKind {
     ElevationWithdrawn,
     ElevationLapsed,
     GrantIssued,
+    GrantClaimed,
     GrantRevoked,
     GrantExpired,
     GrantUsedUp,
@@ -67,6 +68,7 @@ impl EntryKind {
             Self::ElevationWithdrawn => "elevation_withdrawn",
             Self::ElevationLapsed => "elevation_lapsed",
             Self::GrantIssued => "grant_issued",
+            Self::GrantClaimed => "grant_claimed",
             Self::GrantRevoked => "grant_revoked",
             Self::GrantExpired => "grant_expired",
             Self::GrantUsedUp => "grant_used_up",
@@ -93,6 +95,8 @@ pub enum PersonalField {
     ConfirmedBy,
     Ticket,
     Note,
+    /// Thumbprint of a key or certificate that only one human has.
+    Confirmation,
 }
 
 impl PersonalField {
@@ -103,6 +107,7 @@ impl PersonalField {
             Self::ConfirmedBy => "confirmed_by",
             Self::Ticket => "ticket",
             Self::Note => "note",
+            Self::Confirmation => "confirmation",
         }
     }
 }

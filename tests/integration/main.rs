@@ -17,6 +17,7 @@ mod approval;
 mod assertion;
 mod audit_damage;
 mod backup;
+mod bindings;
 mod clocks;
 mod cutting;
 mod decision_cases;
@@ -48,6 +49,7 @@ mod proxying;
 mod reload;
 mod replicas;
 mod revocation;
+mod sign_in;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

@@ -63,7 +63,7 @@ fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
     verified.map_err(refused)
 }
 
-fn bearer(parts: &Parts) -> Result<&str, Refusal> {
+pub(super) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Refusal::new(Cause::IdentityMissing, "there is no Authorization header"));
