@@ -7,6 +7,7 @@ mod demo;
 mod justify;
 mod policy;
 mod stopping;
+mod using;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use policy::{
     PolicyShowArgs, PolicyTestArgs, PolicyVerb, ProposalArgs,
 };
 pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
+pub use using::{EnvArgs, ProxyArgs, Shell, Which};
 
 use crate::domain::{Action, GrantId, Resource, ServiceName};
 
@@ -111,6 +113,10 @@ pub enum Verb {
     Claim(ClaimArgs),
     /// Run curl; when the answer is a break-glass refusal, elevate and send once more
     Curl(CurlArgs),
+    /// Print what a shell needs to use a live grant with plain curl
+    Env(EnvArgs),
+    /// Serve a live grant to a client that can't set headers
+    Proxy(ProxyArgs),
     /// List grants, or show one
     Grants(GrantsArgs),
     /// End a grant, or many, now, and watch it arrive at the sidecars

@@ -13,17 +13,23 @@ mod audit;
 mod certs;
 mod claim;
 mod config;
+mod credential;
 mod curl;
 mod demo;
 mod elevate;
 mod enforcement;
+mod environment;
 pub mod failure;
 mod freeze;
 mod grants;
+mod held;
+mod interruption;
 pub mod output;
 mod own_key;
 mod policy;
+mod private_files;
 mod prompt;
+mod proxy;
 mod request;
 mod requests;
 mod review;
@@ -97,6 +103,8 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
     let global = &line.global;
     match line.verb {
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
+        Verb::Env(args) => environment::run(&args, global, env, out).await,
+        Verb::Proxy(args) => proxy::run(&args, global, env, out).await,
         Verb::Request(args) => request::run(args, global, env, out).await,
         Verb::Requests(args) => requests::run(args, global, env, out).await,
         Verb::Approve(args) => approve::approve(args, global, env, out).await,
