@@ -6,6 +6,7 @@ mod decisions;
 mod demo;
 mod justify;
 mod policy;
+mod sign_in;
 mod stopping;
 mod using;
 
@@ -26,6 +27,7 @@ pub use policy::{
     BindingChoice, PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles,
     PolicyShowArgs, PolicyTestArgs, PolicyVerb, ProposalArgs,
 };
+pub use sign_in::{LoginArgs, TokenArgs};
 pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
 pub use using::{EnvArgs, ProxyArgs, Shell, Which};
 
@@ -34,10 +36,11 @@ use crate::domain::{Action, GrantId, Resource, ServiceName};
 const AFTER_HELP: &str = "\
 Environment:
   BREAKGLASS_CONTROL, BREAKGLASS_CA     as --control and --ca
-  BREAKGLASS_TOKEN[_FILE]               access token for the control plane
+  BREAKGLASS_TOKEN[_FILE]               access token for the control plane, in the place of a sign-in
   BREAKGLASS_IDENTITY[_FILE]            access token for the contract API; default: the same token
   BREAKGLASS_DPOP_KEY                   as --dpop-key
   BREAKGLASS_CLIENT_CERT, …_CLIENT_KEY  as --client-cert and --client-key
+  BROWSER                               what opens the page to sign in at
   NO_COLOR                              no colour
 
 Exit codes:
@@ -99,6 +102,14 @@ pub enum Format {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Sign in, and stay signed in
+    Login(LoginArgs),
+    /// End the sign-in, here and at the issuer
+    Logout,
+    /// Show whom the control plane takes you for
+    Whoami,
+    /// Print an access token of the sign-in: a credential
+    Token(TokenArgs),
     /// Ask for elevation; returns when every connected sidecar enforces the grant
     Request(RequestArgs),
     /// List requests, or show one

@@ -3,6 +3,7 @@
 use super::api::Api;
 use super::args::Global;
 use super::failure::{Exit, Failure};
+use super::output::Output;
 use super::own_key::OwnKey;
 use super::session::{self, Lookup};
 use crate::clock::Clock;
@@ -26,17 +27,28 @@ pub(super) enum Credential {
 
 /// # Errors
 /// When the caller lacks what the binding wants.
-pub(super) async fn of(api: &Api, grant: &GrantView, global: &Global, env: Lookup<'_>) -> Result<Credential, Failure> {
+pub(super) async fn of(
+    api: &Api,
+    grant: &GrantView,
+    (global, env): (&Global, Lookup<'_>),
+    out: &Output,
+) -> Result<Credential, Failure> {
     if grant.is_unclaimed() {
         let message = format!("{} is bound to nothing yet, so that nobody can use it", grant.id);
         return Err(Failure::new(Exit::Refused, message, format!("bind it: breakglass claim {}", grant.id)));
     }
     let id = || Secret::new(grant.id.to_string());
     match grant.binding {
-        Binding::Identity => Ok(Credential::Identity { named: id(), identity: session::identity_token(global, env)? }),
+        Binding::Identity => Ok(Credential::Identity {
+            named: id(),
+            identity: session::identity_token(global, env, &grant.service, out).await?,
+        }),
         Binding::Bearer => {
             let named = Secret::new(api.grant_token(&grant.id).await?.token);
-            Ok(Credential::Identity { named, identity: session::identity_token(global, env)? })
+            Ok(Credential::Identity {
+                named,
+                identity: session::identity_token(global, env, &grant.service, out).await?,
+            })
         }
         Binding::Mtls => Ok(Credential::Certificate { named: id() }),
         Binding::Dpop => {

@@ -41,12 +41,12 @@ struct Prepared {
 /// # Errors
 /// When no live grant fits, or no file can be written.
 pub(super) async fn run(args: &EnvArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let grant = held::find(&api, &args.which).await?;
     if grant.binding == Binding::Mtls {
         credential::certificate(&grant, global)?;
     }
-    let headers = match credential::of(&api, &grant, global, env).await? {
+    let headers = match credential::of(&api, &grant, (global, env), out).await? {
         Credential::Identity { named, identity } => Some(credential::lines(&named, Some(&identity))),
         Credential::Certificate { named } => Some(credential::lines(&named, None)),
         // Each request has a proof of its own, and a token without one is nothing.

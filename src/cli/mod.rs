@@ -10,6 +10,7 @@ mod approve;
 pub mod args;
 mod arrival;
 mod audit;
+mod calls;
 mod certs;
 mod claim;
 mod config;
@@ -24,6 +25,8 @@ mod freeze;
 mod grants;
 mod held;
 mod interruption;
+mod login;
+mod logout;
 pub mod output;
 mod own_key;
 mod policy;
@@ -37,6 +40,8 @@ mod revocations;
 mod revoke;
 mod session;
 mod sidecars;
+mod sign_in;
+mod whoami;
 
 use std::ffi::OsString;
 use std::pin::Pin;
@@ -102,6 +107,10 @@ pub fn perform<'a>(
 async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> Result<u8, Failure> {
     let global = &line.global;
     match line.verb {
+        Verb::Login(args) => login::run(args, global, env, out).await,
+        Verb::Logout => logout::run(global, env, out).await,
+        Verb::Whoami => whoami::run(global, env, out).await,
+        Verb::Token(args) => login::token(&args, global, env, out).await,
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
         Verb::Env(args) => environment::run(&args, global, env, out).await,
         Verb::Proxy(args) => proxy::run(&args, global, env, out).await,

@@ -35,6 +35,9 @@ use crate::wire::api::{GrantState, GrantView};
 const ASK_MS: u64 = 2_000;
 /// How soon it is asked again, where the sidecar refuses.
 const DOUBT_MS: u64 = 250;
+/// How long a newer access token may take, and how long none is asked for after that.
+const RENEW_MS_MAX: u64 = 5_000;
+const RENEW_AGAIN_MS: u64 = 60_000;
 /// Greatest time to the head of an answer. The sidecar has a shorter one of its own.
 const ANSWER_MS_MAX: u64 = 600_000;
 
@@ -43,15 +46,15 @@ type Identity = watch::Sender<Option<Secret<String>>>;
 /// # Errors
 /// When there is no such live grant, nothing can be listened on, or the grant was revoked.
 pub(super) async fn run(args: &ProxyArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let grant = held::find(&api, &Which { id: Some(args.id.clone()), ..Which::default() }).await?;
     let relay = relay(args, &grant, global)?;
-    let (presented, identity) = presented(credential::of(&api, &grant, global, env).await?);
+    let (presented, identity) = presented(credential::of(&api, &grant, (global, env), out).await?);
     let (door, entry) = open(args, env).await?;
     announce(&grant, &args.to, &entry, out)?;
     let (events, mut told) = mpsc::channel(EVENTS_MAX);
     let serving = Proxy::new(door, presented, relay, events);
-    let mut watching = Watching { api, grant, identity, unreachable: false };
+    let mut watching = Watching { api, grant, identity, renews_at: Instant::now(), unreachable: false };
     tokio::select! {
         ended = serving.serve(watching.until_the_end(&mut told, (global, env), out)) => ended,
         failure = interrupted() => Err(failure),
@@ -205,6 +208,8 @@ struct Watching {
     api: Api,
     grant: GrantView,
     identity: Option<Identity>,
+    /// Not before.
+    renews_at: Instant,
     /// It was said already.
     unreachable: bool,
 }
@@ -226,7 +231,7 @@ impl Watching {
             if self.grant.state != GrantState::Active {
                 return self.ended(out);
             }
-            self.renew(caller);
+            self.renew(caller, out).await;
             if doubtful {
                 // What was refused may be refused again: not every refusal is worth a question at once.
                 tokio::time::sleep(Duration::from_millis(DOUBT_MS)).await;
@@ -270,15 +275,20 @@ impl Watching {
     }
 
     /// Access tokens live for minutes: a newer one takes the old one's place.
-    fn renew(&self, (global, env): (&Global, Lookup<'_>)) {
-        let Some(identity) = &self.identity else { return };
-        if let Ok(token) = session::identity_token(global, env) {
-            identity.send_if_modified(|current| {
-                let newer = current.as_ref() != Some(&token);
-                *current = Some(token);
-                newer
-            });
-        }
+    async fn renew(&mut self, (global, env): (&Global, Lookup<'_>), out: &mut Output) {
+        let Some(identity) = self.identity.as_ref().filter(|_| Instant::now() >= self.renews_at) else { return };
+        let asked = session::identity_token(global, env, &self.grant.service, out);
+        // Whoever would have to sign in anew may take long, and the end of the grant is not to be missed.
+        let Ok(Ok(token)) = tokio::time::timeout(Duration::from_millis(RENEW_MS_MAX), asked).await else {
+            self.renews_at = Instant::now() + Duration::from_millis(RENEW_AGAIN_MS);
+            out.warn("your access token can't be renewed at the moment: sign in anew with breakglass login");
+            return;
+        };
+        identity.send_if_modified(|current| {
+            let newer = current.as_ref() != Some(&token);
+            *current = Some(token);
+            newer
+        });
     }
 
     /// Running out is the end that was agreed on; being revoked is not.

@@ -15,9 +15,11 @@ use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::sign_in::read_sign_in;
 use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
 use crate::token::dpop::ProofUrl;
+use crate::wire::sign_in::SignInTerms;
 
 const ADMIN_PORT: u16 = 9902;
 /// Shortest and longest validity of a grant key.
@@ -49,6 +51,8 @@ pub struct ControlConfig {
     pub feed: FeedListener,
     pub admin: SocketAddr,
     pub issuers: Vec<IssuerConfig>,
+    /// How the command line signs people in, where the file says it.
+    pub sign_in: Option<SignInTerms>,
     pub groups: AccessGroups,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
@@ -145,7 +149,9 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let issuers = read_issuers(root, audience.as_ref());
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let services = read_services(root, file, elsewhere);
-    let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
+    let known: Vec<ServiceConfig> = services.iter().map(|service| service.checked.clone()).collect();
+    let sign_in = read_sign_in(root, &issuers, &known);
+    let policy = root.required_path("policy").and_then(|path| read_policy(path, &known, elsewhere));
     let (api, api_client_ca, limits) = api?;
     Some(ControlConfig {
         issuer: issuer?,
@@ -162,6 +168,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         feed: feed?,
         admin,
         issuers,
+        sign_in,
         groups,
         policy: policy?,
         services,
@@ -221,12 +228,11 @@ fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) 
 
 fn read_policy(
     path: PathBuf,
-    services: &[SourceFile<ServiceConfig>],
+    services: &[ServiceConfig],
     elsewhere: &mut Vec<Mistake>,
 ) -> Option<SourceFile<PolicyConfig>> {
-    let known: Vec<_> = services.iter().map(|service| service.checked.clone()).collect();
     let loaded = reader::read_file(&path).and_then(|text| {
-        let checked = PolicyConfig::parse(&path, &text, &known)?;
+        let checked = PolicyConfig::parse(&path, &text, services)?;
         Ok(SourceFile { path, text, checked })
     });
     loaded.map_err(|error| elsewhere.extend(error.mistakes)).ok()

@@ -31,6 +31,8 @@ pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(feature = "control")]
+mod sign_in;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
 #[cfg(feature = "sidecar")]

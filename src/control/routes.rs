@@ -20,7 +20,7 @@ use super::api::caller::Told;
 use super::api::etag::if_none_match;
 use super::api::possession::{DPOP, DPOP_NONCE};
 use super::api::{
-    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations,
+    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations, sign_in,
 };
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
@@ -63,6 +63,8 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))
+        .add(routes!(sign_in::terms))
+        .add(routes!(sign_in::whoami))
         .add(routes!(serve::openapi))
 }
 

@@ -38,6 +38,7 @@ use crate::ledger::entry::Draft;
 use crate::store::{OpenError, Store, StoreError};
 use crate::token::KeyError;
 use crate::token::dpop::Nonces;
+use crate::wire::sign_in::SignInView;
 
 /// How long the start waits for the issuers' keys, and for the schedules. It goes on without them.
 const ISSUERS_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -243,7 +244,8 @@ async fn assemble(
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let possession = Arc::new(possession(&workflow.store, config, clients).await?);
     let (workflow, rates) = (Arc::new(workflow), Arc::new(Rates::new(config.limits)));
-    let state = ApiState { workflow, verifier, hub, rates, possession };
+    let sign_in = Arc::new(SignInView { terms: config.sign_in.clone() });
+    let state = ApiState { workflow, verifier, hub, rates, possession, sign_in };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::entry::{Draft, EntryKind, PersonalField};
 use crate::domain::{
-    Approval, Confirmation, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId, Resource,
-    RevocationId, Selector, ServiceName, Ticket, Verdict, WallTime,
+    Approval, Authentication, Confirmation, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId,
+    Resource, RevocationId, Selector, ServiceName, Ticket, Verdict, WallTime,
 };
 
 impl Draft {
@@ -112,12 +112,19 @@ impl Draft {
             .fact("idp", elevation.idp.as_str())
             .personal(PersonalField::Person, elevation.person.as_str())
             .personal(PersonalField::Ticket, elevation.justification.ticket.as_str());
-        let authentication = &elevation.authentication;
         draft
             .fact_if("max_uses", elevation.max_uses.map(NonZeroU32::get))
-            .fact_if("acr", authentication.acr.as_deref())
-            .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
             .fact_if("lapses", lapses.map(WallTime::unix_ms))
+            .authenticated(&elevation.authentication)
+    }
+
+    /// How the person had authenticated: context class, methods, time; of each what the issuer said.
+    #[must_use]
+    pub fn authenticated(self, authentication: &Authentication) -> Self {
+        let methods = (!authentication.amr.is_empty()).then(|| texts(&authentication.amr));
+        self.fact_if("acr", authentication.acr.as_deref())
+            .fact_if("amr", methods)
+            .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
     }
 
     /// By what the tier was open to who asked, and the group that stood in for a schedule which was not known.
@@ -205,6 +212,7 @@ impl Draft {
             .personal_if(PersonalField::Confirmation, confirmation)
             .fact_if("max_uses", grant.max_uses.map(NonZeroU32::get))
             .fact_if("review_due_s", issued.review_due.map(|due| due.as_secs()))
+            .authenticated(&grant.authentication)
     }
 
     /// The person has bound what they proved to a grant that was issued unbound. Only now there is a token.

@@ -50,6 +50,7 @@ mod proxying;
 mod reload;
 mod replicas;
 mod revocation;
+mod sign_in;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

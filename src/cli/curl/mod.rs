@@ -123,10 +123,10 @@ async fn prepare(
         let hint = "add --reason CODE --ticket TICKET --yes before curl's arguments";
         return Err(Failure::new(Exit::Refused, "refused, and nobody can be asked about an override here", hint));
     }
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let can_prove = |grant: &GrantView| credential::can_prove(grant, plan.certified, global, env);
     let grant = obtain(&api, args, (locked, &can_prove), prompt, out).await?;
-    let credential = credential::of(&api, &grant, global, env).await?;
+    let credential = credential::of(&api, &grant, (global, env), out).await?;
     confirm(args.yes, plan, &grant, prompt, out).await?;
     Ok(credential)
 }

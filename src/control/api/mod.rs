@@ -19,6 +19,7 @@ pub mod possession;
 pub mod proposals;
 pub mod reviews;
 pub mod revocations;
+pub mod sign_in;
 mod words;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use super::feed::Hub;
 use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
+use crate::wire::sign_in::SignInView;
 use possession::Possession;
 
 /// What every call may use.
@@ -37,6 +39,8 @@ pub struct ApiState {
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
     pub possession: Arc<Possession>,
+    /// What anyone is told of signing in.
+    pub sign_in: Arc<SignInView>,
 }
 
 impl ApiState {
