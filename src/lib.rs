@@ -42,6 +42,8 @@ pub mod identity;
 pub mod ledger;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;
+#[cfg(feature = "cli")]
+pub mod proxy;
 pub mod secret;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
@@ -50,4 +52,6 @@ pub mod store;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 pub mod telemetry;
 pub mod token;
+#[cfg(all(unix, any(feature = "sidecar", feature = "cli")))]
+pub mod unix_socket;
 pub mod wire;

@@ -8,6 +8,7 @@ mod justify;
 mod policy;
 mod sign_in;
 mod stopping;
+mod using;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +29,7 @@ pub use policy::{
 };
 pub use sign_in::{LoginArgs, TokenArgs};
 pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
+pub use using::{EnvArgs, ProxyArgs, Shell, Which};
 
 use crate::domain::{Action, GrantId, Resource, ServiceName};
 
@@ -122,6 +124,10 @@ pub enum Verb {
     Claim(ClaimArgs),
     /// Run curl; when the answer is a break-glass refusal, elevate and send once more
     Curl(CurlArgs),
+    /// Print what a shell needs to use a live grant with plain curl
+    Env(EnvArgs),
+    /// Serve a live grant to a client that can't set headers
+    Proxy(ProxyArgs),
     /// List grants, or show one
     Grants(GrantsArgs),
     /// End a grant, or many, now, and watch it arrive at the sidecars

@@ -14,19 +14,25 @@ mod calls;
 mod certs;
 mod claim;
 mod config;
+mod credential;
 mod curl;
 mod demo;
 mod elevate;
 mod enforcement;
+mod environment;
 pub mod failure;
 mod freeze;
 mod grants;
+mod held;
+mod interruption;
 mod login;
 mod logout;
 pub mod output;
 mod own_key;
 mod policy;
+mod private_files;
 mod prompt;
+mod proxy;
 mod request;
 mod requests;
 mod review;
@@ -106,6 +112,8 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Whoami => whoami::run(global, env, out).await,
         Verb::Token(args) => login::token(&args, global, env, out).await,
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
+        Verb::Env(args) => environment::run(&args, global, env, out).await,
+        Verb::Proxy(args) => proxy::run(&args, global, env, out).await,
         Verb::Request(args) => request::run(args, global, env, out).await,
         Verb::Requests(args) => requests::run(args, global, env, out).await,
         Verb::Approve(args) => approve::approve(args, global, env, out).await,

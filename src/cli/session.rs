@@ -88,14 +88,22 @@ fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
 ///
 /// # Errors
 /// When its files can't be used.
-fn client_identity(global: &Global) -> Result<Option<ClientIdentity>, Failure> {
+pub(super) fn client_identity(global: &Global) -> Result<Option<ClientIdentity>, Failure> {
     let (Some(certificate), Some(key)) = (&global.client_cert, &global.client_key) else { return Ok(None) };
     let unusable =
         |error| Failure::new(Exit::Failed, error_chain(&error), "name PEM files with --client-cert and --client-key");
     ClientIdentity::from_pem_files(certificate, key).map(Some).map_err(unusable)
 }
 
-fn tls_with(base: &Uri, ca: Option<&Path>, own: Option<ClientIdentity>) -> Result<Option<ClientTls>, Failure> {
+/// TLS to `base`, showing a certificate where there is one; none for http.
+///
+/// # Errors
+/// When the authorities or the certificate can't be used.
+pub(super) fn tls_with(
+    base: &Uri,
+    ca: Option<&Path>,
+    own: Option<ClientIdentity>,
+) -> Result<Option<ClientTls>, Failure> {
     if base.scheme_str() != Some("https") {
         return Ok(None);
     }

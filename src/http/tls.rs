@@ -107,6 +107,12 @@ impl ClientIdentity {
             .map_err(|error| TlsError::Pem { path: key.to_owned(), reason: error.to_string() })?;
         Ok(Self { chain, key })
     }
+
+    /// The certificate itself, without those of its authorities.
+    #[cfg(feature = "cli")]
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
 }
 
 /// TLS as a client speaks it. Cheap to clone.

@@ -75,7 +75,6 @@ pub mod supervisor;
 pub mod target;
 pub mod tls;
 pub mod tunnel;
-pub mod unix_socket;
 pub mod upgrade;
 pub mod upstream;
 pub mod watchers;

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod feed;
 pub mod lifecycle;
+pub mod own_headers;
 pub mod policy;
 pub mod problem;
 pub mod query;

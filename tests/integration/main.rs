@@ -31,6 +31,7 @@ mod hints;
 mod identity;
 mod keys;
 mod kill;
+mod local_use;
 mod logs;
 mod metrics;
 mod observe_mode;
