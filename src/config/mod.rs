@@ -28,6 +28,8 @@ pub mod route_path;
 pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
+pub mod shipping;
+#[cfg(feature = "sidecar")]
 pub mod sidecar;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;

@@ -48,6 +48,11 @@ pub enum EntryKind {
     RevocationEnforced,
     DatabaseRestored,
     DataRead,
+    AuditLine,
+    AuditFork,
+    AuditLost,
+    AuditAnchored,
+    GrantClosed,
 }
 
 impl EntryKind {
@@ -77,6 +82,11 @@ impl EntryKind {
             Self::RevocationEnforced => "revocation_enforced",
             Self::DatabaseRestored => "database_restored",
             Self::DataRead => "data_read",
+            Self::AuditLine => "audit_line",
+            Self::AuditFork => "audit_fork",
+            Self::AuditLost => "audit_lost",
+            Self::AuditAnchored => "audit_anchored",
+            Self::GrantClosed => "grant_closed",
         }
     }
 }
@@ -93,6 +103,8 @@ pub enum PersonalField {
     ConfirmedBy,
     Ticket,
     Note,
+    /// A line of a sidecar's audit log, whole: it names who did what from where.
+    Line,
 }
 
 impl PersonalField {
@@ -103,6 +115,7 @@ impl PersonalField {
             Self::ConfirmedBy => "confirmed_by",
             Self::Ticket => "ticket",
             Self::Note => "note",
+            Self::Line => "line",
         }
     }
 }

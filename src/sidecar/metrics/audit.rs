@@ -5,7 +5,7 @@ use crate::sidecar::audit_log::{Cause, FSYNC_BOUNDS_MS, KINDS, Readiness};
 use crate::telemetry::metric::{Distribution, Family, Label, Page, Values};
 
 const KIND: &[Label] = &[Label { name: "kind", values: Values::Of(|| KINDS.to_vec()) }];
-const CAUSES: [&str; 7] = ["full", "slow", "failed", "busy", "closed", "opening", "damaged"];
+const CAUSES: [&str; 9] = ["full", "slow", "failed", "busy", "closed", "opening", "damaged", "spool", "ledger"];
 const CAUSE: &[Label] = &[Label { name: "cause", values: Values::Of(|| CAUSES.to_vec()) }];
 const LACK: &[Label] =
     &[Label { name: "cause", values: Values::Of(|| Cause::ALL.iter().map(|cause| cause.as_str()).collect()) }];
@@ -20,7 +20,7 @@ static READY: Family = Family::gauge(
 static UNAVAILABLE: Family = Family::gauge(
     "breakglass_sidecar_audit_unavailable",
     "1 for the cause why no intent can be made durable now.",
-    "`full`: make room. `slow`, `failed`: look at the disk. `opening`: wait. `damaged`: docs/audit-log.md, Damage.",
+    "`full`: make room. `slow`, `failed`: look at the disk. `opening`: wait. `damaged`: docs/audit-log.md, Damage. `spool`, `ledger`: the control plane does not take the lines.",
 )
 .by(LACK);
 static QUEUE: Family = Family::gauge(
@@ -90,8 +90,17 @@ pub(super) fn fill(view: &View, page: &mut Page) {
         page.show_by(&RECORDS, &[kind], count);
     }
     let refused = audit.intents_refused;
-    let counts =
-        [refused.full, refused.slow, refused.failed, refused.busy, refused.closed, refused.opening, refused.damaged];
+    let counts = [
+        refused.full,
+        refused.slow,
+        refused.failed,
+        refused.busy,
+        refused.closed,
+        refused.opening,
+        refused.damaged,
+        refused.spool,
+        refused.ledger,
+    ];
     for (cause, count) in CAUSES.into_iter().zip(counts) {
         page.show_by(&REFUSED, &[cause], count);
     }
