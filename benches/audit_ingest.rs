@@ -87,7 +87,8 @@ fn with_facts(line: &[u8], n: usize, seq: u64) -> Vec<u8> {
         facts["kind"] = "intent".into();
         facts["decision"] = "override".into();
         facts["query_names"] = serde_json::json!(["dry_run"]);
-        facts["authentication"] = serde_json::json!({ "acr": "phr", "amr": ["hwk"], "auth_time": 1_795_313_000_000_i64 });
+        facts["authentication"] =
+            serde_json::json!({ "acr": "phr", "amr": ["hwk"], "auth_time": 1_795_313_000_000_i64 });
     } else {
         facts["kind"] = "outcome".into();
         facts["end"] = "completed".into();

@@ -265,6 +265,7 @@ fn spawn_all(
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
     tasks.spawn(audit_upkeep::keep_up(state.workflow.store.clone(), stopping.clone()));
+    tasks.spawn(follow_staleness(state.clone(), stopped(stopping.clone())));
     tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
     let verifier = state.verifier.clone();
     let stop = stopped(stopping.clone());
@@ -283,6 +284,17 @@ fn spawn_all(
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the sender is gone: that is the end too.
     let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A silent sidecar counts for as long as the policy in force lets it act, also after another one was applied.
+async fn follow_staleness(state: ApiState, stop: impl Future<Output = ()>) {
+    let mut rules = state.workflow.rules.follow();
+    let follow = async {
+        while rules.changed().await.is_ok() {
+            state.hub.allow_staleness(rules.borrow_and_update().policy.staleness_max);
+        }
+    };
+    tokio::select! { () = follow => {}, () = stop => {} }
 }
 
 fn feed_keys(state: &ApiState) -> FeedKeys {

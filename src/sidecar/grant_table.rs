@@ -225,6 +225,7 @@ mod tests {
             role: "r".parse().unwrap(),
             scope: Scope::new(["c/1".parse().unwrap()], ["a.b".parse().unwrap()]).unwrap(),
             binding: Binding::Identity,
+            confirmation: None,
             justification: Justification { reason: "x".parse().unwrap(), ticket: "T-1".parse().unwrap() },
             issued: WallTime::from_unix_s(1000),
             not_before: WallTime::from_unix_s(1000),

@@ -320,7 +320,7 @@ fn give_back_use(live: &super::grant_table::LiveGrant, error: IntentError) {
         | IntentError::Damaged
         | IntentError::Spool
         | IntentError::NoLedger => live.unspend(),
-        IntentError::Slow | IntentError::Failed | IntentError::Ledger => {}
+        IntentError::Slow | IntentError::Failed | IntentError::Untaken => {}
     }
 }
 

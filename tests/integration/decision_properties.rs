@@ -159,6 +159,7 @@ fn grants() -> impl Strategy<Value = Grant> {
             role,
             scope: Scope::new(resources, actions).unwrap(),
             binding,
+            confirmation: None,
             justification: Justification {
                 reason: "stuck_payment".parse().unwrap(),
                 ticket: "INC-2041".parse().unwrap(),

@@ -27,6 +27,7 @@ mod framing_attacks;
 mod handover;
 mod harness;
 mod hints;
+mod identity;
 mod keys;
 mod kill;
 mod logs;

@@ -52,7 +52,8 @@ pub struct FeedLimits {
     pub drain_max: Duration,
     /// Size of a request's header section.
     pub header_bytes_max: u32,
-    /// The organisation's greatest `staleness_max`: a sidecar without a heartbeat stops within it.
+    /// The organisation's greatest `staleness_max` at the start; [`Hub::allow_staleness`](super::Hub::allow_staleness) raises
+    /// it. A sidecar without a heartbeat stops within it.
     pub staleness_max: Duration,
     /// Batches of audit lines that are read or wait for their turn; more get 503 with `Retry-After`. Each holds at most
     /// [`crate::wire::audit::BATCH_BYTES_MAX`].

@@ -30,6 +30,7 @@ impl Workflow {
             // Proven where it is used: by the person's own token, or by the grant token alone. A binding to a key would
             // be claimed before that, and none is accepted yet.
             binding: elevation.binding,
+            confirmation: elevation.confirmation.clone(),
             justification: elevation.justification.clone(),
             issued: begins,
             not_before: begins,

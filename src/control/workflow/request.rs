@@ -165,6 +165,7 @@ fn elevation(
         scope: terms.scope.clone(),
         justification: Justification { reason: asked.reason.clone(), ticket: asked.ticket.clone() },
         binding: terms.binding,
+        confirmation: None,
         duration: terms.duration,
         max_uses: terms.max_uses,
         staleness_max: terms.tier.staleness_max,

@@ -67,6 +67,6 @@ impl Ledger {
             return Ok(receipt);
         }
         receipt.ended(End::NotForwarded(RefusalCode::AuditUnavailable));
-        Err(IntentError::Ledger)
+        Err(IntentError::Untaken)
     }
 }

@@ -49,6 +49,7 @@ pub struct IntentsRefused {
     pub damaged: u64,
     pub spool: u64,
     pub ledger: u64,
+    pub untaken: u64,
 }
 
 /// The kinds of lines there are.
@@ -77,7 +78,7 @@ pub(super) struct Counters {
     fsync: [AtomicU64; 13],
     fsync_ns: AtomicU64,
     storage_errors: AtomicU64,
-    refused: [AtomicU64; 9],
+    refused: [AtomicU64; 10],
     summarised: AtomicU64,
     after_close: AtomicU64,
     pub(super) open_intents: AtomicU64,
@@ -158,7 +159,8 @@ impl Counters {
 
     pub(super) fn snapshot(&self, queue_records: u64, unavailable: Option<Cause>) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let [full, slow, failed, busy, closed, opening, damaged, spool, ledger] = self.refused.each_ref().map(get);
+        let [full, slow, failed, busy, closed, opening, damaged, spool, ledger, untaken] =
+            self.refused.each_ref().map(get);
         let mut records = KINDS.map(|kind| (kind, 0));
         for ((_, count), counter) in records.iter_mut().zip(&self.records) {
             *count = get(counter);
@@ -171,7 +173,18 @@ impl Counters {
             fsync: self.fsync.each_ref().map(get),
             fsync_sum: Duration::from_nanos(get(&self.fsync_ns)),
             storage_errors: get(&self.storage_errors),
-            intents_refused: IntentsRefused { full, slow, failed, busy, closed, opening, damaged, spool, ledger },
+            intents_refused: IntentsRefused {
+                full,
+                slow,
+                failed,
+                busy,
+                closed,
+                opening,
+                damaged,
+                spool,
+                ledger,
+                untaken,
+            },
             summarised: get(&self.summarised),
             after_close: get(&self.after_close),
             open_intents: get(&self.open_intents),
@@ -192,6 +205,7 @@ const fn refused_index(error: IntentError) -> usize {
         IntentError::Opening => 5,
         IntentError::Damaged => 6,
         IntentError::Spool => 7,
-        IntentError::NoLedger | IntentError::Ledger => 8,
+        IntentError::NoLedger => 8,
+        IntentError::Untaken => 9,
     }
 }

@@ -12,6 +12,7 @@ mod acknowledgement;
 mod budget;
 mod config;
 mod damage;
+pub mod follow;
 mod head;
 mod inspect;
 mod journal;
@@ -23,6 +24,7 @@ mod queue;
 mod receipt;
 mod recovery;
 mod storage;
+mod two_slots;
 mod work;
 mod writer;
 
@@ -52,6 +54,7 @@ pub use receipt::IntentReceipt;
 pub use recovery::{OpenError, Recovery};
 pub use storage::{FolderStorage, SegmentFile, Storage, is_locked};
 
+use follow::Bookmark;
 use queue::Shared;
 use work::Extra;
 
@@ -121,9 +124,10 @@ pub enum IntentError {
     /// Nothing was written.
     #[error("the ledger can't be reached, and must have every intent")]
     NoLedger,
-    /// The intent is durable here, and its outcome says that nothing was forwarded.
-    #[error("the intent did not reach the ledger within the write deadline")]
-    Ledger,
+    /// It is durable here, and whoever must have it, a reader or the ledger, did not take it. Its outcome says that nothing
+    /// was forwarded.
+    #[error("a required reader of the audit log did not take the intent within the write deadline")]
+    Untaken,
 }
 
 /// What to do about a folder that another process holds.
@@ -264,6 +268,12 @@ impl AuditLog {
             self.shared.metrics.count_intent_refused(*error);
         }
         result
+    }
+
+    /// From now on an intent is acknowledged only once each of these readers has taken its line, too, within the same write
+    /// deadline ([`follow::Readers::settled`]).
+    pub fn require(&self, readers: Vec<watch::Receiver<Bookmark>>) {
+        self.shared.set_required(readers);
     }
 
     /// Records a refusal, or counts it where budget or space does not allow a record. Never blocks.

@@ -5,7 +5,8 @@ use crate::sidecar::audit_log::{Cause, FSYNC_BOUNDS_MS, KINDS, Readiness};
 use crate::telemetry::metric::{Distribution, Family, Label, Page, Values};
 
 const KIND: &[Label] = &[Label { name: "kind", values: Values::Of(|| KINDS.to_vec()) }];
-const CAUSES: [&str; 9] = ["full", "slow", "failed", "busy", "closed", "opening", "damaged", "spool", "ledger"];
+const CAUSES: [&str; 10] =
+    ["full", "slow", "failed", "busy", "closed", "opening", "damaged", "spool", "ledger", "untaken"];
 const CAUSE: &[Label] = &[Label { name: "cause", values: Values::Of(|| CAUSES.to_vec()) }];
 const LACK: &[Label] =
     &[Label { name: "cause", values: Values::Of(|| Cause::ALL.iter().map(|cause| cause.as_str()).collect()) }];
@@ -100,6 +101,7 @@ pub(super) fn fill(view: &View, page: &mut Page) {
         refused.damaged,
         refused.spool,
         refused.ledger,
+        refused.untaken,
     ];
     for (cause, count) in CAUSES.into_iter().zip(counts) {
         page.show_by(&REFUSED, &[cause], count);

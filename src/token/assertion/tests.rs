@@ -308,6 +308,7 @@ fn grant() -> Arc<Grant> {
         role: "payments.override".parse().unwrap(),
         scope: Scope::new(["contract/C-1042".parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap(),
         binding: Binding::Identity,
+        confirmation: None,
         justification: Justification { reason: "stuck_payment".parse().unwrap(), ticket: "INC-1".parse().unwrap() },
         issued: NOW,
         not_before: NOW,

@@ -32,6 +32,7 @@ pub(crate) fn grant(service: &str) -> Grant {
         role: "payments.override".parse().unwrap(),
         scope: Scope::new(["contract/C-1042".parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap(),
         binding: Binding::Identity,
+        confirmation: None,
         justification: Justification { reason: "stuck_payment".parse().unwrap(), ticket: "INC-2041".parse().unwrap() },
         issued: NOW.wall,
         not_before: NOW.wall,
