@@ -47,6 +47,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("policy", Only(&["domain", "config", "wire"])),
     ("certs", Only(&["domain", "http", "secret"])),
     ("telemetry", Never(PLANES)),
+    ("sink", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),
     ("sidecar", Never(&["store", "control", "cli", "demo"])),
     ("control", Never(&["sidecar", "cli", "demo"])),

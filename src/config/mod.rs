@@ -29,6 +29,8 @@ pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod sinks;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
 #[cfg(feature = "sidecar")]

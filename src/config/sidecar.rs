@@ -11,6 +11,7 @@ use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::sinks::{SinkConfig, SinkName, read_sinks};
 use super::upstream::{UpstreamAddress, UpstreamConfig, read_upstream};
 use crate::domain::{Audience, InstanceName};
 use crate::identity::IssuerConfig;
@@ -70,6 +71,10 @@ pub struct AuditConfig {
     pub override_reserve_bytes: u64,
     pub stranger_records_per_s_max: u32,
     pub stranger_bytes_per_s_max: u32,
+    /// Where lines are handed on to.
+    pub sinks: Vec<SinkConfig>,
+    /// Those that must have an intent before its override may go, beside the local log, which always must.
+    pub required: Vec<SinkName>,
 }
 
 impl SidecarConfig {
@@ -274,6 +279,8 @@ fn read_trust(section: &Section<'_>) -> Trust {
 
 fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
     let directory = section.required_path("directory");
+    let sinks = read_sinks(section, &[LOCAL, LEDGER]);
+    let required = read_required(section, &sinks);
     let audit = AuditConfig {
         directory: directory.clone().unwrap_or_default(),
         write_deadline: section.millis("write_deadline_ms_max", 10..=60_000, 1_000),
@@ -283,6 +290,29 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
             .unwrap_or(20),
         stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536))
             .unwrap_or(65_536),
+        sinks,
+        required,
     };
     directory.map(|_| audit)
+}
+
+/// The local log, in a list of what must have a line.
+const LOCAL: &str = "local";
+/// Kept free for the control plane's ledger, which is no sink.
+const LEDGER: &str = "ledger";
+
+fn read_required(section: &Section<'_>, sinks: &[SinkConfig]) -> Vec<SinkName> {
+    if !section.has("required") {
+        return Vec::new();
+    }
+    let names: Vec<SinkName> = section.required_list("required");
+    let known = |name: &SinkName| sinks.iter().any(|sink| sink.name == *name);
+    for name in names.iter().filter(|name| name.as_str() != LOCAL && !known(name)) {
+        section.mistake("required", format_args!("there is no sink \"{name}\""), Some("name sinks of [[audit.sinks]]"));
+    }
+    if !names.iter().any(|name| name.as_str() == LOCAL) {
+        let hint = "begin it with \"local\": every line is handed on from there";
+        section.mistake("required", "lacks \"local\"", Some(hint));
+    }
+    names.into_iter().filter(|name| name.as_str() != LOCAL).collect()
 }

@@ -6,6 +6,8 @@
 //! unless told to, and never sends a request twice. It is not on the path of a request through the sidecar: that path
 //! makes no remote call but the one to its upstream.
 
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod byte_stream;
 mod client;
 mod connect;
 mod error;

@@ -15,7 +15,7 @@
 //! upstream gives before its answer; and [`upgrade`], after which a [`tunnel`] passes bytes of another protocol.
 //!
 //! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
-//! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
+//! [`grant_table`] and the [`standing`], and [`sinks`] hand on what the log holds. Nothing here knows a database, the control plane's code or the command line.
 
 pub mod admin;
 pub mod assertion;
@@ -63,6 +63,7 @@ pub mod share;
 pub mod shared;
 pub mod signals;
 pub mod signature_limit;
+pub mod sinks;
 pub mod sockets;
 pub mod standing;
 pub mod start;

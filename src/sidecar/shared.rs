@@ -13,6 +13,7 @@ use super::handover::Handovers;
 use super::occurrences::Occurrences;
 use super::reload::Reloads;
 use super::setup::Setup;
+use super::sinks::Sinks;
 use super::standing::Standing;
 use crate::clock::Clock;
 use crate::domain::GrantId;
@@ -24,6 +25,8 @@ pub struct Shared {
     pub grants: GrantTable,
     pub standing: Standing,
     pub audit: AuditLog,
+    /// Where the log's lines are handed on to.
+    pub sinks: Sinks,
     pub assertions: Arc<Assertions>,
     pub clock: Clock,
     pub reloads: Reloads,

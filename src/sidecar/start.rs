@@ -23,6 +23,7 @@ use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
 use super::shared::{ShareNews, Shared};
+use super::sinks::{self, Handler};
 use super::sockets::{Passed, SocketError, Wanted};
 use super::standing::Standing;
 use super::watchers;
@@ -30,7 +31,9 @@ use super::worker::{self, Equipment};
 use crate::audit::LogIdentity;
 use crate::clock::Clock;
 use crate::config::sidecar::{AuditConfig, SidecarConfig};
+use crate::config::sinks::SinkName;
 use crate::drain::{self, Drain};
+use crate::sink::SinkError;
 use crate::token::{KeyError, KeyRing};
 
 /// News of shares waiting for the feed's task; what does not fit is repeated by the task itself.
@@ -45,6 +48,12 @@ pub enum StartError {
     Sockets(#[from] SocketError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error("the sink \"{name}\" can't be used")]
+    Sink {
+        name: SinkName,
+        #[source]
+        source: SinkError,
+    },
     #[error("the audit log can't be opened")]
     Audit(#[from] OpenError),
     #[error("an assertion key can't be made")]
@@ -77,13 +86,16 @@ impl Sidecar {
     pub fn start_on(passed: Passed, config: SidecarConfig, clock: Clock) -> Result<Running, StartError> {
         let setup = Setup::new(&config, &clock, None)?;
         let sockets = passed.sort(&wanted(&config))?;
+        let (sinks, handlers) = sinks::prepare(&config, &clock)?;
         let audit = open_audit(&config, sockets.passed, &clock)?;
+        sinks.make_known(&audit);
         let assertions = Assertions::new(config.service.name.clone(), config.instance.clone(), clock.clone())?;
         let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
         let shared = Arc::new(Shared {
             grants: GrantTable::default(),
             standing: Standing::default(),
             audit,
+            sinks,
             assertions: Arc::new(assertions),
             clock,
             reloads: Reloads::default(),
@@ -104,7 +116,7 @@ impl Sidecar {
         background.spawn(admin::serve(admin, Arc::clone(&shared), metrics, drain.clone()));
         let jwks = sockets.jwks.try_clone().map_err(SocketError::Use)?;
         background.spawn(serve_keys(jwks, Arc::clone(&shared), drain.clone()));
-        let (workers_ended, log) = beside_the_path(&shared, &background, &config, news, &drain);
+        let (workers_ended, log) = beside_the_path(&shared, &background, &config, news, handlers, &drain);
         let (reloads, orders) = mpsc::channel(RELOAD_ORDERS_MAX);
         {
             let _entered = background.enter();
@@ -153,6 +165,7 @@ fn beside_the_path(
     background: &Runtime,
     config: &SidecarConfig,
     news: mpsc::Receiver<ShareNews>,
+    handlers: Vec<Handler>,
     drain: &Drain,
 ) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), CloseError>>) {
     let (over, overrides_over) = drain::channel();
@@ -160,8 +173,15 @@ fn beside_the_path(
     let feed = FeedClient { instance: config.instance.clone(), share_news: news };
     background.spawn(grant_feed::run(Arc::clone(shared), feed, overrides_over.clone()));
     background.spawn(watchers::watch_clocks(Arc::clone(shared), overrides_over.clone()));
-    background.spawn(watchers::watch_freeze_file(Arc::clone(shared), overrides_over));
-    let log = background.spawn(running::close_log(shared.audit.clone(), drain.clone(), ended, over));
+    background.spawn(watchers::watch_freeze_file(Arc::clone(shared), overrides_over.clone()));
+    let handed_on = sinks::spawn(background.handle(), shared, handlers, &overrides_over);
+    let closing = running::close_log(shared.audit.clone(), drain.clone(), ended, over);
+    let log = background.spawn(async move {
+        let closed = closing.await;
+        // They end by themselves, soon after the log.
+        futures_util::future::join_all(handed_on).await;
+        closed
+    });
     (workers_ended, log)
 }
 

@@ -80,6 +80,8 @@ pub(crate) struct SidecarFile {
     pub(crate) listen: String,
     /// Lines added to `[upstream]`.
     pub(crate) upstream_limits: String,
+    /// Lines added to `[audit]`, and its sinks.
+    pub(crate) audit_lines: String,
 }
 
 impl Default for SidecarFile {
@@ -96,6 +98,7 @@ impl Default for SidecarFile {
             workers: 2,
             listen: String::new(),
             upstream_limits: String::new(),
+            audit_lines: String::new(),
         }
     }
 }
@@ -134,7 +137,7 @@ impl SidecarFile {
              certificate = \"../feed-payments.pem\"\nkey = \"../feed-payments.key\"\n\
              [trust]\ngrant_roots_file = \"../grant-roots\"\n[[issuer]]\nurl = \"{issuer}\"\n\
              [audit]\ndirectory = \"{}\"\nwrite_deadline_ms_max = {}\noverride_reserve_bytes = {}\n\
-             stranger_records_per_s_max = {}\nstranger_bytes_per_s_max = 10000000\n\
+             stranger_records_per_s_max = {}\nstranger_bytes_per_s_max = 10000000\n{}\n\
              [admin]\naddress = \"127.0.0.1:0\"\n[assertion]\nlisten = \"127.0.0.1:0\"\n",
             self.workers,
             self.drain(),
@@ -144,6 +147,7 @@ impl SidecarFile {
             self.write_deadline_ms,
             self.override_reserve_bytes,
             self.stranger_records_per_s,
+            self.audit_lines,
         );
         let file = folder.join("sidecar.toml");
         std::fs::write(&file, text).unwrap();
