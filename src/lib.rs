@@ -47,6 +47,8 @@ pub mod proxy;
 pub mod secret;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod sink;
 #[cfg(feature = "control")]
 pub mod store;
 #[cfg(any(feature = "sidecar", feature = "control"))]

@@ -50,6 +50,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("proxy", Only(&["clock", "domain", "error_chain", "http", "secret", "token", "unix_socket", "wire"])),
     ("unix_socket", Only(&[])),
     ("telemetry", Never(PLANES)),
+    ("sink", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),
     ("sidecar", Never(&["store", "control", "cli", "demo"])),
     ("control", Never(&["sidecar", "cli", "demo"])),

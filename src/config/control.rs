@@ -16,6 +16,7 @@ use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
 use super::sign_in::read_sign_in;
+use super::sinks::{SinkConfig, read_sinks};
 use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
 use crate::token::dpop::ProofUrl;
@@ -54,6 +55,8 @@ pub struct ControlConfig {
     /// How the command line signs people in, where the file says it.
     pub sign_in: Option<SignInTerms>,
     pub groups: AccessGroups,
+    /// Where entries are handed on to.
+    pub sinks: Vec<SinkConfig>,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
 }
@@ -148,6 +151,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let audience: Option<Audience> = root.required("audience");
     let issuers = read_issuers(root, audience.as_ref());
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
+    let sinks = read_sinks(root, &[]);
     let services = read_services(root, file, elsewhere);
     keep_audiences_apart(root, &issuers, &services);
     let known: Vec<ServiceConfig> = services.iter().map(|service| service.checked.clone()).collect();
@@ -171,6 +175,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         issuers,
         sign_in,
         groups,
+        sinks,
         policy: policy?,
         services,
     })

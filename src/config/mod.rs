@@ -35,6 +35,8 @@ pub mod shipping;
 pub mod sidecar;
 #[cfg(feature = "control")]
 mod sign_in;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod sinks;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
 #[cfg(feature = "sidecar")]

@@ -9,6 +9,8 @@
 //! What listeners need of TLS beyond their own files is here too: the one crypto provider, and client certificates that
 //! are asked for and not insisted on.
 
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod byte_stream;
 mod client;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod client_authority;

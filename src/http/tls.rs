@@ -155,6 +155,11 @@ impl ClientTls {
         Arc::clone(&self.any)
     }
 
+    #[cfg(any(feature = "sidecar", feature = "control"))]
+    pub(super) fn without_alpn(&self) -> Arc<ClientConfig> {
+        with_alpn(&self.any, &[])
+    }
+
     pub(super) fn h2_only(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.h2)
     }

@@ -2,6 +2,8 @@
 
 pub mod entry;
 mod kinds;
+#[cfg(feature = "control")]
+pub mod ocsf;
 mod shipped;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};

@@ -15,6 +15,7 @@ use super::possession::Possession;
 use super::reload::Reloads;
 use super::setup::Setup;
 use super::shipping::Shipped;
+use super::sinks::Sinks;
 use super::standing::Standing;
 use crate::clock::Clock;
 use crate::domain::GrantId;
@@ -31,6 +32,8 @@ pub struct Shared {
     pub shipped: Shipped,
     /// Up to where the feed is enforced.
     pub enforced: watch::Sender<Option<Settled>>,
+    /// Where the log's lines are handed on to.
+    pub sinks: Sinks,
     pub assertions: Arc<Assertions>,
     pub possession: Possession,
     pub clock: Clock,

@@ -6,6 +6,7 @@ mod api;
 mod audit;
 mod feed;
 mod on_call;
+mod sinks;
 mod standing;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use prometheus::{
 
 pub use standing::{Expiries, Observed};
 
+use super::sinks::View;
 use crate::store::Awaited;
 use crate::telemetry::metric::{Exposed, Family, Kind, process};
 
@@ -57,13 +59,14 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 5] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 6] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
         ("Audit lines of sidecars", audit::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
         ("Standing", standing::FAMILIES),
+        ("Sinks", sinks::FAMILIES),
     ]
 }
 
@@ -116,6 +119,14 @@ impl ControlMetrics {
     /// As [`ControlMetrics::new`], or when something is observed already.
     pub fn observe(&self, observed: Observed) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(Exposed::new(observed)?))
+    }
+
+    /// From now on a scrape looks at the sinks too.
+    ///
+    /// # Errors
+    /// As [`ControlMetrics::observe`].
+    pub fn observe_sinks(&self, views: Vec<View>) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(Exposed::new(sinks::Sinks(views))?))
     }
 
     /// The exposition format, version 0.0.4.

@@ -96,7 +96,7 @@ pub(crate) struct SidecarFile {
     pub(crate) upstream_limits: String,
     /// The lines of `[bindings]`.
     pub(crate) bindings: String,
-    /// Lines added to `[audit]`.
+    /// Lines added to `[audit]`, and its sinks.
     pub(crate) audit_lines: String,
 }
 
