@@ -19,6 +19,7 @@ mod enforcement;
 pub mod failure;
 mod freeze;
 mod grants;
+mod ledger;
 pub mod output;
 mod policy;
 mod prompt;
@@ -29,6 +30,7 @@ mod revocations;
 mod revoke;
 mod session;
 mod sidecars;
+mod witness;
 
 use std::ffi::OsString;
 use std::pin::Pin;
@@ -108,7 +110,8 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Freezes => freeze::list(global, env, out).await,
         Verb::Review(args) => review::run(args, global, env, out).await,
         Verb::Sidecars => sidecars::run(global, env, out).await,
-        Verb::Audit(args) => audit::run(&args, out),
+        Verb::Audit(args) => audit::run(&args, global, env, out).await,
+        Verb::Witness(args) => witness::run(args, out).await,
         Verb::Certs(args) => certs::run(&args, out),
         Verb::Config(args) => config::run(&args, out),
         Verb::Policy(args) => return policy::run(&args, global, env, out).await,

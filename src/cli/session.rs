@@ -50,7 +50,7 @@ fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
     if matches!(uri.scheme_str(), Some("https" | "http")) && plain { Ok(uri) } else { Err(wrong()) }
 }
 
-fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> {
+pub(super) fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> {
     if base.scheme_str() != Some("https") {
         return Ok(None);
     }
@@ -88,6 +88,23 @@ pub(super) fn identity_token(global: &Global, env: Lookup<'_>) -> Result<Secret<
         Some(token) => Ok(token),
         None => control_token(global, env),
     }
+}
+
+/// A token to read the ledger at `base` with: `BREAKGLASS_LEDGER_TOKEN` or `BREAKGLASS_LEDGER_TOKEN_FILE`; else, only where
+/// the ledger is the control plane's own, the token for that. Nobody else is ever shown it.
+///
+/// # Errors
+/// When there is one, and it has the wrong form.
+pub(super) fn ledger_token(global: &Global, base: &str, env: Lookup<'_>) -> Result<Option<Secret<String>>, Failure> {
+    if let Some(token) = find_token(None, "BREAKGLASS_LEDGER_TOKEN", env)? {
+        return Ok(Some(token));
+    }
+    let control =
+        global.control.as_deref().map(|control| control.trim_end_matches('/')).filter(|control| !control.is_empty());
+    if control.is_some_and(|control| base.strip_prefix(control).is_some_and(|rest| rest.starts_with('/'))) {
+        return find_token(global.token_file.as_deref(), "BREAKGLASS_TOKEN", env);
+    }
+    Ok(None)
 }
 
 /// A shell expression that prints the identity token, for a command line to paste. It holds no token itself.

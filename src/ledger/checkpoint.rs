@@ -87,8 +87,7 @@ impl SignedCheckpoint {
     /// [`CheckpointError`].
     pub fn verify(note: &str, keys: &[VerifierKey]) -> Result<Self, CheckpointError> {
         let found = Self::read(note)?;
-        let own: Vec<VerifierKey> =
-            keys.iter().filter(|key| *key.name() == found.checkpoint.origin).cloned().collect();
+        let own: Vec<VerifierKey> = keys.iter().filter(|key| *key.name() == found.checkpoint.origin).cloned().collect();
         if own.is_empty() {
             return Err(CheckpointError::OtherLog);
         }

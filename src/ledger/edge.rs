@@ -157,7 +157,8 @@ mod tests {
         assert_eq!(found, expected);
         for ((level, n), tile) in &tiles {
             let under = usize::try_from(span(*level)).unwrap();
-            let expected = leaves.chunks_exact(under).skip(usize::try_from(*n).unwrap() * 256).map(|l| tree::perfect(l).unwrap());
+            let expected =
+                leaves.chunks_exact(under).skip(usize::try_from(*n).unwrap() * 256).map(|l| tree::perfect(l).unwrap());
             assert_eq!(tile.hashes(), expected.take(256).collect::<Vec<_>>(), "{level} {n}");
         }
     }

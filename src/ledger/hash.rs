@@ -95,7 +95,9 @@ mod tests {
     fn a_hash_reads_back_and_nothing_else_is_one() {
         let hash = Hash::of_leaf(b"entry");
         assert_eq!(hash.to_string().parse(), Ok(hash));
-        for bad in ["", "AAAA", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU="] {
+        for bad in
+            ["", "AAAA", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU", "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU="]
+        {
             assert_eq!(bad.parse::<Hash>(), Err(HashError), "{bad}");
         }
     }

@@ -4,7 +4,7 @@
 //! 2. [`hash`], [`tree`]: the Merkle tree of RFC 6962, and proofs in it. [`edge`]: how it grows.
 //! 3. [`tile`]: tree and entries in pieces, as C2SP tlog-tiles lays them out.
 //! 4. [`note`], [`checkpoint`]: what the log signed, and witnesses under it.
-//! 5. [`proof`]: a proof as a file. [`verify`]: is a whole log what was signed?
+//! 5. [`proof`]: a proof as a file. [`verify`]: is a whole log what was signed? [`witness`]: may this be cosigned?
 
 pub mod checkpoint;
 pub mod edge;
@@ -12,11 +12,13 @@ pub mod entry;
 pub mod hash;
 mod kinds;
 pub mod note;
+mod own_kinds;
 pub mod proof;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod tile;
 pub mod tree;
 pub mod verify;
+pub mod witness;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};

@@ -254,7 +254,7 @@ impl Note {
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n", self.text)?;
+        writeln!(f, "{}", self.text)?;
         self.signatures.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
@@ -334,7 +334,13 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for bad in ["", "name", "name+00000000", "name+530d903a+AA==", "na me+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"] {
+        for bad in [
+            "",
+            "name",
+            "name+00000000",
+            "name+530d903a+AA==",
+            "na me+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k",
+        ] {
             assert!(bad.parse::<VerifierKey>().is_err(), "{bad}");
         }
         assert_eq!(KEY.replace("530d903a", "530d903b").parse::<VerifierKey>(), Err(NoteError::KeyId));

@@ -138,7 +138,14 @@ mod tests {
 
     #[test]
     fn what_is_no_proof_is_refused() {
-        for bad in ["", "c2sp.org/tlog-proof@v1\nindex 1\n", "c2sp.org/tlog-proof@v2\nindex 1\n\nx", "c2sp.org/tlog-proof@v1\nindex 01\n\nx", "c2sp.org/tlog-proof@v1\nextra !\nindex 1\n\nx", "c2sp.org/tlog-proof@v1\nindex 1\nAAAA\n\nx"] {
+        for bad in [
+            "",
+            "c2sp.org/tlog-proof@v1\nindex 1\n",
+            "c2sp.org/tlog-proof@v2\nindex 1\n\nx",
+            "c2sp.org/tlog-proof@v1\nindex 01\n\nx",
+            "c2sp.org/tlog-proof@v1\nextra !\nindex 1\n\nx",
+            "c2sp.org/tlog-proof@v1\nindex 1\nAAAA\n\nx",
+        ] {
             assert!(matches!(bad.parse::<LogProof>(), Err(LogProofError::Malformed(_))), "{bad:?}");
         }
         assert_eq!("x".repeat(PROOF_BYTES_MAX + 1).parse::<LogProof>(), Err(LogProofError::TooLong));

@@ -193,15 +193,21 @@ impl Tile {
     }
 }
 
+/// Level and number of the tile that a node is made of.
+const fn holder(node: Node) -> (u32, u64) {
+    let (level, height) = (node.height / TILE_HEIGHT, node.height % TILE_HEIGHT);
+    (level, node.index / (TILE_WIDTH >> height))
+}
+
 /// Nodes of the tree, out of its tiles: `tile` gives the tile of a level and number, as wide as it has it.
 pub fn nodes<'a, T>(tile: impl Fn(u32, u64) -> Option<T> + 'a) -> impl Nodes + 'a
 where
     T: std::ops::Deref<Target = Tile> + 'a,
 {
     move |node: Node| {
-        let (level, height) = (node.height / TILE_HEIGHT, node.height % TILE_HEIGHT);
-        let across = TILE_WIDTH >> height;
-        tile(level, node.index / across)?.node(height, node.index % across)
+        let (level, n) = holder(node);
+        let height = node.height % TILE_HEIGHT;
+        tile(level, n)?.node(height, node.index % (TILE_WIDTH >> height))
     }
 }
 
@@ -221,14 +227,18 @@ pub fn for_consistency(old: u64, new: u64) -> Result<Vec<TilePath>, ProofError> 
     wanted(new, |nodes| tree::prove_consistency(&nodes, old, new).map(drop))
 }
 
+/// The same, for the root of the tree of `size` entries.
+pub fn for_root(size: u64) -> Vec<TilePath> {
+    wanted(size, |nodes| tree::root(&nodes, size).map(drop)).unwrap_or_default()
+}
+
 fn wanted(
     size: u64,
     prove: impl FnOnce(&dyn Fn(Node) -> Option<Hash>) -> Result<(), ProofError>,
 ) -> Result<Vec<TilePath>, ProofError> {
     let asked = std::cell::RefCell::new(std::collections::BTreeSet::new());
     let note = |node: Node| {
-        let level = node.height / TILE_HEIGHT;
-        let n = node.index / (TILE_WIDTH >> (node.height % TILE_HEIGHT));
+        let (level, n) = holder(node);
         let width = (size / span(level)).saturating_sub(n * TILE_WIDTH).min(TILE_WIDTH);
         asked.borrow_mut().insert(TilePath { kind: Kind::Hashes(level), n, width });
         Some(Hash::of_nothing())
@@ -255,9 +265,9 @@ pub fn write_bundle<'a>(entries: impl IntoIterator<Item = &'a [u8]>) -> Result<V
 pub fn read_bundle(bytes: &[u8], width: u64) -> (Vec<&[u8]>, Option<TileError>) {
     let (mut rest, mut entries) = (bytes, Vec::new());
     for at in 0..width {
-        let whole = rest.split_first_chunk::<2>().and_then(|(length, after)| {
-            after.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-        });
+        let whole = rest
+            .split_first_chunk::<2>()
+            .and_then(|(length, after)| after.split_at_checked(usize::from(u16::from_be_bytes(*length))));
         let Some((entry, after)) = whole else { return (entries, Some(TileError::Torn { at })) };
         entries.push(entry);
         rest = after;
@@ -281,9 +291,21 @@ mod tests {
         assert_eq!(hashes(1, 0, 17).to_string(), "tile/1/000.p/17");
         assert_eq!(TilePath { kind: Kind::Entries, n: 1000, width: 1 }.to_string(), "tile/entries/x001/000.p/1");
         for bad in [
-            "tile/0/0", "tile/0/x000/000", "tile/00/000", "tile/8/000", "tile/0/000.p/0", "tile/0/000.p/256",
-            "tile/0/000.p/01", "tile/0/001/000", "tile/0/x001", "tile/entries/", "tile/data/000", "tile/0/+01",
-            "/tile/0/000", "tile/0/000/", "tile/0/x999/x999/x999/x999/x999/x999/x999/999",
+            "tile/0/0",
+            "tile/0/x000/000",
+            "tile/00/000",
+            "tile/8/000",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/01",
+            "tile/0/001/000",
+            "tile/0/x001",
+            "tile/entries/",
+            "tile/data/000",
+            "tile/0/+01",
+            "/tile/0/000",
+            "tile/0/000/",
+            "tile/0/x999/x999/x999/x999/x999/x999/x999/999",
         ] {
             assert_eq!(bad.parse::<TilePath>(), Err(TileError::Path), "{bad}");
         }

@@ -236,11 +236,7 @@ pub fn check_consistency(
     if in_new == new_root { Ok(()) } else { Err(ProofError::OtherRoot) }
 }
 
-fn check_trivial(
-    proof: &[Hash],
-    (old, old_root): (u64, Hash),
-    (new, new_root): (u64, Hash),
-) -> Result<(), ProofError> {
+fn check_trivial(proof: &[Hash], (old, old_root): (u64, Hash), (new, new_root): (u64, Hash)) -> Result<(), ProofError> {
     if !proof.is_empty() {
         return Err(ProofError::Length { found: proof.len(), expected: 0 });
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod bench;
 mod checking;
+mod ledger;
 mod lifecycle;
 mod migration;
 mod model;

@@ -22,6 +22,7 @@ mod words;
 use std::sync::Arc;
 
 use super::feed::Hub;
+use super::ledger::Ledger;
 use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
@@ -33,6 +34,7 @@ pub struct ApiState {
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
+    pub ledger: Arc<Ledger>,
 }
 
 impl ApiState {

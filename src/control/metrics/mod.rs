@@ -4,6 +4,7 @@
 
 mod api;
 mod feed;
+mod ledger;
 mod on_call;
 mod standing;
 
@@ -56,11 +57,12 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 4] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 5] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
+        ("Ledger", ledger::FAMILIES),
         ("Standing", standing::FAMILIES),
     ]
 }

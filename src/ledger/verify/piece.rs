@@ -46,7 +46,7 @@ pub fn examine((n, width): (u64, u64), bundle: Option<&[u8]>, tile: Option<&[u8]
     let read: Vec<Read> = (start..).zip(&entries).map(|(index, entry)| Read::of(index, entry)).collect();
     let is_complete = bundle.is_some() && torn.is_none();
     let root = (is_complete && width == TILE_WIDTH).then(|| tree::perfect(&leaves)).flatten();
-    let ends_inside = |known: &Known| known.size / TILE_WIDTH == n && known.size % TILE_WIDTH != 0;
+    let ends_inside = |known: &Known| known.size / TILE_WIDTH == n && !known.size.is_multiple_of(TILE_WIDTH);
     let keeps = width < TILE_WIDTH || known.iter().any(ends_inside);
     let end = start + count(entries.len());
     Piece {

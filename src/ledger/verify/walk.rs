@@ -94,12 +94,13 @@ impl Verification {
         if let Some(edge) = &self.edge {
             let whole = Known { size: edge.size(), root: edge.root() };
             let ended = self.known.iter().filter(|known| known.size == whole.size && known.root != whole.root);
-            self.wrong.extend(ended.map(|known| not_that_of(known)));
+            self.wrong.extend(ended.map(not_that_of));
             self.built.extend(edge.partial().map(|grown| ((grown.level, grown.n), grown.tile)));
         }
-        let is_signed = self.edge.as_ref().is_some_and(|edge| {
-            edge.size() == self.checkpoint.size && edge.root() == self.checkpoint.root
-        });
+        let is_signed = self
+            .edge
+            .as_ref()
+            .is_some_and(|edge| edge.size() == self.checkpoint.size && edge.root() == self.checkpoint.root);
         let found = if is_signed { self.wrong_tile() } else { self.first_unsigned() };
         self.wrong.extend(found);
         self.wrong.extend(self.pieces.iter().find_map(|piece| piece.misfit.clone()));
@@ -119,12 +120,13 @@ impl Verification {
             let (entry, _) = piece.differs?;
             Some(Wrong { entry: Some(entry), how: How::Tile(piece.tile()) })
         });
-        let high = self.served.iter().find(|(place, tile)| self.built.get(place) != Some(*tile)).map(|((level, n), tile)| {
-            let path = TilePath { kind: Kind::Hashes(*level), n: *n, width: tile.width() };
-            let built = self.built.get(&(*level, *n)).map(Tile::hashes).unwrap_or_default();
-            let at = (n * TILE_WIDTH..).zip(tile.hashes().iter().zip(built)).find(|(_, (one, other))| one != other);
-            Wrong { entry: at.map(|(at, _)| at * span(*level)), how: How::Tile(path) }
-        });
+        let high =
+            self.served.iter().find(|(place, tile)| self.built.get(place) != Some(*tile)).map(|((level, n), tile)| {
+                let path = TilePath { kind: Kind::Hashes(*level), n: *n, width: tile.width() };
+                let built = self.built.get(&(*level, *n)).map(Tile::hashes).unwrap_or_default();
+                let at = (n * TILE_WIDTH..).zip(tile.hashes().iter().zip(built)).find(|(_, (one, other))| one != other);
+                Wrong { entry: at.map(|(at, _)| at * span(*level)), how: How::Tile(path) }
+            });
         low.into_iter().chain(high).min_by_key(|wrong| wrong.entry)
     }
 
@@ -132,7 +134,8 @@ impl Verification {
     fn first_unsigned(&self) -> Option<Wrong> {
         let size = self.checkpoint.size;
         let edge: Option<Vec<Tile>> = (0..levels(size)).map(|level| self.edge_tile(level, size)).collect();
-        let edge = edge.and_then(|tiles| Edge::new(size, tiles).ok()).filter(|edge| edge.root() == self.checkpoint.root);
+        let edge =
+            edge.and_then(|tiles| Edge::new(size, tiles).ok()).filter(|edge| edge.root() == self.checkpoint.root);
         let Some(edge) = edge else { return Some(self.unvouched(0, size).unwrap_or(OTHER_ROOT)) };
         // The highest level spans the leftmost entries.
         let vouched = (0..levels(size)).rev().filter_map(|level| Some((level, edge.tile(level)?)));
@@ -142,7 +145,7 @@ impl Verification {
 
     /// The partial tile of a level as it is served; an empty one where the tree has none.
     fn edge_tile(&self, level: u32, size: u64) -> Option<Tile> {
-        let (hashes, is_partial) = (size / span(level), size / span(level) % TILE_WIDTH != 0);
+        let (hashes, is_partial) = (size / span(level), !(size / span(level)).is_multiple_of(TILE_WIDTH));
         match (is_partial, level) {
             (false, _) => Some(Tile::default()),
             (true, 0) => match self.pieces.last()?.served.as_ref()? {
