@@ -68,7 +68,7 @@ async fn admit(state: &ApiState, request: Request) -> Result<(), Refusal> {
     }
     let (parts, _) = request.into_parts();
     if let Some(reader) = state.ledger.readers.name_of(bearer(&parts)?) {
-        tracing::debug!(reader, path = parts.uri.path(), "the ledger is read");
+        tracing::debug!(reader, "the ledger is read");
         return Ok(());
     }
     let caller = sign_in(&parts, state)?;

@@ -1,7 +1,7 @@
 //! The ledger: entries, the tree over them, and what of it is signed.
 
 use crate::control::ledger::Standing;
-use crate::telemetry::metric::{Family, Label, Page, Values};
+use crate::telemetry::metric::{Family, Page};
 
 static ENTRIES: Family =
     Family::gauge("breakglass_control_ledger_entries", "Entries that are committed, of the whole database.", "");
@@ -21,24 +21,22 @@ static FAILING: Family = Family::gauge(
     "1: the log says why. What is recorded is safe, and is signed once that is put right.",
 );
 
-const WITNESS: &[Label] = &[Label { name: "witness", values: Values::Text("a witness of the configuration") }];
-static WITNESSED: Family = Family::gauge(
-    "breakglass_control_ledger_witnessed_size",
-    "Entries of the newest checkpoint that a witness cosigned.",
-    "Behind breakglass_control_ledger_signed_size for minutes: the witness can't be reached, or refuses; the log says why.",
-)
-.by(WITNESS);
+static UNWITNESSED: Family = Family::gauge(
+    "breakglass_control_ledger_unwitnessed_entries",
+    "Entries that are signed and that the witness which is furthest behind has not cosigned; 0 without a witness.",
+    "Above zero for minutes: a witness can't be reached, or refuses; the log says which and why.",
+);
 
-pub(super) const FAMILIES: &[&Family] = &[&ENTRIES, &SIZE, &SIGNED, &FAILING, &WITNESSED];
+pub(super) const FAMILIES: &[&Family] = &[&ENTRIES, &SIZE, &SIGNED, &FAILING, &UNWITNESSED];
 
 pub(super) fn fill(standing: &Standing, page: &mut Page) {
-    if let Some(ledger) = standing.ledger {
-        page.show(&ENTRIES, ledger.entries);
-        page.show(&SIZE, ledger.size);
-        page.show(&SIGNED, ledger.signed.unwrap_or(0));
-    }
-    for (witness, size) in &standing.witnessed {
-        page.show_by(&WITNESSED, &[witness], *size);
-    }
+    let ledger = standing.ledger.as_ref();
+    let known = |count: Option<u64>| count.map_or(f64::NAN, |count| count as f64);
+    let signed = ledger.map(|ledger| ledger.signed.unwrap_or(0));
+    page.show(&ENTRIES, known(ledger.map(|ledger| ledger.entries)));
+    page.show(&SIZE, known(ledger.map(|ledger| ledger.size)));
+    page.show(&SIGNED, known(signed));
     page.show(&FAILING, u64::from(standing.failure.is_some()));
+    let witnessed = standing.witnessed.iter().map(|(_, size)| *size).min();
+    page.show(&UNWITNESSED, signed.zip(witnessed).map_or(0, |(signed, witnessed)| signed.saturating_sub(witnessed)));
 }
