@@ -57,6 +57,7 @@ pub(crate) fn grant(id: u64) -> Grant {
         role: "release.manager".parse().unwrap(),
         scope: Scope::new([resource], ["payment.release".parse().unwrap()]).unwrap(),
         binding: Binding::Identity,
+        confirmation: None,
         justification: Justification { reason: "stuck-payment".parse().unwrap(), ticket: "INC-2041".parse().unwrap() },
         issued: AT,
         not_before: AT,

@@ -10,7 +10,9 @@ mod approve;
 pub mod args;
 mod arrival;
 mod audit;
+mod calls;
 mod certs;
+mod claim;
 mod config;
 mod curl;
 mod demo;
@@ -20,7 +22,10 @@ pub mod failure;
 mod freeze;
 mod grants;
 mod ledger;
+mod login;
+mod logout;
 pub mod output;
+mod own_key;
 mod policy;
 mod prompt;
 mod request;
@@ -30,6 +35,8 @@ mod revocations;
 mod revoke;
 mod session;
 mod sidecars;
+mod sign_in;
+mod whoami;
 mod witness;
 
 use std::ffi::OsString;
@@ -96,12 +103,17 @@ pub fn perform<'a>(
 async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> Result<u8, Failure> {
     let global = &line.global;
     match line.verb {
+        Verb::Login(args) => login::run(args, global, env, out).await,
+        Verb::Logout => logout::run(global, env, out).await,
+        Verb::Whoami => whoami::run(global, env, out).await,
+        Verb::Token(args) => login::token(&args, global, env, out).await,
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
         Verb::Request(args) => request::run(args, global, env, out).await,
         Verb::Requests(args) => requests::run(args, global, env, out).await,
         Verb::Approve(args) => approve::approve(args, global, env, out).await,
         Verb::Deny(args) => approve::deny(args, global, env, out).await,
         Verb::Withdraw(args) => approve::withdraw(args, global, env, out).await,
+        Verb::Claim(args) => claim::run(args, global, env, out).await,
         Verb::Grants(args) => grants::run(args, global, env, out).await,
         Verb::Revoke(args) => revoke::run(args, global, env, out).await,
         Verb::Revocations => revocations::run(global, env, out).await,

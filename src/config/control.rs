@@ -16,8 +16,11 @@ use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::sign_in::read_sign_in;
 use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
+use crate::token::dpop::ProofUrl;
+use crate::wire::sign_in::SignInTerms;
 
 const ADMIN_PORT: u16 = 9902;
 /// Shortest and longest validity of a grant key.
@@ -30,6 +33,8 @@ const ASSERTION_KEY_VALIDITY_S: std::ops::RangeInclusive<u64> = 600..=30 * 86_40
 pub struct ControlConfig {
     /// `iss` of grant tokens: the control plane's public URL.
     pub issuer: Issuer,
+    /// The same, as what a DPoP proof to the API is for.
+    pub public_url: ProofUrl,
     /// This process among those that share a database.
     pub instance: InstanceName,
     pub database: DatabaseConfig,
@@ -42,10 +47,14 @@ pub struct ControlConfig {
     /// How long a sidecar's assertion key is certified for. It asks for another when a third of it is left.
     pub assertion_key_validity: Duration,
     pub api: TlsListener,
+    /// Whose client certificates on the API's listener can be bound to grants. Absent: no client is asked for one.
+    pub api_client_ca: Option<PathBuf>,
     pub limits: ApiLimits,
     pub feed: FeedListener,
     pub admin: SocketAddr,
     pub issuers: Vec<IssuerConfig>,
+    /// How the command line signs people in, where the file says it.
+    pub sign_in: Option<SignInTerms>,
     pub groups: AccessGroups,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
@@ -117,6 +126,10 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     if issuer.as_ref().is_some_and(|url| !is_http_url(url.as_str())) {
         root.mistake("url", "must begin with https:// or http://", None);
     }
+    let public_url = issuer.as_ref().and_then(|url| url.as_str().parse::<ProofUrl>().ok());
+    if issuer.is_some() && public_url.is_none() {
+        root.mistake("url", "must be the address that clients call, without a user name", None);
+    }
     let instance = read_instance(root);
     let database = DatabaseConfig::read(root);
     let keys = read_keys(root, matches!(database, Some(DatabaseConfig::Postgres(_))));
@@ -126,7 +139,8 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
     let api = root.required_section("api").and_then(|section| {
         let limits = read_limits(section.section("limits").as_ref());
-        Some((read_listener(&section)?, limits))
+        let client_ca = section.path("client_ca");
+        Some((read_listener(&section)?, client_ca, limits))
     });
     let feed = root.required_section("feed").and_then(|section| {
         let (tls, client_ca) = (read_listener(&section), section.required_path("client_ca"));
@@ -138,10 +152,13 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let issuers = read_issuers(root, audience.as_ref());
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let services = read_services(root, file, elsewhere);
-    let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
-    let (api, limits) = api?;
+    let known: Vec<ServiceConfig> = services.iter().map(|service| service.checked.clone()).collect();
+    let sign_in = read_sign_in(root, &issuers, &known);
+    let policy = root.required_path("policy").and_then(|path| read_policy(path, &known, elsewhere));
+    let (api, api_client_ca, limits) = api?;
     Some(ControlConfig {
         issuer: issuer?,
+        public_url: public_url?,
         instance: instance?,
         database: database?,
         keys: keys?,
@@ -150,10 +167,12 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         key_validity: Duration::from_secs(validity_s),
         assertion_key_validity: Duration::from_secs(assertion_validity_s),
         api,
+        api_client_ca,
         limits,
         feed: feed?,
         admin,
         issuers,
+        sign_in,
         groups,
         policy: policy?,
         services,
@@ -213,12 +232,11 @@ fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) 
 
 fn read_policy(
     path: PathBuf,
-    services: &[SourceFile<ServiceConfig>],
+    services: &[ServiceConfig],
     elsewhere: &mut Vec<Mistake>,
 ) -> Option<SourceFile<PolicyConfig>> {
-    let known: Vec<_> = services.iter().map(|service| service.checked.clone()).collect();
     let loaded = reader::read_file(&path).and_then(|text| {
-        let checked = PolicyConfig::parse(&path, &text, &known)?;
+        let checked = PolicyConfig::parse(&path, &text, services)?;
         Ok(SourceFile { path, text, checked })
     });
     loaded.map_err(|error| elsewhere.extend(error.mistakes)).ok()

@@ -3,6 +3,8 @@
 //! A checked value can be used without asking again. Nothing here opens a socket or starts a task.
 
 pub mod assertion;
+#[cfg(feature = "sidecar")]
+pub mod bindings;
 #[cfg(feature = "control")]
 pub mod control;
 #[cfg(feature = "control")]
@@ -31,6 +33,8 @@ pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(feature = "control")]
+mod sign_in;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
 #[cfg(feature = "sidecar")]

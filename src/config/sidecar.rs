@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::assertion::{UpstreamFacing, read_assertion};
+use super::bindings::{BindingsConfig, read_bindings};
 pub use super::feed::FeedConfig;
 use super::feed::read_feed;
 use super::identity::read_issuers;
@@ -12,7 +13,7 @@ use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
 use super::upstream::{UpstreamAddress, UpstreamConfig, read_upstream};
-use crate::domain::{Audience, InstanceName};
+use crate::domain::{Audience, Binding, InstanceName};
 use crate::identity::IssuerConfig;
 use crate::token::PublicKey;
 
@@ -25,6 +26,7 @@ pub struct SidecarConfig {
     pub instance: InstanceName,
     pub listen: ListenConfig,
     pub tls: TlsFiles,
+    pub bindings: BindingsConfig,
     pub upstream: UpstreamConfig,
     pub feed: FeedConfig,
     pub grant_roots: Vec<PublicKey>,
@@ -59,6 +61,8 @@ pub struct ListenConfig {
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Whose client certificates prove the binding `mtls`. Absent: no client is asked for one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The audit log's folder and limits.
@@ -131,7 +135,30 @@ impl SidecarConfig {
                 "have the API pin the root key and hold each key to its bg_certificate",
             ));
         }
+        warnings.extend(self.unprovable().map(|(binding, what, hint)| {
+            warning(
+                format!(
+                    "{what}: grants bound by \"{binding}\" can't be used here, though the service's ceiling admits them"
+                ),
+                hint,
+            )
+        }));
         warnings
+    }
+
+    /// Bindings that the ceiling admits and that no request can prove here, with what is missing for them.
+    fn unprovable(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+        let admits = |binding| self.service.ceiling.bindings.contains(&binding);
+        let mtls = admits(Binding::Mtls) && self.tls.client_ca.is_none();
+        let dpop = admits(Binding::Dpop) && self.bindings.public_origin.is_none();
+        let mtls =
+            mtls.then_some(("mtls", "tls.client_ca is missing", "name the authority of the clients' certificates"));
+        let dpop = dpop.then_some((
+            "dpop",
+            "bindings.public_origin is missing",
+            "say by which scheme, host and port clients reach this service",
+        ));
+        mtls.into_iter().chain(dpop)
     }
 }
 
@@ -145,6 +172,7 @@ struct WithoutService {
     instance: InstanceName,
     listen: ListenConfig,
     tls: TlsFiles,
+    bindings: BindingsConfig,
     upstream: UpstreamConfig,
     feed: FeedConfig,
     trust: Trust,
@@ -170,6 +198,7 @@ impl WithoutService {
             instance: self.instance,
             listen: self.listen,
             tls: self.tls,
+            bindings: self.bindings,
             upstream: self.upstream,
             feed: self.feed,
             grant_roots: self.trust.roots,
@@ -188,6 +217,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
     let instance = root.required("instance");
     let listen = root.required_section("listen").and_then(|section| read_listen(&section));
     let tls = root.required_section("tls").and_then(|section| read_tls(&section));
+    let bindings = read_bindings(root);
     let upstream = root.required_section("upstream").and_then(|section| read_upstream(&section));
     let feed = root.required_section("feed").and_then(|section| read_feed(&section));
     let trust = root.required_section("trust").map(|section| read_trust(&section));
@@ -204,6 +234,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
         instance: instance?,
         listen: listen?,
         tls: tls?,
+        bindings,
         upstream: upstream?,
         feed: feed?,
         trust: trust?,
@@ -240,7 +271,8 @@ fn read_listen(section: &Section<'_>) -> Option<ListenConfig> {
 fn read_tls(section: &Section<'_>) -> Option<TlsFiles> {
     let certificate = section.required_path("certificate");
     let key = section.required_path("key");
-    Some(TlsFiles { certificate: certificate?, key: key? })
+    let client_ca = section.path("client_ca");
+    Some(TlsFiles { certificate: certificate?, key: key?, client_ca })
 }
 
 /// Roots stand in the file itself or in a file of one key a line, as the control plane writes it.

@@ -183,7 +183,7 @@ impl Arrivals {
     /// while one has not. When they did is not known here.
     fn elsewhere(&self, record: &RevocationRecord, seen: &[SidecarSeen]) -> Option<u32> {
         let (now, limits) = (self.clock.wall(), self.hub.limits());
-        let may_act = limits.staleness_max + limits.persist_every;
+        let may_act = self.hub.staleness_max() + limits.persist_every;
         let known: BTreeSet<_> =
             self.hub.sidecars(|_| None).into_iter().map(|sidecar| (sidecar.service, sidecar.instance)).collect();
         let mut acknowledged = 0_u32;

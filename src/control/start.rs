@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::api::ApiState;
+use super::api::possession::Possession;
 use super::arrival::Arrivals;
 use super::database_lock::DatabaseLock;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
@@ -32,10 +33,13 @@ use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
 use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
-use crate::http::{Client, ClientTls, Limits, TlsRoots};
+use crate::http::{Client, ClientAuthority, ClientAuthorityError, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
 use crate::ledger::entry::Draft;
 use crate::store::{OpenError, Store, StoreError};
+use crate::token::KeyError;
+use crate::token::dpop::Nonces;
+use crate::wire::sign_in::SignInView;
 
 /// How long the start waits for the issuers' keys, and for the schedules. It goes on without them.
 const ISSUERS_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -51,6 +55,8 @@ pub enum StartError {
     FeedTls(#[from] feed::TlsError),
     #[error("{} is not usable as the sidecars' authority", path.display())]
     ClientCa { path: PathBuf, source: rustls::Error },
+    #[error(transparent)]
+    Clients(#[from] ClientAuthorityError),
     #[error("the issuers can't be set up")]
     Issuers(#[from] SetupError),
     #[error("{address} can't be listened on")]
@@ -109,7 +115,8 @@ impl Control {
     /// # Errors
     /// [`StartError`].
     pub fn check(config: &ControlConfig) -> Result<(), StartError> {
-        tls_config(&config.api.certificate, &config.api.key)?;
+        let clients = clients(config)?;
+        tls_config(&config.api.certificate, &config.api.key, clients.as_ref())?;
         feed_tls(&config.feed)?;
         Ok(())
     }
@@ -119,7 +126,8 @@ impl Control {
     /// # Errors
     /// [`StartError`]; then nothing runs.
     pub async fn start(config: ControlConfig, clock: Clock) -> Result<Running, StartError> {
-        let api_tls = tls_config(&config.api.certificate, &config.api.key)?;
+        let clients = clients(&config)?;
+        let api_tls = tls_config(&config.api.certificate, &config.api.key, clients.as_ref())?;
         let feed_tls = feed_tls(&config.feed)?;
         let client_tls = client_tls();
         let verifier = verifier(&config, client_tls.clone(), &clock)?;
@@ -129,7 +137,7 @@ impl Control {
             admin: bind(config.admin).await?,
         };
         let lock = config.database.file().map(DatabaseLock::take).transpose()?;
-        let state = assemble(&config, clock, verifier, client_tls).await?;
+        let state = assemble(&config, clock, verifier, (client_tls, clients)).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
         let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
@@ -213,7 +221,7 @@ async fn assemble(
     config: &ControlConfig,
     clock: Clock,
     verifier: Verifier,
-    tls: Option<ClientTls>,
+    (tls, clients): (Option<ClientTls>, Option<ClientAuthority>),
 ) -> Result<ApiState, StartError> {
     let store = Store::open_configured(&config.database, clock.clone()).await?;
     let keys = Keys::open(&config.keys, config.key_validity, clock.wall()).await?;
@@ -244,10 +252,27 @@ async fn assemble(
     let (version, store) = (env!("CARGO_PKG_VERSION"), &workflow.store);
     store.record(Draft::control_started(version, store.epoch(), &config.instance, store.replica())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
+    let possession = Arc::new(possession(&workflow.store, config, clients).await?);
     let (workflow, rates) = (Arc::new(workflow), Arc::new(Rates::new(config.limits)));
-    let state = ApiState { workflow, verifier, hub, rates, ledger: Arc::new(ledger) };
+    let (sign_in, ledger) = (Arc::new(SignInView { terms: config.sign_in.clone() }), Arc::new(ledger));
+    let state = ApiState { workflow, verifier, hub, rates, possession, sign_in, ledger };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
+}
+
+fn clients(config: &ControlConfig) -> Result<Option<ClientAuthority>, StartError> {
+    Ok(config.api_client_ca.as_deref().map(ClientAuthority::from_pem_file).transpose()?)
+}
+
+async fn possession(
+    store: &Store,
+    config: &ControlConfig,
+    clients: Option<ClientAuthority>,
+) -> Result<Possession, StartError> {
+    let mut fresh = [0; 32];
+    aws_lc_rs::rand::fill(&mut fresh).map_err(|_| KeysError::from(KeyError::Generate))?;
+    let nonces = Nonces::new(&store.nonce_secret(fresh).await?);
+    Ok(Possession::new(nonces, config.public_url.clone(), clients))
 }
 
 /// A freeze outlives a restart, and whoever starts is told.
@@ -279,6 +304,7 @@ fn spawn_all(
     for which in 0..state.ledger.witnesses() {
         tasks.spawn(Arc::clone(&state.ledger).keep_witnessed(which, stopping.clone()));
     }
+    tasks.spawn(follow_staleness(state.clone(), stopped(stopping.clone())));
     tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
     let verifier = state.verifier.clone();
     let stop = stopped(stopping.clone());
@@ -297,6 +323,17 @@ fn spawn_all(
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the sender is gone: that is the end too.
     let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A silent sidecar counts for as long as the policy in force lets it act, also after another one was applied.
+async fn follow_staleness(state: ApiState, stop: impl Future<Output = ()>) {
+    let mut rules = state.workflow.rules.follow();
+    let follow = async {
+        while rules.changed().await.is_ok() {
+            state.hub.allow_staleness(rules.borrow_and_update().policy.staleness_max);
+        }
+    };
+    tokio::select! { () = follow => {}, () = stop => {} }
 }
 
 fn feed_keys(state: &ApiState) -> FeedKeys {

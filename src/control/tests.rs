@@ -12,4 +12,5 @@ mod operation;
 mod policy;
 mod review;
 mod revocation;
+mod sign_in;
 mod watchful;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::grant::{crockford12, is_prefixed_id};
 use super::text::text_type;
 use super::{
-    Authentication, Binding, GrantId, Issuer, Justification, Narrowing, Person, Role, Scope, ServiceName, WallTime,
+    Authentication, Binding, Confirmation, GrantId, Issuer, Justification, Narrowing, Person, Role, Scope, ServiceName,
+    WallTime,
 };
 
 text_type! {
@@ -72,6 +73,8 @@ pub struct Elevation {
     pub scope: Scope,
     pub justification: Justification,
     pub binding: Binding,
+    /// What was proven with the request, where its binding is to a key or a certificate.
+    pub confirmation: Option<Confirmation>,
     /// From the approval on.
     pub duration: Duration,
     /// `None`: any number of uses until the end.
@@ -82,6 +85,13 @@ pub struct Elevation {
     pub requested: WallTime,
     pub state: ElevationState,
     pub grant: Option<GrantId>,
+}
+
+impl Elevation {
+    /// Whether the request brought what its binding is proven by.
+    pub const fn is_bound(&self) -> bool {
+        !self.binding.needs_confirmation() || self.confirmation.is_some()
+    }
 }
 
 /// Another human agreed.

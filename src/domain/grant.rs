@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::text::text_type;
-use super::{Issuer, Justification, Person, Role, Scope, ServiceName, WallTime};
+use super::{Confirmation, Issuer, Justification, Person, Role, Scope, ServiceName, WallTime};
 
 /// Lower-case Crockford base 32 without `i`, `l`, `o`, `u`: short enough to type, hard to misread.
 const ID_ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -59,6 +59,14 @@ pub enum Binding {
 impl Binding {
     pub const ALL: [Self; 4] = [Self::Identity, Self::Mtls, Self::Dpop, Self::Bearer];
 
+    /// Whether a key or a certificate must be bound before a grant can be used.
+    pub const fn needs_confirmation(self) -> bool {
+        match self {
+            Self::Mtls | Self::Dpop => true,
+            Self::Identity | Self::Bearer => false,
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Identity => "identity",
@@ -96,6 +104,8 @@ pub struct Grant {
     pub role: Role,
     pub scope: Scope,
     pub binding: Binding,
+    /// What `mtls` and `dpop` are proven by; `None` for the others, and while nothing has been bound yet.
+    pub confirmation: Option<Confirmation>,
     pub justification: Justification,
     pub issued: WallTime,
     pub not_before: WallTime,
@@ -110,6 +120,14 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Whether it has what its binding is proven by, and nothing else: only such a grant can be signed and used.
+    pub fn is_bound(&self) -> bool {
+        match &self.confirmation {
+            Some(confirmation) => confirmation.binding() == self.binding,
+            None => !self.binding.needs_confirmation(),
+        }
+    }
+
     pub fn lifetime(&self) -> Duration {
         self.expires.since(self.not_before)
     }

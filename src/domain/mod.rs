@@ -4,6 +4,7 @@
 //! and never checked again. This module imports nothing of ours, does no I/O and reads no clock.
 
 pub mod action;
+pub mod confirmation;
 pub mod elevation;
 pub mod grant;
 pub mod justification;
@@ -19,6 +20,7 @@ mod text;
 pub mod time;
 
 pub use action::Action;
+pub use confirmation::{CertificateThumbprint, Confirmation, KeyThumbprint};
 pub use elevation::{Approval, Elevation, ElevationId, ElevationState};
 pub use grant::{Authentication, Binding, Grant, GrantId, Origin};
 pub use justification::{Justification, ReasonCode, Ticket};

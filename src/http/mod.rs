@@ -5,8 +5,13 @@
 //! reads more than it was told to, never waits without a limit, never speaks in the clear to anything but this machine
 //! unless told to, and never sends a request twice. It is not on the path of a request through the sidecar: that path
 //! makes no remote call but the one to its upstream.
+//!
+//! What listeners need of TLS beyond their own files is here too: the one crypto provider, and client certificates that
+//! are asked for and not insisted on.
 
 mod client;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+mod client_authority;
 mod connect;
 mod error;
 mod limits;
@@ -16,6 +21,8 @@ mod stream;
 mod tls;
 
 pub use client::{Answer, Client};
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub use client_authority::{ClientAuthority, ClientAuthorityError};
 pub use connect::Cleartext;
 pub use error::{HttpError, Step};
 pub use limits::Limits;

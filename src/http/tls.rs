@@ -74,6 +74,14 @@ impl TlsRoots {
         Self::of(store)
     }
 
+    /// Those of both.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0.roots);
+        self
+    }
+
     fn of(store: RootCertStore) -> Result<Self, TlsError> {
         if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(Self(store)) }
     }

@@ -136,7 +136,7 @@ fn groups(claims: &Claims, config: &IssuerConfig) -> Result<Vec<String>, Identit
     Ok(listed)
 }
 
-fn authentication(claims: &Claims) -> Result<Authentication, IdentityError> {
+pub(super) fn authentication(claims: &Claims) -> Result<Authentication, IdentityError> {
     let acr = match claims.get("acr") {
         None => None,
         Some(Value::String(acr)) if acr.len() <= AUTHENTICATION_BYTES_MAX => Some(acr.clone()),
@@ -162,7 +162,7 @@ pub(super) fn required_text<'a>(claims: &'a Claims, name: &'static str) -> Resul
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, possibly with a fraction.
-fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
+pub(super) fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(IdentityError::Claim(name)) };
     match (number.as_i64(), number.as_f64()) {

@@ -40,6 +40,7 @@ pub enum EntryKind {
     ElevationWithdrawn,
     ElevationLapsed,
     GrantIssued,
+    GrantClaimed,
     GrantRevoked,
     GrantExpired,
     GrantUsedUp,
@@ -70,6 +71,7 @@ impl EntryKind {
             Self::ElevationWithdrawn => "elevation_withdrawn",
             Self::ElevationLapsed => "elevation_lapsed",
             Self::GrantIssued => "grant_issued",
+            Self::GrantClaimed => "grant_claimed",
             Self::GrantRevoked => "grant_revoked",
             Self::GrantExpired => "grant_expired",
             Self::GrantUsedUp => "grant_used_up",
@@ -96,6 +98,8 @@ pub enum PersonalField {
     ConfirmedBy,
     Ticket,
     Note,
+    /// Thumbprint of a key or certificate that only one human has.
+    Confirmation,
 }
 
 impl PersonalField {
@@ -106,6 +110,7 @@ impl PersonalField {
             Self::ConfirmedBy => "confirmed_by",
             Self::Ticket => "ticket",
             Self::Note => "note",
+            Self::Confirmation => "confirmation",
         }
     }
 }

@@ -1,7 +1,8 @@
-//! The kinds of entries that are about the ledger itself: which key signs it, and where another log begins.
+//! The kinds of entries that are about the ledger itself: which key signs it, and what a restored backup begins.
 
 use super::entry::{Draft, EntryKind};
 use super::note::VerifierKey;
+use crate::domain::GrantId;
 
 impl Draft {
     /// A key that signs checkpoints from now on, as its verifier key; `before` is the one it follows.
@@ -28,5 +29,15 @@ impl Draft {
             .fact_if("origin_before", log.map(|(before, ..)| before))
             .fact_if("signed_before", log.and_then(|(_, signed, _)| signed))
             .fact_if("origin", log.map(|(.., origin)| origin))
+    }
+
+    /// A grant of a restored backup: what became of it after the backup is not known, so it has ended.
+    pub fn grant_revoked_by_restore(grant: &GrantId) -> Self {
+        Self::new(EntryKind::GrantRevoked).fact("grant", grant.as_str()).fact("cause", "database_restored")
+    }
+
+    /// Frozen by the restore of a backup, until a human lifts it.
+    pub fn frozen_by_restore() -> Self {
+        Self::new(EntryKind::FreezeChanged).fact("frozen", true).fact("cause", "database_restored")
     }
 }

@@ -5,7 +5,8 @@
 //! 1. [`listener`] accepts, [`tls`] speaks TLS, [`connection`] speaks HTTP/1.1 behind the [`framing`] guard, or HTTP/2.
 //! 2. [`intake`] takes our headers off and strips their look-alikes; [`target`] gives the path its one form.
 //! 3. [`route`] maps method and path to resource and action.
-//! 4. [`authenticate`] finds out who is calling, before anything about the grant is looked at.
+//! 4. [`authenticate`] finds out who is calling and [`possession`] which key they hold, before anything about the grant is
+//!    looked at.
 //! 5. [`enforce`] gathers the facts and asks the pure `decision`.
 //! 6. [`record`] says what may be written; [`audit_log`] makes the intent durable.
 //! 7. [`forward`] goes to the [`upstream`] and back, with an [`assertion`], while [`cut`] watches the grant.
@@ -23,6 +24,7 @@ pub mod audit_log;
 pub mod authenticate;
 mod backlog;
 pub mod body;
+pub mod client_certificate;
 pub mod connection;
 pub mod counters;
 pub mod cut;
@@ -51,10 +53,12 @@ pub mod listener;
 pub mod meter;
 pub mod metrics;
 pub mod occurrences;
+pub mod possession;
 pub mod record;
 pub mod refusal;
 mod refusal_table;
 pub mod reload;
+mod replay;
 pub mod request_id;
 pub mod route;
 mod running;

@@ -8,9 +8,10 @@ use tokio::sync::{Notify, mpsc};
 use super::assertion::Assertions;
 use super::audit_log::{AuditLog, Readiness};
 use super::ending::Ending;
-use super::grant_table::GrantTable;
+use super::grant_table::{GrantTable, LiveGrant};
 use super::handover::Handovers;
 use super::occurrences::Occurrences;
+use super::possession::Possession;
 use super::reload::Reloads;
 use super::setup::Setup;
 use super::standing::Standing;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub standing: Standing,
     pub audit: AuditLog,
     pub assertions: Arc<Assertions>,
+    pub possession: Possession,
     pub clock: Clock,
     pub reloads: Reloads,
     pub occurrences: Occurrences,
@@ -65,6 +67,13 @@ impl Shared {
 
     pub fn audit_is_ready(&self) -> bool {
         self.audit.readiness() == Readiness::Ready
+    }
+
+    /// No use of the grant is left here: more are asked for.
+    pub fn want_uses(&self, live: &LiveGrant) {
+        if live.may_want(self.clock.boot()) {
+            self.tell(ShareNews::Wanted(live.grant().id.clone()));
+        }
     }
 
     /// Tells the feed's task. Losing one is harmless: the task reports all shares anew with every heartbeat.

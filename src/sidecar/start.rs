@@ -19,6 +19,7 @@ use super::handover::Handovers;
 use super::listener::OpenConnections;
 use super::metrics::SidecarMetrics;
 use super::occurrences::Occurrences;
+use super::possession::Possession;
 use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
@@ -85,6 +86,7 @@ impl Sidecar {
             standing: Standing::default(),
             audit,
             assertions: Arc::new(assertions),
+            possession: Possession::new().map_err(|_| KeyError::Generate)?,
             clock,
             reloads: Reloads::default(),
             occurrences: Occurrences::default(),

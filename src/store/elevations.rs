@@ -11,8 +11,8 @@ use super::statement::{Row, sql};
 use super::transition::Transition;
 use super::{Decided, ElevationRecord, Listed, Listing, Store, StoreError, approvals, scope_items};
 use crate::domain::{
-    Action, Authentication, Binding, Elevation, ElevationId, ElevationState, GrantId, Issuer, Justification, Person,
-    ReasonCode, Resource, Role, Scope, ServiceName, Ticket, WallTime,
+    Action, Authentication, Binding, Confirmation, Elevation, ElevationId, ElevationState, GrantId, Issuer,
+    Justification, Person, ReasonCode, Resource, Role, Scope, ServiceName, Ticket, WallTime,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,8 @@ struct Body {
     auth_time: Option<WallTime>,
     binding: Binding,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    confirmation: Option<Confirmation>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     max_uses: Option<NonZeroU32>,
     staleness_max_s: u64,
     policy_revision: u64,
@@ -66,6 +68,7 @@ impl Body {
             amr: authentication.amr.clone(),
             auth_time: authentication.auth_time,
             binding: elevation.binding,
+            confirmation: elevation.confirmation.clone(),
             max_uses: elevation.max_uses,
             staleness_max_s: elevation.staleness_max.as_secs(),
             policy_revision: elevation.policy_revision,
@@ -214,6 +217,7 @@ fn elevation(row: &Row) -> Result<Elevation, StoreError> {
         scope,
         justification: Justification { reason: body.reason, ticket: body.ticket },
         binding: body.binding,
+        confirmation: body.confirmation,
         duration: Duration::from_secs(body.duration_s),
         max_uses: body.max_uses,
         staleness_max: Duration::from_secs(body.staleness_max_s),

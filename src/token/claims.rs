@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Action, Authentication, Binding, Grant, GrantId, Issuer, Justification, Origin, Person, ReasonCode, Resource, Role,
-    Scope, ScopeError, ServiceName, Ticket, WallTime,
+    Action, Authentication, Binding, Confirmation, Grant, GrantId, Issuer, Justification, Origin, Person, ReasonCode,
+    Resource, Role, Scope, ScopeError, ServiceName, Ticket, WallTime,
 };
 
 /// `type` of the authorisation details.
@@ -39,6 +39,9 @@ pub struct GrantClaims {
     pub auth_time: Option<i64>,
     /// One element a resource; all carry the same actions and role.
     pub authorization_details: Vec<Details>,
+    /// RFC 7800: there if, and only if, the binding is `mtls` or `dpop`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cnf: Option<Confirmation>,
     pub bg: BreakGlass,
 }
 
@@ -78,6 +81,8 @@ pub enum ClaimsError {
     Scope(#[from] ScopeError),
     #[error("exp must be later than nbf")]
     Times,
+    #[error("cnf is not what the binding is proven by")]
+    Confirmation,
 }
 
 impl GrantClaims {
@@ -103,6 +108,7 @@ impl GrantClaims {
             amr: grant.authentication.amr.clone(),
             auth_time: grant.authentication.auth_time.map(WallTime::unix_s),
             authorization_details: details.collect(),
+            cnf: grant.confirmation.clone(),
             bg: BreakGlass {
                 binding: grant.binding,
                 reason: grant.justification.reason.clone(),
@@ -144,6 +150,9 @@ impl TryFrom<GrantClaims> for Grant {
         if claims.exp <= claims.nbf {
             return Err(ClaimsError::Times);
         }
+        if claims.cnf.as_ref().is_some_and(|cnf| cnf.binding() != claims.bg.binding) {
+            return Err(ClaimsError::Confirmation);
+        }
         let (role, scope) = GrantClaims::role_and_scope(claims.authorization_details)?;
         Ok(Self {
             id: claims.jti,
@@ -158,6 +167,7 @@ impl TryFrom<GrantClaims> for Grant {
             role,
             scope,
             binding: claims.bg.binding,
+            confirmation: claims.cnf,
             justification: Justification { reason: claims.bg.reason, ticket: claims.bg.ticket },
             issued: WallTime::from_unix_s(claims.iat),
             not_before: WallTime::from_unix_s(claims.nbf),

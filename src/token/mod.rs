@@ -2,10 +2,12 @@
 //!
 //! All are compact JWS (RFC 7515 §7.1) with `alg: EdDSA` (RFC 8037), a `typ` of their own (RFC 8725 §3.11) and a `kid`
 //! that is the key's thumbprint (RFC 7638). A header may hold nothing else: no `jwk`, `jku`, `x5u`, `crit` can even
-//! be said. Tokens of identity providers are not read here but in `identity`.
+//! be said. [`dpop`] proofs are the exception: they carry the key that they prove. Tokens of identity providers are not
+//! read here but in `identity`.
 
 pub mod assertion;
 pub mod claims;
+pub mod dpop;
 mod jws;
 pub mod keys;
 pub mod mint;

@@ -37,6 +37,10 @@ pub fn verify_grant(token: &str, keys: &KeyRing) -> Result<Grant, TokenError> {
     let payload = unverified.verified_by(&certified.key)?;
     let claims: GrantClaims = parse(&payload)?;
     let grant = Grant::try_from(claims)?;
+    // No such token is ever issued: a grant is signed once it is bound.
+    if !grant.is_bound() {
+        return Err(ClaimsError::Confirmation.into());
+    }
     if grant.issued < certified.not_before || grant.expires > certified.not_after {
         return Err(TokenError::OutsideKeyValidity);
     }
@@ -102,6 +106,7 @@ mod tests {
             role: "payments.override".parse().unwrap(),
             scope: Scope::new(["contract/C-1042".parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap(),
             binding: Binding::Identity,
+            confirmation: None,
             justification: Justification { reason: "stuck_payment".parse().unwrap(), ticket: "INC-1".parse().unwrap() },
             issued: NOW,
             not_before: NOW,

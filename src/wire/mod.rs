@@ -8,4 +8,5 @@ pub mod policy;
 pub mod problem;
 pub mod query;
 pub mod revocations;
+pub mod sign_in;
 pub mod strict_json;

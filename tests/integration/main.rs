@@ -17,6 +17,7 @@ mod approval;
 mod assertion;
 mod audit_damage;
 mod backup;
+mod bindings;
 mod clocks;
 mod cutting;
 mod decision_cases;
@@ -27,6 +28,7 @@ mod framing_attacks;
 mod handover;
 mod harness;
 mod hints;
+mod identity;
 mod keys;
 mod kill;
 mod logs;
@@ -47,6 +49,7 @@ mod proxying;
 mod reload;
 mod replicas;
 mod revocation;
+mod sign_in;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

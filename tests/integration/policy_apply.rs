@@ -1,8 +1,10 @@
 //! A policy is put in force from the command line: shown first, and what it no longer allows is cut at the sidecar.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use crate::harness::{Ask, Site, breakglass, raw_request};
+use crate::harness::{Ask, Site, breakglass, raw_request, until};
 
 /// The site's files as an administrator has them, with the policy changed.
 fn files(site: &Site, change: impl Fn(String) -> String) -> Vec<String> {
@@ -94,4 +96,20 @@ async fn a_proposal_waits_for_another_administrator() {
     let (ended, _, talk) = breakglass(&site, "carol", &["policy", "withdraw", &proposal]).await;
     assert_eq!(ended, Ok(0), "{talk}");
     assert_eq!(site.control().store().policy_revision().await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_long_a_silent_sidecar_counts_follows_the_policy_that_allows_more() {
+    let site = Site::start().await;
+    let hub = || site.control().hub().staleness_max();
+    assert_eq!(hub(), Duration::from_secs(3));
+    for (revision, now, then) in [(2, 3, 20), (3, 20, 5)] {
+        // The organisation's stands first; each tier has its own.
+        let widened = format!("staleness_max_s = {then}\n");
+        let changed = files(&site, |policy| policy.replacen("staleness_max_s = 3\n", &widened, 1));
+        let (ended, _, talk) = apply(&site, "carol", &changed, &["--yes"]).await;
+        assert_eq!(ended, Ok(0), "{talk}");
+        assert_eq!(site.control().store().policy_revision().await.unwrap(), revision);
+        until("the hub allows as much", async || (hub() == Duration::from_secs(then.max(now))).then_some(())).await;
+    }
 }

@@ -135,8 +135,8 @@ async fn prepare(
         let hint = "add --reason CODE --ticket TICKET --yes before curl's arguments";
         return Err(Failure::new(Exit::Refused, "refused, and nobody can be asked about an override here", hint));
     }
-    let identity = session::identity_token(global, env)?;
-    let api = session::connect(global, env)?;
+    let identity = session::identity_token(global, env, &locked.service, out).await?;
+    let api = session::connect(global, env, out)?;
     let grant = obtain(&api, args, locked, prompt, out).await?;
     let shown = credential(&api, &grant).await?;
     confirm(args.yes, plan, &grant, prompt, out).await?;

@@ -52,7 +52,8 @@ pub struct FeedLimits {
     pub drain_max: Duration,
     /// Size of a request's header section.
     pub header_bytes_max: u32,
-    /// The organisation's greatest `staleness_max`: a sidecar without a heartbeat stops within it.
+    /// The organisation's greatest `staleness_max` at the start; [`Hub::allow_staleness`](super::Hub::allow_staleness) raises
+    /// it. A sidecar without a heartbeat stops within it.
     pub staleness_max: Duration,
     /// `Retry-After` of a 503, in seconds. Sidecars spread their return over it.
     pub retry_after_s: u32,

@@ -47,6 +47,7 @@ pub struct IntentsRefused {
     pub closed: u64,
     pub opening: u64,
     pub damaged: u64,
+    pub untaken: u64,
 }
 
 /// The kinds of lines there are.
@@ -75,7 +76,7 @@ pub(super) struct Counters {
     fsync: [AtomicU64; 13],
     fsync_ns: AtomicU64,
     storage_errors: AtomicU64,
-    refused: [AtomicU64; 7],
+    refused: [AtomicU64; 8],
     summarised: AtomicU64,
     after_close: AtomicU64,
     pub(super) open_intents: AtomicU64,
@@ -156,7 +157,7 @@ impl Counters {
 
     pub(super) fn snapshot(&self, queue_records: u64, unavailable: Option<Cause>) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let [full, slow, failed, busy, closed, opening, damaged] = self.refused.each_ref().map(get);
+        let [full, slow, failed, busy, closed, opening, damaged, untaken] = self.refused.each_ref().map(get);
         let mut records = KINDS.map(|kind| (kind, 0));
         for ((_, count), counter) in records.iter_mut().zip(&self.records) {
             *count = get(counter);
@@ -169,7 +170,7 @@ impl Counters {
             fsync: self.fsync.each_ref().map(get),
             fsync_sum: Duration::from_nanos(get(&self.fsync_ns)),
             storage_errors: get(&self.storage_errors),
-            intents_refused: IntentsRefused { full, slow, failed, busy, closed, opening, damaged },
+            intents_refused: IntentsRefused { full, slow, failed, busy, closed, opening, damaged, untaken },
             summarised: get(&self.summarised),
             after_close: get(&self.after_close),
             open_intents: get(&self.open_intents),
@@ -189,5 +190,6 @@ const fn refused_index(error: IntentError) -> usize {
         IntentError::Closed => 4,
         IntentError::Opening => 5,
         IntentError::Damaged => 6,
+        IntentError::Untaken => 7,
     }
 }

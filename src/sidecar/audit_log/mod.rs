@@ -12,6 +12,7 @@ mod acknowledgement;
 mod budget;
 mod config;
 mod damage;
+pub mod follow;
 mod head;
 mod inspect;
 mod journal;
@@ -21,6 +22,7 @@ mod queue;
 mod receipt;
 mod recovery;
 mod storage;
+mod two_slots;
 mod work;
 mod writer;
 
@@ -50,6 +52,7 @@ pub use receipt::IntentReceipt;
 pub use recovery::{OpenError, Recovery};
 pub use storage::{FolderStorage, SegmentFile, Storage, is_locked};
 
+use follow::Bookmark;
 use queue::Shared;
 use work::Extra;
 
@@ -107,6 +110,9 @@ pub enum IntentError {
     Opening,
     #[error("the audit log is damaged, and nobody has accepted that yet")]
     Damaged,
+    /// It is durable here, and a reader that must have it did not take it.
+    #[error("a required reader of the audit log did not take the intent within the write deadline")]
+    Untaken,
 }
 
 /// What to do about a folder that another process holds.
@@ -241,6 +247,12 @@ impl AuditLog {
             self.shared.metrics.count_intent_refused(*error);
         }
         result
+    }
+
+    /// From now on an intent is acknowledged only once each of these readers has taken its line, too, within the same write
+    /// deadline ([`follow::Readers::settled`]).
+    pub fn require(&self, readers: Vec<watch::Receiver<Bookmark>>) {
+        self.shared.set_required(readers);
     }
 
     /// Records a refusal, or counts it where budget or space does not allow a record. Never blocks.

@@ -5,12 +5,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{oneshot, watch};
 
 use super::budget::Budget;
+use super::follow::Bookmark;
 use super::metrics::{Counters, Metrics};
 use super::work::{Extra, PendingIntent, PendingOutcome, Work};
 use super::{AuditLogConfig, Cause, IntentError, Opened, Readiness, Standing};
@@ -63,6 +65,8 @@ pub(super) struct Shared {
     fault: AtomicU8,
     stage: AtomicU8,
     opened: watch::Sender<Option<Opened>>,
+    /// Readers of the log that must have taken an intent before it is acknowledged.
+    required: ArcSwap<Vec<watch::Receiver<Bookmark>>>,
     /// When the write now running began, by the boot clock, plus one; 0 while none runs.
     busy_since_ms: AtomicU64,
 }
@@ -93,6 +97,7 @@ impl Shared {
             fault: AtomicU8::new(FAULT_NONE),
             stage: AtomicU8::new(STAGE_OPENING),
             opened: watch::Sender::new(None),
+            required: ArcSwap::default(),
             busy_since_ms: AtomicU64::new(0),
         }
     }
@@ -154,6 +159,14 @@ impl Shared {
     pub(super) fn set_open(&self, opened: Opened) {
         self.stage.store(STAGE_OPEN, Ordering::Release);
         self.opened.send_replace(Some(opened));
+    }
+
+    pub(super) fn set_required(&self, readers: Vec<watch::Receiver<Bookmark>>) {
+        self.required.store(Arc::new(readers));
+    }
+
+    pub(super) fn required(&self) -> Guard<Arc<Vec<watch::Receiver<Bookmark>>>> {
+        self.required.load()
     }
 
     pub(super) fn opened(&self) -> watch::Receiver<Option<Opened>> {

@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::queue::Shared;
 use super::work::{PendingIntent, PendingOutcome};
 use super::{Cause, IntentError, Readiness};
 use crate::audit::{End, Intent, Link, Outcome};
+use crate::decision::RefusalCode;
 
 /// One place among the open intents, held from the intent until its outcome has a line.
 #[derive(Debug)]
@@ -95,12 +97,36 @@ pub(super) async fn submit(shared: &Arc<Shared>, intent: Intent) -> Result<Inten
     let slot = Slot::take(shared).ok_or(IntentError::Busy)?;
     let (reply, mut receipt) = oneshot::channel();
     shared.push_intent(PendingIntent { intent: Arc::new(intent), slot, reply })?;
-    let deadline = Duration::from_millis(shared.config.write_deadline_ms_max);
-    match tokio::time::timeout(deadline, &mut receipt).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(IntentError::Closed),
-        Err(_) => too_late(receipt),
+    let deadline = Instant::now() + Duration::from_millis(shared.config.write_deadline_ms_max);
+    let receipt = match tokio::time::timeout_at(deadline, &mut receipt).await {
+        Ok(Ok(result)) => result?,
+        Ok(Err(_)) => return Err(IntentError::Closed),
+        Err(_) => too_late(receipt)?,
+    };
+    taken_elsewhere(shared, receipt, deadline).await
+}
+
+/// Waits until whoever must have the line has taken it. Else it owes the outcome that nothing was forwarded.
+async fn taken_elsewhere(
+    shared: &Arc<Shared>,
+    receipt: IntentReceipt,
+    deadline: Instant,
+) -> Result<IntentReceipt, IntentError> {
+    let required = Vec::clone(&shared.required());
+    let Some(link) = receipt.link().filter(|_| !required.is_empty()) else { return Ok(receipt) };
+    let all = async {
+        for mut settled in required {
+            if settled.wait_for(|place| place.has_taken(link.log_id, link.seq)).await.is_err() {
+                return false;
+            }
+        }
+        true
+    };
+    if tokio::time::timeout_at(deadline, all).await.unwrap_or(false) {
+        return Ok(receipt);
     }
+    receipt.ended(End::NotForwarded(RefusalCode::AuditUnavailable));
+    Err(IntentError::Untaken)
 }
 
 /// The deadline has passed. What came in that very moment still counts.

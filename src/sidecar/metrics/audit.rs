@@ -5,7 +5,7 @@ use crate::sidecar::audit_log::{Cause, FSYNC_BOUNDS_MS, KINDS, Readiness};
 use crate::telemetry::metric::{Distribution, Family, Label, Page, Values};
 
 const KIND: &[Label] = &[Label { name: "kind", values: Values::Of(|| KINDS.to_vec()) }];
-const CAUSES: [&str; 7] = ["full", "slow", "failed", "busy", "closed", "opening", "damaged"];
+const CAUSES: [&str; 8] = ["full", "slow", "failed", "busy", "closed", "opening", "damaged", "untaken"];
 const CAUSE: &[Label] = &[Label { name: "cause", values: Values::Of(|| CAUSES.to_vec()) }];
 const LACK: &[Label] =
     &[Label { name: "cause", values: Values::Of(|| Cause::ALL.iter().map(|cause| cause.as_str()).collect()) }];
@@ -90,8 +90,16 @@ pub(super) fn fill(view: &View, page: &mut Page) {
         page.show_by(&RECORDS, &[kind], count);
     }
     let refused = audit.intents_refused;
-    let counts =
-        [refused.full, refused.slow, refused.failed, refused.busy, refused.closed, refused.opening, refused.damaged];
+    let counts = [
+        refused.full,
+        refused.slow,
+        refused.failed,
+        refused.busy,
+        refused.closed,
+        refused.opening,
+        refused.damaged,
+        refused.untaken,
+    ];
     for (cause, count) in CAUSES.into_iter().zip(counts) {
         page.show_by(&REFUSED, &[cause], count);
     }

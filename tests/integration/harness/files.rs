@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use breakglass::certs::{DevAuthority, Leaf};
 
-use super::Site;
+use super::{Site, clients};
 
 /// The service as both planes know it.
 pub(crate) const SERVICE: &str = include_str!("../../cases/services/open.toml");
@@ -54,6 +54,20 @@ binding = "bearer"
 staleness_max_s = 3
 review_due_s = 86400
 
+[[tier]]
+name = "keys"
+groups = ["payments-oncall"]
+services = ["payments"]
+role = "payments.override"
+resources = ["contract/K-*"]
+actions = ["payment.release"]
+default_s = 900
+maximum_s = 3600
+approvals = 0
+bindings = ["dpop", "mtls"]
+staleness_max_s = 3
+review_due_s = 86400
+
 [[schedule]]
 name = "payments-primary"
 source = "icalendar"
@@ -80,6 +94,8 @@ pub(crate) struct SidecarFile {
     pub(crate) listen: String,
     /// Lines added to `[upstream]`.
     pub(crate) upstream_limits: String,
+    /// The lines of `[bindings]`.
+    pub(crate) bindings: String,
 }
 
 impl Default for SidecarFile {
@@ -96,6 +112,7 @@ impl Default for SidecarFile {
             workers: 2,
             listen: String::new(),
             upstream_limits: String::new(),
+            bindings: "public_origin = \"https://localhost\"".to_owned(),
         }
     }
 }
@@ -108,8 +125,8 @@ impl SidecarFile {
     }
 
     pub(super) fn write(&self, site: &Site, instance: &str) -> PathBuf {
-        let (folder, upstream, issuer) = (site.path(), site.upstream, site.issuer_addr);
-        self.write_in(&Surroundings { folder, upstream, issuer, feeds: &[site.feed] }, instance)
+        let (folder, upstream, issuers) = (site.path(), site.upstream, site.issuers.as_str());
+        self.write_in(&Surroundings { folder, upstream, issuers, feeds: &[site.feed] }, instance)
     }
 
     pub(super) fn write_in(&self, around: &Surroundings<'_>, instance: &str) -> PathBuf {
@@ -119,7 +136,7 @@ impl SidecarFile {
         let upstream = self.upstream.clone().unwrap_or_else(|| format!("http://{}", around.upstream));
         let audit = self.audit.clone().unwrap_or_else(|| folder.join("audit"));
         std::fs::create_dir_all(&audit).unwrap();
-        let issuer = self.issuer.clone().unwrap_or_else(|| format!("http://{}", around.issuer));
+        let issuers = self.issuer.as_deref().map_or_else(|| around.issuers.to_owned(), issuer_table);
         let mut text = format!("service = \"service.toml\"\ninstance = \"{instance}\"\n");
         let _ = writeln!(text, "request_url = \"https://console.test/request\"");
         if let Some(file) = &self.freeze_file {
@@ -128,16 +145,18 @@ impl SidecarFile {
         let _ = write!(
             text,
             "[listen]\naddress = \"127.0.0.1:0\"\nworkers = {}\n{}\n\
-             [tls]\ncertificate = \"../server.pem\"\nkey = \"../server.key\"\n\
+             [tls]\ncertificate = \"../server.pem\"\nkey = \"../server.key\"\nclient_ca = \"../clients.pem\"\n\
+             [bindings]\n{}\n\
              [upstream]\nurl = \"{upstream}\"\n{}\n\
              [feed]\naddresses = {:?}\nserver_name = \"localhost\"\nca = \"../ca.pem\"\n\
              certificate = \"../feed-payments.pem\"\nkey = \"../feed-payments.key\"\n\
-             [trust]\ngrant_roots_file = \"../grant-roots\"\n[[issuer]]\nurl = \"{issuer}\"\n\
+             [trust]\ngrant_roots_file = \"../grant-roots\"\n{issuers}\
              [audit]\ndirectory = \"{}\"\nwrite_deadline_ms_max = {}\noverride_reserve_bytes = {}\n\
              stranger_records_per_s_max = {}\nstranger_bytes_per_s_max = 10000000\n\
              [admin]\naddress = \"127.0.0.1:0\"\n[assertion]\nlisten = \"127.0.0.1:0\"\n",
             self.workers,
             self.drain(),
+            self.bindings,
             self.upstream_limits,
             around.feeds.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
             audit.display(),
@@ -156,6 +175,7 @@ pub(super) fn write_certificates(folder: &Path, authority: &DevAuthority) {
     write_leaf(folder, "server", &authority.server("server", &["localhost", "127.0.0.1"]).unwrap());
     let client = authority.sidecar_client(&"payments".parse().unwrap()).unwrap();
     write_leaf(folder, "feed-payments", &client);
+    clients::write(folder);
 }
 
 fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) {
@@ -171,20 +191,33 @@ const API_LIMITS: &str = "[api.limits]\nreads_per_minute_max = 1000000\nwrites_p
 pub(super) struct Surroundings<'a> {
     pub(super) folder: &'a Path,
     pub(super) upstream: SocketAddr,
-    pub(super) issuer: SocketAddr,
+    /// Tables of whose tokens are believed.
+    pub(super) issuers: &'a str,
     pub(super) feeds: &'a [SocketAddr],
 }
 
+/// Believes tokens of the issuer at `url`.
+pub(super) fn issuer_table(url: &str) -> String {
+    format!("[[issuer]]\nurl = \"{url}\"\n")
+}
+
 /// `lines` are added at the top of the control plane's file.
-pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
+pub(super) fn write_control(
+    folder: &Path,
+    issuers: &str,
+    (api, feed): (SocketAddr, SocketAddr),
+    database: &str,
+    lines: &str,
+) -> PathBuf {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    ControlFile { name: "control", issuer, addresses: (any, feed, any), database, lines }.write(folder)
+    ControlFile { name: "control", issuers, addresses: (api, feed, any), database, lines }.write(folder)
 }
 
 /// What can be said of one control plane's file; the rest is the same for all.
 pub(super) struct ControlFile<'a> {
     pub(super) name: &'a str,
-    pub(super) issuer: &'a str,
+    /// Tables of whose tokens are believed.
+    pub(super) issuers: &'a str,
     /// Of the API, the feed and the admin port.
     pub(super) addresses: (SocketAddr, SocketAddr, SocketAddr),
     pub(super) database: &'a str,
@@ -199,17 +232,20 @@ impl ControlFile<'_> {
 }
 
 fn write_control_file(folder: &Path, control: &ControlFile<'_>) -> PathBuf {
-    let ControlFile { name, issuer, addresses: (api, feed, admin), database, lines } = control;
+    let ControlFile { name, issuers, addresses: (api, feed, admin), database, lines } = control;
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("payments.toml", SERVICE);
     write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
     write("policy.toml", POLICY);
+    // Where the port is known beforehand, that is where clients are told to call.
+    let url =
+        if api.port() == 0 { "https://localhost".to_owned() } else { format!("https://localhost:{}", api.port()) };
     let keys = "certificate = \"server.pem\"\nkey = \"server.key\"\n";
     let text = format!(
-        "{lines}\nurl = \"https://localhost\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
+        "{lines}\nurl = \"{url}\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
-         [api]\naddress = \"{api}\"\n{keys}{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
-         [admin]\naddress = \"{admin}\"\n[[issuer]]\nurl = \"{issuer}\"\n\
+         [api]\naddress = \"{api}\"\n{keys}client_ca = \"clients.pem\"\n{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
+         [admin]\naddress = \"{admin}\"\n{issuers}\
          [groups]\nadmins = [\"breakglass-admins\"]\nauditors = [\"breakglass-auditors\"]\nrevokers = [\"payments-leads\"]\n"
     );
     let file = format!("{name}.toml");

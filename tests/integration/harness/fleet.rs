@@ -112,6 +112,10 @@ impl Fleet {
         self.folder.path()
     }
 
+    fn issuers(&self) -> String {
+        files::issuer_table(&format!("http://{}", self.issuer_addr))
+    }
+
     /// Replicas make no key: an operator does, once.
     fn make_keys(&self) {
         let made =
@@ -152,7 +156,7 @@ impl Fleet {
         let Addresses { api, feed, admin } = replica.addresses;
         let control = ControlFile {
             name: &replica.name,
-            issuer: &format!("http://{}", self.issuer_addr),
+            issuers: &self.issuers(),
             addresses: (api, feed, admin),
             database: &database,
             lines: &format!("instance = \"{}\"", replica.name),
@@ -190,7 +194,7 @@ impl Fleet {
     pub(crate) fn sidecar_file(&self, file: &SidecarFile, instance: &str) -> PathBuf {
         let feeds = self.feeds();
         let around =
-            Surroundings { folder: self.path(), upstream: self.upstream, issuer: self.issuer_addr, feeds: &feeds };
+            Surroundings { folder: self.path(), upstream: self.upstream, issuers: &self.issuers(), feeds: &feeds };
         file.write_in(&around, instance)
     }
 

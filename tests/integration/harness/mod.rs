@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod client;
+pub(crate) mod clients;
 mod command;
 mod dice;
 mod files;
@@ -13,7 +14,9 @@ mod log;
 pub(crate) mod postgres;
 mod process;
 mod program;
+mod provider;
 mod sidecar;
+mod signing_in;
 mod small_disk;
 mod upstream;
 mod wire;
@@ -50,7 +53,9 @@ pub(crate) use load::{Load, Target, ask};
 pub(crate) use log::Log;
 pub(crate) use process::Process;
 pub(crate) use program::{Orphan, PROGRAM, Program, Said, Start, readyz, signal, until_overrides};
+pub(crate) use provider::{Provider, Settings};
 pub(crate) use sidecar::{TestSidecar, lines};
+pub(crate) use signing_in::{Browser, Landed, Tokens, Wish};
 pub(crate) use small_disk::SmallDisk;
 pub(crate) use upstream::Recorder;
 
@@ -62,11 +67,14 @@ pub(crate) struct Site {
     pub(crate) folder: TempDir,
     pub(crate) clock: Clock,
     pub(crate) issuer: DemoIssuer,
-    pub(crate) issuer_addr: SocketAddr,
+    /// Tables of whose tokens both planes believe, once they start: the demo issuer's unless changed.
+    pub(crate) issuers: String,
     /// Of the demo's contract API.
     pub(crate) upstream: SocketAddr,
     /// Whose assertions that API believes.
     trust: Trust,
+    /// Of the control plane's API when it starts next.
+    pub(crate) api: SocketAddr,
     pub(crate) feed: SocketAddr,
     /// Lines added to the control plane's file when it starts next.
     pub(crate) control_lines: String,
@@ -112,6 +120,21 @@ impl Site {
     }
 
     pub(crate) async fn with_clock(clock: Clock) -> Self {
+        let mut site = Self::without_control(clock).await;
+        site.start_control().await;
+        site
+    }
+
+    /// A site that believes a real provider, and no other issuer.
+    pub(crate) async fn of_provider(provider: &Provider) -> Self {
+        let mut site = Self::without_control(Clock::System).await;
+        site.issuers = files::issuer_table(&provider.issuer);
+        site.start_control().await;
+        site
+    }
+
+    /// A site whose control plane is still to be started.
+    pub(crate) async fn without_control(clock: Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         // TLS goes by the real time, whatever clock the planes are given.
         let authority = DevAuthority::new(Clock::System.wall(), Duration::from_secs(86_400)).unwrap();
@@ -128,12 +151,13 @@ impl Site {
         tokio::spawn(serve_contracts(listener, World::demo(), trust.clone(), std::future::pending()));
         let roots = TlsRoots::from_pem_files([folder.path().join("ca.pem")]).unwrap();
         let client = Client::new(Some(ClientTls::new(roots, None).unwrap()), Limits::DEFAULT);
-        let mut site = Self {
+        Self {
+            api: "127.0.0.1:0".parse().unwrap(),
             feed: "127.0.0.1:0".parse().unwrap(),
             folder,
             clock,
             issuer,
-            issuer_addr,
+            issuers: files::issuer_table(&format!("http://{issuer_addr}")),
             upstream,
             trust,
             control_lines: String::new(),
@@ -142,9 +166,7 @@ impl Site {
             client,
             issuer_task: Some(issuer_task),
             instances: std::cell::Cell::new(0),
-        };
-        site.start_control().await;
-        site
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -164,8 +186,14 @@ impl Site {
 
     /// The control plane's file, as it stands now.
     pub(crate) fn write_control(&self) -> std::path::PathBuf {
-        let issuer = format!("http://{}", self.issuer_addr);
-        files::write_control(self.path(), &issuer, self.feed, &self.database, &self.control_lines)
+        files::write_control(self.path(), &self.issuers, (self.api, self.feed), &self.database, &self.control_lines)
+    }
+
+    /// Starts the control plane again where it is, which is then the address it calls its own.
+    pub(crate) async fn keep_api_address(&mut self) {
+        self.api = self.control().api_addr;
+        self.stop_control().await;
+        self.start_control().await;
     }
 
     pub(crate) async fn stop_control(&mut self) {

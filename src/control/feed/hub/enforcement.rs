@@ -24,7 +24,7 @@ impl Hub {
             let sidecar = cell.lock();
             if self.counts_at(&sidecar, now, &registry.replicas) {
                 let fresh = sidecar.fresh(now, &registry.replicas, self.limits().persist_every);
-                tally.add(&cell.instance, &sidecar, stops_by(fresh, self.limits().staleness_max));
+                tally.add(&cell.instance, &sidecar, stops_by(fresh, self.staleness_max()));
             }
         }
         tally.result()

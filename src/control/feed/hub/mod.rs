@@ -51,6 +51,8 @@ pub(super) enum AdmitError {
 pub struct Hub {
     clock: Clock,
     limits: FeedLimits,
+    /// The greatest that any policy in force since the start has allowed.
+    staleness_ms_max: AtomicU64,
     counts: FeedCounts,
     registry: Mutex<Registry>,
     connected: AtomicUsize,
@@ -114,6 +116,7 @@ impl Hub {
     pub fn new(clock: Clock, limits: FeedLimits) -> Arc<Self> {
         Arc::new(Self {
             clock,
+            staleness_ms_max: AtomicU64::new(millis(limits.staleness_max)),
             limits,
             counts: FeedCounts::default(),
             registry: Mutex::default(),
@@ -132,6 +135,16 @@ impl Hub {
 
     pub fn limits(&self) -> &FeedLimits {
         &self.limits
+    }
+
+    /// For how long after its last heartbeat a sidecar may still let overrides through.
+    pub fn staleness_max(&self) -> Duration {
+        Duration::from_millis(self.staleness_ms_max.load(Ordering::Relaxed))
+    }
+
+    /// A policy that allows more is believed at once; after one that allows less, grants made before it may still have more.
+    pub fn allow_staleness(&self, staleness_max: Duration) {
+        self.staleness_ms_max.fetch_max(millis(staleness_max), Ordering::Relaxed);
     }
 
     pub fn counts(&self) -> &FeedCounts {
@@ -229,7 +242,7 @@ impl Hub {
     /// Whether it may be acting: connected, or its last heartbeat is not yet too old.
     fn counts_at(&self, sidecar: &Sidecar, now: Moment, replicas: &Replicas) -> bool {
         let fresh = sidecar.fresh(now, replicas, self.limits.persist_every);
-        sidecar.is_connected(now, replicas) || now.boot < fresh.boot.plus(self.limits.staleness_max)
+        sidecar.is_connected(now, replicas) || now.boot < fresh.boot.plus(self.staleness_max())
     }
 
     /// Begins the stream that the database gave the number `generation`. An older one of the same instance ends: its

@@ -1,0 +1,192 @@
+//! Reading the segments in the order of the chain, up to what is durable. Blocks on the disk.
+//!
+//! A segment that is followed by a resumed one counts up to the line with which that one begins: what stands after it there
+//! is repeated, and may be damaged here. What is no line is passed over and counted; the folder is never changed.
+
+use std::fs::File;
+use std::io::{self, BufReader, Seek as _, SeekFrom};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+
+use super::place::Place;
+use super::{Batch, BatchLimits, Bookmark, FollowError, Line};
+use crate::audit::folder::list_all_segments;
+use crate::audit::segment::{LineReader, RawLine};
+use crate::audit::{LINE_BYTES_MAX, LineHash, Link, Position, SegmentName};
+
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Reader {
+    folder: PathBuf,
+    /// After what was handed out.
+    at: Bookmark,
+    segment: Option<Segment>,
+}
+
+/// The segment that is being read.
+#[derive(Debug)]
+struct Segment {
+    lines: LineReader<BufReader<File>>,
+    /// Where `lines` began.
+    from: u64,
+    /// The one after it, once there is one: then this one grows no more.
+    next: Option<SegmentName>,
+    /// The line with which that one begins to repeat.
+    repeated_from: Option<Link>,
+}
+
+/// What stands at the reader's place.
+enum Found {
+    Line(Line),
+    /// No line of the log.
+    Unreadable,
+    /// Nothing that may be handed out yet.
+    Nothing,
+    /// The segment ends here.
+    End,
+}
+
+impl Reader {
+    pub(super) const fn new(folder: PathBuf, at: Bookmark) -> Self {
+        Self { folder, at, segment: None }
+    }
+
+    /// What is durable and was not handed out; `None` where there is nothing. On an error nothing was handed out.
+    pub(super) fn read(&mut self, durable: Position, limits: BatchLimits) -> Result<Option<Batch>, FollowError> {
+        let before = self.at.clone();
+        let read = self.gather(durable, limits);
+        if read.is_err() {
+            self.at = before;
+        }
+        // Opened anew each time: a file at whose end one has read is not read on, and none is held open that may be removed.
+        self.segment = None;
+        let path = self.folder.clone();
+        read.map_err(|source| FollowError::Io { path, source })
+    }
+
+    fn gather(&mut self, durable: Position, limits: BatchLimits) -> io::Result<Option<Batch>> {
+        let (mut lines, mut bytes, mut unreadable) = (Vec::new(), 0_usize, 0_u64);
+        while durable.sequence > 0 && lines.len() < limits.lines_max && bytes < limits.bytes_max {
+            if self.at.has_taken(durable.log_id, durable.sequence) || !self.is_open()? {
+                break;
+            }
+            match self.find(durable)? {
+                Found::Line(line) if !lines.is_empty() && bytes.saturating_add(line.text.len()) > limits.bytes_max => {
+                    break;
+                }
+                Found::Line(line) => {
+                    bytes = bytes.saturating_add(line.text.len()).saturating_add(1);
+                    self.pass(Some(line.position));
+                    lines.push(line);
+                }
+                Found::Unreadable => {
+                    unreadable = unreadable.saturating_add(1);
+                    self.pass(None);
+                }
+                Found::End if self.advance()? => {}
+                Found::End | Found::Nothing => break,
+            }
+        }
+        let is_empty = lines.is_empty() && unreadable == 0;
+        Ok((!is_empty).then(|| Batch { lines, unreadable, end: self.at.clone() }))
+    }
+
+    /// What was found is behind the reader.
+    fn pass(&mut self, position: Option<Position>) {
+        if let Some(segment) = &self.segment {
+            self.at.offset = segment.from.saturating_add(segment.lines.consumed_bytes());
+        }
+        self.at.position = position.or(self.at.position);
+    }
+
+    fn find(&mut self, durable: Position) -> io::Result<Found> {
+        let Some(segment) = &mut self.segment else { return Ok(Found::Nothing) };
+        let may_be_repeated = segment.next.as_ref().is_none_or(SegmentName::is_resumed);
+        let text = match segment.lines.next_line()? {
+            // The writer is in the middle of a line, or was when it died.
+            None | Some(RawLine::Unterminated(_)) => return Ok(Found::End),
+            Some(RawLine::TooLong(_)) => return Ok(Found::Unreadable),
+            Some(RawLine::Whole(text)) => text,
+        };
+        let Some(Place { link, at }) = Place::of(text) else { return Ok(Found::Unreadable) };
+        if segment.repeated_from.is_some_and(|from| from.log_id == link.log_id && link.seq >= from.seq) {
+            return Ok(Found::End);
+        }
+        if link.log_id == durable.log_id && link.seq > durable.sequence {
+            // In a segment that was left in order every line is durable, so this one is none of the writer's.
+            return Ok(if may_be_repeated { Found::Nothing } else { Found::Unreadable });
+        }
+        let follows = link.prev == self.at.position.map_or(LineHash::NONE, |before| before.head);
+        let position = Position { log_id: link.log_id, sequence: link.seq, head: LineHash::of(text) };
+        Ok(Found::Line(Line { text: Bytes::copy_from_slice(text), position, at, follows }))
+    }
+
+    /// Goes to the next segment, if there is one. INVARIANT: only once this one was read to its end after the next was there.
+    fn advance(&mut self) -> io::Result<bool> {
+        let next = self.segment.as_ref().and_then(|segment| segment.next.clone());
+        if let Some(next) = next {
+            self.at = Bookmark { segment: Some(next.to_string()), offset: 0, position: self.at.position };
+            self.segment = None;
+            return Ok(true);
+        }
+        self.segment = None;
+        // What was written while there was no next one is read before going on.
+        Ok(self.is_open()? && self.segment.as_ref().is_some_and(|segment| segment.next.is_some()))
+    }
+
+    /// Opens the segment at the reader's place, or the one that stands there now; false where there is none.
+    fn is_open(&mut self) -> io::Result<bool> {
+        if self.segment.is_some() {
+            return Ok(true);
+        }
+        let names = list_all_segments(&self.folder).map_err(io::Error::other)?;
+        let Some(index) = self.index(&names) else { return Ok(false) };
+        let (_, from_here) = names.split_at(index);
+        let Some((name, later)) = from_here.split_first() else { return Ok(false) };
+        if self.at.segment.as_deref() != Some(name.to_string().as_str()) {
+            self.at = Bookmark { segment: Some(name.to_string()), offset: 0, position: self.at.position };
+        }
+        let mut file = File::open(self.folder.join(name.to_string()))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "is no plain file"));
+        }
+        if file.metadata()?.len() < self.at.offset {
+            // Cut since: what is there is handed out again rather than passed over.
+            self.at.offset = 0;
+        }
+        file.seek(SeekFrom::Start(self.at.offset))?;
+        self.segment = Some(Segment {
+            lines: LineReader::new(BufReader::with_capacity(BUFFER_BYTES, file), LINE_BYTES_MAX),
+            from: self.at.offset,
+            next: later.first().cloned(),
+            repeated_from: self.repeated_from(later)?,
+        });
+        Ok(true)
+    }
+
+    /// The segment of the place, or the first after it where it is gone, or the very first where all are older: another
+    /// folder was put in place of this one.
+    fn index(&self, names: &[SegmentName]) -> Option<usize> {
+        let number = self.at.segment_number();
+        let same = names.iter().position(|name| self.at.segment.as_deref() == Some(name.to_string().as_str()));
+        let after = || names.iter().position(|name| name.number() >= number);
+        same.or_else(after).or(if names.is_empty() { None } else { Some(0) })
+    }
+
+    /// With which line the resumed segments that follow begin. One of them may itself have been given up before its first.
+    fn repeated_from(&self, later: &[SegmentName]) -> io::Result<Option<Link>> {
+        for name in later.iter().take_while(|name| name.is_resumed()) {
+            let file = File::open(self.folder.join(name.to_string()))?;
+            let mut lines = LineReader::new(BufReader::with_capacity(BUFFER_BYTES, file), LINE_BYTES_MAX);
+            if let Some(RawLine::Whole(text)) = lines.next_line()?
+                && let Some(place) = Place::of(text)
+            {
+                return Ok(Some(place.link));
+            }
+        }
+        Ok(None)
+    }
+}
