@@ -14,6 +14,8 @@ use crate::ledger::note::{KeyKind, KeyName, VerifierKey};
 pub struct LedgerConfig {
     /// First line of every checkpoint, and name of the keys that sign them.
     pub origin: KeyName,
+    /// Whether it was named: else the one of the first start stays, whatever the URL is later.
+    pub is_origin_named: bool,
     /// Whether anybody may read it.
     pub public: bool,
     /// Names and tokens of programs that may read it, mode 0600.
@@ -39,6 +41,7 @@ pub(super) fn read_ledger(
     url: Option<&Issuer>,
     database: Option<&DatabaseConfig>,
 ) -> Option<LedgerConfig> {
+    let is_origin_named = section.is_some_and(|section| section.has("origin"));
     let named = section.filter(|section| section.has("origin")).map(|section| section.optional("origin"));
     let origin = match named {
         Some(origin) => origin?,
@@ -51,6 +54,7 @@ pub(super) fn read_ledger(
     });
     Some(LedgerConfig {
         origin,
+        is_origin_named,
         public: section.is_some_and(|section| section.boolean("public", false)),
         readers: section.and_then(|section| section.path("readers")),
         head: section.and_then(|section| section.path("head")).or(beside),
@@ -103,7 +107,7 @@ mod tests {
     fn nothing_need_be_said() {
         let config = read("").unwrap();
         assert_eq!(config.origin.as_str(), "breakglass.example:9443/ledger");
-        assert_eq!((config.public, config.readers), (false, None));
+        assert_eq!((config.public, config.readers, config.is_origin_named), (false, None, false));
         assert_eq!(config.head, Some("data/control.db.ledger-head".into()));
     }
 
@@ -124,7 +128,7 @@ mod tests {
         let config =
             read("[ledger]\norigin = \"log.example/a\"\npublic = true\nreaders = \"r\"\nhead = \"/h\"\n").unwrap();
         assert_eq!(config.origin.as_str(), "log.example/a");
-        assert_eq!((config.public, config.readers), (true, Some("etc/r".into())));
+        assert_eq!((config.public, config.readers, config.is_origin_named), (true, Some("etc/r".into()), true));
         assert_eq!(config.head, Some("/h".into()));
         let report = read("[ledger]\norigin = \"a log\"\n").unwrap_err();
         assert!(report.contains("ledger.origin: a key's name is not empty"), "{report}");

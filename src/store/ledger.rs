@@ -83,8 +83,8 @@ impl Store {
     /// The origin in force. The first start makes it `base`; a restored backup has one of its own under that.
     ///
     /// # Errors
-    /// [`LedgerError::OtherOrigin`]: the database holds another log.
-    pub async fn establish_log(&self, base: &KeyName) -> Result<KeyName, LedgerError> {
+    /// [`LedgerError::OtherOrigin`]: the database holds another log than the one that was named.
+    pub async fn establish_log(&self, base: &KeyName, is_named: bool) -> Result<KeyName, LedgerError> {
         let mut tx = self.shared.database.write().await?;
         sql("INSERT INTO ledger_logs (position, base, origin, at_ms) SELECT 1, $1, $1, $2 \
              WHERE NOT EXISTS (SELECT 1 FROM ledger_logs)")
@@ -96,7 +96,7 @@ impl Store {
         let (found, origin): (String, &str) = (row.try_get("base")?, row.try_get("origin")?);
         let origin = parsed("origin", origin)?;
         tx.commit().await?;
-        if found != base.as_str() {
+        if is_named && found != base.as_str() {
             return Err(LedgerError::OtherOrigin { found, wanted: base.to_string() });
         }
         Ok(origin)

@@ -68,7 +68,7 @@ impl Ledger {
         let asked = config.witnesses.iter().map(|witness| Asked::new(witness, tls.clone()));
         let witnesses = asked.collect::<Result<Vec<_>, _>>()?;
         let readers = Readers::read(config.readers.as_deref())?;
-        let origin = store.establish_log(&config.origin).await?;
+        let origin = store.establish_log(&config.origin, config.is_origin_named).await?;
         store.check_edge().await?;
         let recorded = recorded(&store).await?;
         let opened = LedgerKeys::open(keys, recorded.last()).await?;

@@ -117,8 +117,9 @@ impl Ledger {
         let Ok(Some(newest)) = self.store.newest_checkpoint(&self.origin).await else { return };
         for asked in &self.witnesses {
             match self.submit(asked, newest.size, &newest).await {
-                Ok(Some(witnessed)) if witnessed > newest.size => self.note_ahead(asked, witnessed, newest.size),
-                Ok(_) => {}
+                // Where the database can't be asked, nothing is signed either.
+                Ok(Some(witnessed)) => drop(self.check_ahead(asked, witnessed).await),
+                Ok(None) => {}
                 Err(error) => {
                     let (witness, error) = (asked.config.key.name(), error_chain(&error));
                     tracing::warn!(%witness, error, "the witness could not be asked what it has seen");
@@ -143,15 +144,23 @@ impl Ledger {
         // What it says it has cosigned counts, and not what we remember.
         match self.submit(asked, before, &newest).await? {
             None => Ok(()),
-            Some(witnessed) if witnessed > newest.size => {
-                self.note_ahead(asked, witnessed, newest.size);
-                Err(SubmitError::Ahead { witnessed, signed: newest.size })
-            }
+            Some(witnessed) if witnessed > newest.size => self.check_ahead(asked, witnessed).await,
             Some(witnessed) => match self.submit(asked, witnessed, &newest).await? {
                 None => Ok(()),
                 Some(other) => Err(SubmitError::Refused { status: 409, said: other.to_string() }),
             },
         }
+    }
+
+    /// Whether it has cosigned more than the database has signed by now: another replica may have signed and submitted since
+    /// we looked, and what is submitted was committed before.
+    async fn check_ahead(&self, asked: &Asked, witnessed: u64) -> Result<(), SubmitError> {
+        let signed = self.store.newest_checkpoint(&self.origin).await?.map_or(0, |newest| newest.size);
+        if witnessed <= signed {
+            return Ok(());
+        }
+        self.note_ahead(asked, witnessed, signed);
+        Err(SubmitError::Ahead { witnessed, signed })
     }
 
     /// Entries of the newest checkpoint that the witness has cosigned, as far as is known here.

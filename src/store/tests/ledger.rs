@@ -215,16 +215,17 @@ async fn entries_in_batches_are_as_entries_alone(bench: Bench) {
 
 async fn an_origin_never_changes_but_by_a_restore(bench: Bench) {
     let store = &bench.store;
-    assert_eq!(store.establish_log(&origin()).await.unwrap(), origin());
-    assert_eq!(store.establish_log(&origin()).await.unwrap(), origin());
+    assert_eq!(store.establish_log(&origin(), true).await.unwrap(), origin());
+    assert_eq!(store.establish_log(&origin(), true).await.unwrap(), origin());
     let other: KeyName = "other.test/log".parse().unwrap();
-    let error = store.establish_log(&other).await.unwrap_err();
+    let error = store.establish_log(&other, true).await.unwrap_err();
     assert!(matches!(error, LedgerError::OtherOrigin { .. }), "{error}");
+    assert_eq!(store.establish_log(&other, false).await.unwrap(), origin(), "the URL may change");
     store.record_all(drafts(3)).await.unwrap();
     let (size, root) = grow(store, 100).await;
     store.keep_checkpoint(&origin(), &checkpoint(size, root)).await.unwrap();
     let restored = store.mark_restored().await.unwrap();
-    let begun = store.establish_log(&origin()).await.unwrap();
+    let begun = store.establish_log(&origin(), true).await.unwrap();
     assert_eq!(begun.as_str(), format!("{}/{}", origin(), &restored.epoch[..16]));
     assert_eq!(store.logs().await.unwrap(), [origin().to_string(), begun.to_string()]);
     assert_eq!(store.newest_checkpoint(&begun).await.unwrap(), None, "nothing is signed below what was");
