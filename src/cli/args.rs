@@ -1,6 +1,7 @@
 //! What can be typed: verbs and flags, by clap. Text becomes domain values here; a token never has a flag, since
 //! command lines are seen by every process of the machine.
 
+mod audit;
 mod claim;
 mod decisions;
 mod demo;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::{AuditArgs, AuditVerb, TrustArgs, WitnessArgs};
 pub use claim::ClaimArgs;
 pub use decisions::{
     ApproveArgs, DenyArgs, RequestStateFilter, RequestsArgs, RequestsFilter, RequestsVerb, ReviewArgs, ReviewFilter,
@@ -144,8 +146,10 @@ pub enum Verb {
     Review(ReviewArgs),
     /// List the sidecars that the control plane knows
     Sidecars,
-    /// Check audit logs
+    /// Check audit logs and the ledger, and prove what is in it
     Audit(AuditArgs),
+    /// Witness ledgers of others: cosign their checkpoints as long as each grows out of the one before
+    Witness(WitnessArgs),
     /// Make certificates
     Certs(CertsArgs),
     /// Check configuration files
@@ -238,25 +242,6 @@ pub enum GrantsVerb {
     Show { id: GrantId },
     /// Print the grant token alone: a credential, only for its requester
     Token { id: GrantId },
-}
-
-#[derive(Debug, Args)]
-pub struct AuditArgs {
-    #[command(subcommand)]
-    pub what: AuditVerb,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum AuditVerb {
-    /// Check that an audit log is whole and unchanged
-    Verify {
-        /// Folders of a sidecar's audit log, or single segments
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
-        /// Ask only for what stands after the last loss that an operator accepted
-        #[arg(long)]
-        since_accepted: bool,
-    },
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod freeze;
 mod grants;
 mod held;
 mod interruption;
+mod ledger;
 mod login;
 mod logout;
 pub mod output;
@@ -42,6 +43,7 @@ mod session;
 mod sidecars;
 mod sign_in;
 mod whoami;
+mod witness;
 
 use std::ffi::OsString;
 use std::pin::Pin;
@@ -128,7 +130,8 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Freezes => freeze::list(global, env, out).await,
         Verb::Review(args) => review::run(args, global, env, out).await,
         Verb::Sidecars => sidecars::run(global, env, out).await,
-        Verb::Audit(args) => audit::run(&args, out),
+        Verb::Audit(args) => audit::run(&args, global, env, out).await,
+        Verb::Witness(args) => witness::run(args, out).await,
         Verb::Certs(args) => certs::run(&args, out),
         Verb::Config(args) => config::run(&args, out),
         Verb::Policy(args) => return policy::run(&args, global, env, out).await,

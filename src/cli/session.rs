@@ -84,6 +84,14 @@ fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
     if matches!(uri.scheme_str(), Some("https" | "http")) && plain { Ok(uri) } else { Err(wrong()) }
 }
 
+/// What a URL is reached with, without a certificate of the caller's own.
+///
+/// # Errors
+/// When the authorities can't be used.
+pub(super) fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> {
+    tls_with(base, ca, None)
+}
+
 /// The client certificate to show.
 ///
 /// # Errors
@@ -150,6 +158,23 @@ fn given_identity(global: &Global, env: Lookup<'_>) -> Result<Option<Secret<Stri
         Some(token) => Ok(Some(token)),
         None => control_token(global, env),
     }
+}
+
+/// A token to read the ledger at `base` with: `BREAKGLASS_LEDGER_TOKEN` or `BREAKGLASS_LEDGER_TOKEN_FILE`; else, only where
+/// the ledger is the control plane's own, the token for that. Nobody else is ever shown it.
+///
+/// # Errors
+/// When there is one, and it has the wrong form.
+pub(super) fn ledger_token(global: &Global, base: &str, env: Lookup<'_>) -> Result<Option<Secret<String>>, Failure> {
+    if let Some(token) = find_token(None, "BREAKGLASS_LEDGER_TOKEN", env)? {
+        return Ok(Some(token));
+    }
+    let control =
+        global.control.as_deref().map(|control| control.trim_end_matches('/')).filter(|control| !control.is_empty());
+    if control.is_some_and(|control| base.strip_prefix(control).is_some_and(|rest| rest.starts_with('/'))) {
+        return find_token(global.token_file.as_deref(), "BREAKGLASS_TOKEN", env);
+    }
+    Ok(None)
 }
 
 /// The access token for the contract API of `service`: the one that was given, else one of the sign-in that is kept.

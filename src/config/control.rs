@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::database::DatabaseConfig;
 use super::identity::{is_http_url, read_issuers};
 use super::keys::{KeysConfig, read_keys};
+use super::ledger::{LedgerConfig, read_ledger};
 use super::limits::{ApiLimits, read_limits};
 use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
@@ -39,6 +40,7 @@ pub struct ControlConfig {
     pub instance: InstanceName,
     pub database: DatabaseConfig,
     pub keys: KeysConfig,
+    pub ledger: LedgerConfig,
     /// Folder of the tokens, private addresses and authorities that the policy's schedules name.
     pub credentials: Option<PathBuf>,
     /// How long a grant key may sign. A new one is made when a third of it is left.
@@ -134,6 +136,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let instance = read_instance(root);
     let database = DatabaseConfig::read(root);
     let keys = read_keys(root, matches!(database, Some(DatabaseConfig::Postgres(_))));
+    let ledger = read_ledger(root.section("ledger").as_ref(), issuer.as_ref(), database.as_ref());
     let credentials = root.path("credentials");
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
@@ -164,6 +167,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         instance: instance?,
         database: database?,
         keys: keys?,
+        ledger: ledger?,
         credentials,
         key_validity: Duration::from_secs(validity_s),
         assertion_key_validity: Duration::from_secs(assertion_validity_s),

@@ -16,6 +16,8 @@ mod identity;
 #[cfg(feature = "control")]
 pub mod keys;
 #[cfg(feature = "control")]
+pub mod ledger;
+#[cfg(feature = "control")]
 pub mod limits;
 mod mistakes;
 #[cfg(any(feature = "control", feature = "cli"))]

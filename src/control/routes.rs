@@ -23,6 +23,7 @@ use super::api::{
     ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations, sign_in,
 };
 use super::intake::take_in;
+use super::ledger::serve as serve_ledger;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
 use crate::telemetry::request_context::{RequestContext, attributed};
@@ -74,6 +75,11 @@ pub(super) fn router(state: ApiState) -> Router {
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
         .layer(TimeoutLayer::new(REQUEST_TIME_MAX));
+    let ledger_limits = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(limited))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+        .layer(TimeoutLayer::new(REQUEST_TIME_MAX));
     calls()
         .into_router()
         .method_not_allowed_fallback(method_not_allowed)
@@ -81,6 +87,8 @@ pub(super) fn router(state: ApiState) -> Router {
         .layer(limits)
         .layer(middleware::from_fn(if_none_match))
         .layer(middleware::from_fn(take_in))
+        // Resources of a format of others, which are no calls of this API.
+        .merge(serve_ledger::router().layer(ledger_limits))
         .layer(middleware::from_fn_with_state(state.clone(), finish))
         .with_state(state)
 }

@@ -19,6 +19,7 @@ use super::arrival::Arrivals;
 use super::database_lock::DatabaseLock;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
+use super::ledger::{Ledger, LedgerStartError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::on_call::{OnCall, OnCallSettings};
 use super::rates::Rates;
@@ -71,6 +72,8 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error("the keys can't be used")]
     Keys(#[from] KeysError),
+    #[error("the ledger can't be gone on with")]
+    Ledger(#[from] LedgerStartError),
     #[error(transparent)]
     Rules(#[from] RulesError),
     #[error("the freezes can't be read: it is not known what may be granted")]
@@ -163,6 +166,11 @@ impl Running {
         self.state.workflow.keys.roots()
     }
 
+    /// The keys that sign the ledger now, as verifiers are given them.
+    pub fn ledger_keys(&self) -> Vec<String> {
+        self.state.ledger.verifier_keys().iter().map(ToString::to_string).collect()
+    }
+
     pub fn hub(&self) -> &Arc<Hub> {
         &self.state.hub
     }
@@ -229,6 +237,8 @@ async fn assemble(
 ) -> Result<ApiState, StartError> {
     let store = Store::open_configured(&config.database, clock.clone()).await?;
     let keys = Keys::open(&config.keys, config.key_validity, clock.wall()).await?;
+    let ledger =
+        Box::pin(Ledger::open(&config.ledger, &config.keys, tls.clone(), store.clone(), clock.clone())).await?;
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
@@ -256,8 +266,8 @@ async fn assemble(
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let possession = Arc::new(possession(&workflow.store, config, clients).await?);
     let (workflow, rates) = (Arc::new(workflow), Arc::new(Rates::new(config.limits)));
-    let sign_in = Arc::new(SignInView { terms: config.sign_in.clone() });
-    let state = ApiState { workflow, verifier, hub, rates, possession, sign_in };
+    let (sign_in, ledger) = (Arc::new(SignInView { terms: config.sign_in.clone() }), Arc::new(ledger));
+    let state = ApiState { workflow, verifier, hub, rates, possession, sign_in, ledger };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }
@@ -303,6 +313,10 @@ fn spawn_all(
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
     tasks.spawn(audit_upkeep::keep_up(state.workflow.store.clone(), stopping.clone()));
+    tasks.spawn(Arc::clone(&state.ledger).run(stopping.clone()));
+    for which in 0..state.ledger.witnesses() {
+        tasks.spawn(Arc::clone(&state.ledger).keep_witnessed(which, stopping.clone()));
+    }
     tasks.spawn(follow_staleness(state.clone(), stopped(stopping.clone())));
     tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
     let verifier = state.verifier.clone();

@@ -310,24 +310,6 @@ impl Draft {
         named.fold(draft, |draft, (name, text)| draft.fact(name, text)).personal_if(PersonalField::Note, note)
     }
 
-    /// A backup was put in place: a new history begins, everything frozen, after `revision` of the one before.
-    pub fn database_restored(epoch_before: &str, epoch: &str, revision: u64) -> Self {
-        Self::new(EntryKind::DatabaseRestored)
-            .fact("epoch_before", epoch_before)
-            .fact("epoch", epoch)
-            .fact("revision_before", revision)
-    }
-
-    /// A grant of a restored backup: what became of it after the backup is not known, so it has ended.
-    pub fn grant_revoked_by_restore(grant: &GrantId) -> Self {
-        Self::new(EntryKind::GrantRevoked).fact("grant", grant.as_str()).fact("cause", "database_restored")
-    }
-
-    /// Frozen by the restore of a backup, until a human lifts it.
-    pub fn frozen_by_restore() -> Self {
-        Self::new(EntryKind::FreezeChanged).fact("frozen", true).fact("cause", "database_restored")
-    }
-
     /// Somebody looked at what is not theirs.
     pub fn data_read(read: DataRead<'_>) -> Self {
         let mut draft = Self::new(EntryKind::DataRead)

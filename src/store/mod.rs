@@ -28,6 +28,8 @@ mod filling;
 mod freezes;
 mod grants;
 mod history;
+mod ledger;
+mod ledger_growth;
 pub mod lifecycle;
 mod once;
 mod opening;
@@ -61,6 +63,8 @@ pub use contract::*;
 pub use entries::StoredEntry;
 pub use freezes::{FreezeLifted, FreezeOutcome, FreezeRecord};
 pub use history::Past;
+pub use ledger::{Cosigned, LedgerError, LedgerStanding, StoredCheckpoint};
+pub use ledger_growth::Growth;
 pub use lifecycle::*;
 pub use opening::OpenError;
 pub use policies::{LiveGrant, NoLongerAllowed, PolicyChange, PolicyOutcome, StillAllowed};
@@ -88,6 +92,8 @@ struct Shared {
     newest: watch::Sender<u64>,
     /// Counts what should be looked at: reports of other replicas, questions of any.
     replicas: watch::Sender<u64>,
+    /// Counts the transitions that this process has committed.
+    commits: watch::Sender<u64>,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
     /// Has the next commit's answer lost, as a broken connection would.
@@ -124,6 +130,11 @@ impl Store {
     /// Wakes when another replica reported something, or any asked for shares. A hint only.
     pub fn subscribe_replicas(&self) -> watch::Receiver<u64> {
         self.shared.replicas.subscribe()
+    }
+
+    /// Wakes after each transition of this process, most of which make an entry.
+    pub fn subscribe_commits(&self) -> watch::Receiver<u64> {
+        self.shared.commits.subscribe()
     }
 
     /// The id of this opening of the database.

@@ -25,6 +25,7 @@ mod words;
 use std::sync::Arc;
 
 use super::feed::Hub;
+use super::ledger::Ledger;
 use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
@@ -38,6 +39,7 @@ pub struct ApiState {
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
+    pub ledger: Arc<Ledger>,
     pub possession: Arc<Possession>,
     /// What anyone is told of signing in.
     pub sign_in: Arc<SignInView>,

@@ -5,6 +5,7 @@
 mod api;
 mod audit;
 mod feed;
+mod ledger;
 mod on_call;
 mod sinks;
 mod standing;
@@ -59,12 +60,13 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 6] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 7] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
         ("Audit lines of sidecars", audit::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
+        ("Ledger", ledger::FAMILIES),
         ("Standing", standing::FAMILIES),
         ("Sinks", sinks::FAMILIES),
     ]

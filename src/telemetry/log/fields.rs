@@ -35,6 +35,7 @@ pub const OF_EVENTS: &[(&str, &str)] = &[
     ("elevation", "the id of an elevation request"),
     ("ended", "a number of grants that were ended"),
     ("enforced", "how many sidecars acknowledged a revocation"),
+    ("entries", "a number of entries of the ledger"),
     ("error", "an error with its causes"),
     ("feed_addr", "where the control plane's feed listens"),
     ("file", "a file"),
@@ -53,7 +54,7 @@ pub const OF_EVENTS: &[(&str, &str)] = &[
     ("overrides", "a number of overrides"),
     ("place", "where something is served"),
     ("process", "the number of a process"),
-    ("reader", "whoever hands the audit log on"),
+    ("reader", "whoever hands the audit log on, or a program that may read the ledger, by its name"),
     ("reason", "why something ended"),
     ("refusal", "why a feed was refused"),
     ("rejected", "how many sidecars refused a change"),
@@ -71,8 +72,10 @@ pub const OF_EVENTS: &[(&str, &str)] = &[
     ("stopped", "how many sidecars stopped by themselves before they had answered"),
     ("unreadable", "places of the audit log that hold no line"),
     ("until", "when something ends"),
+    ("vkey", "a verifier key of the ledger"),
     ("warning", "a remark on the configuration"),
     ("why", "why something was refused"),
+    ("witness", "a witness of the ledger, by its name"),
 ];
 
 /// The page, from its head on.
