@@ -43,7 +43,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 pub(crate) use by_hand::{ByHand, Line};
-pub(crate) use client::{Answer, H2, Own, Raw, Sent, h2_request, raw_request, whole};
+pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
 pub(crate) use command::breakglass;
 pub(crate) use dice::Dice;
 pub(crate) use files::{SERVICE, SidecarFile};
