@@ -23,3 +23,31 @@ pub(super) fn read_bindings(root: &Section<'_>) -> BindingsConfig {
     }
     BindingsConfig { public_origin, identity_from_authorization: section.boolean("identity_from_authorization", false) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::reader::parse;
+
+    fn read(text: &str) -> Result<BindingsConfig, String> {
+        parse(Path::new("a.toml"), text, |root| Some(read_bindings(root))).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_the_table_nothing_more_is_taken() {
+        assert_eq!(read("").unwrap(), BindingsConfig::default());
+        let config = read("[bindings]\npublic_origin = \"https://Payments.example:443\"\n").unwrap();
+        assert_eq!(config.public_origin.unwrap().as_str(), "https://payments.example/");
+        assert!(!config.identity_from_authorization);
+    }
+
+    #[test]
+    fn an_origin_is_no_more_than_that() {
+        for wrong in ["payments.example", "https://payments.example/api", "ftp://payments.example", "https://u@h"] {
+            let report = read(&format!("[bindings]\npublic_origin = \"{wrong}\"\n")).unwrap_err();
+            assert!(report.contains("a.toml:2:17: bindings.public_origin: "), "{wrong}: {report}");
+        }
+    }
+}

@@ -207,9 +207,8 @@ impl Draft {
             .fact_if("token_sha256", issued.token_sha256)
             .personal(PersonalField::Person, grant.person.as_str())
             .personal(PersonalField::Ticket, grant.justification.ticket.as_str());
-        let confirmation = grant.confirmation.as_ref().map(Confirmation::thumbprint);
         draft
-            .personal_if(PersonalField::Confirmation, confirmation)
+            .personal_if(PersonalField::Confirmation, grant.confirmation.as_ref().map(Confirmation::thumbprint))
             .fact_if("max_uses", grant.max_uses.map(NonZeroU32::get))
             .fact_if("review_due_s", issued.review_due.map(|due| due.as_secs()))
             .authenticated(&grant.authentication)
@@ -217,13 +216,12 @@ impl Draft {
 
     /// The person has bound what they proved to a grant that was issued unbound. Only now there is a token.
     pub fn grant_claimed(grant: &Grant, token_sha256: &str) -> Self {
-        let confirmation = grant.confirmation.as_ref().map(Confirmation::thumbprint);
         Self::new(EntryKind::GrantClaimed)
             .fact("grant", grant.id.as_str())
             .fact("binding", grant.binding.as_str())
             .fact("token_sha256", token_sha256)
             .personal(PersonalField::Person, grant.person.as_str())
-            .personal_if(PersonalField::Confirmation, confirmation)
+            .personal_if(PersonalField::Confirmation, grant.confirmation.as_ref().map(Confirmation::thumbprint))
     }
 
     /// The same, as a part of a revocation that somebody ordered.
