@@ -21,8 +21,9 @@ const LIFETIME_MAX_S: u64 = 86_400;
 const STALENESS_MAX_S: u64 = 300;
 const ROUTES_MAX: usize = 10_000;
 
-/// Those whose proof a sidecar can check.
-pub(super) const BINDINGS: &[(&str, Binding)] = &[("identity", Binding::Identity), ("bearer", Binding::Bearer)];
+/// As they stand in files.
+pub(super) const BINDINGS: &[(&str, Binding)] =
+    &[("identity", Binding::Identity), ("mtls", Binding::Mtls), ("dpop", Binding::Dpop), ("bearer", Binding::Bearer)];
 const MODES: &[(&str, Mode)] = &[("observe", Mode::Observe), ("enforce", Mode::Enforce)];
 
 /// A service, checked.
@@ -123,7 +124,7 @@ fn read_ceiling(section: &Section<'_>) -> Ceiling {
             None => section.mistake(
                 "bindings",
                 format_args!("\"{word}\" is not a binding"),
-                Some("use \"identity\" or \"bearer\""),
+                Some("use \"identity\", \"mtls\", \"dpop\" or \"bearer\""),
             ),
         }
     }

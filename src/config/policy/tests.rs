@@ -268,7 +268,7 @@ fn mistakes_of_teams_trackers_and_terms_are_reported_at_once() {
         )
         + r#"default_s = 700
 approvals = 1
-bindings = ["identity", "identity", "dpop"]
+bindings = ["identity", "identity", "sign"]
 step_up = { acr = ["two words"] }
 [[team]]
 name = "pay"
