@@ -8,6 +8,7 @@ use super::args::{AuditArgs, AuditVerb, Format};
 use super::failure::{Exit, Failure};
 use super::output::{Cell, Colour, Output};
 use crate::audit::folder::{self, read_segments};
+use crate::audit::pruned::{self, Pruned};
 use crate::audit::verify::NoObserver;
 use crate::audit::{AcceptedLoss, Beginning, Expectation, FolderError, Loss, PastIntent, Report};
 use crate::error_chain::error_chain;
@@ -103,7 +104,17 @@ fn verify(path: &Path, since_accepted: bool) -> Result<Finding, FolderError> {
         if segments.is_empty() {
             return Err(FolderError::Empty(path.to_owned()));
         }
-        let (report, open, _) = read_segments(path, &segments, Expectation::default(), NoObserver)?;
+        let at = |source| FolderError::Io { path: path.join(pruned::FILE), source };
+        let pruned = Pruned::read(path).map_err(at)?;
+        let (segments, beginning) = match pruned {
+            // What is left of the part that was pruned is no part of the log.
+            Some(pruned) => {
+                let kept = segments.into_iter().filter(|name| name.number() >= pruned.first).collect();
+                (kept, Beginning::After(pruned.after))
+            }
+            None => (segments, Beginning::Whole),
+        };
+        let (report, open, _) = read_segments(path, &segments, Expectation { beginning, position: None }, NoObserver)?;
         (report, open)
     } else {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());

@@ -149,6 +149,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let issuers = read_issuers(root, audience.as_ref());
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let services = read_services(root, file, elsewhere);
+    keep_audiences_apart(root, &issuers, &services);
     let known: Vec<ServiceConfig> = services.iter().map(|service| service.checked.clone()).collect();
     let sign_in = read_sign_in(root, &issuers, &known);
     let policy = root.required_path("policy").and_then(|path| read_policy(path, &known, elsewhere));
@@ -202,6 +203,15 @@ fn read_groups(section: &Section<'_>) -> AccessGroups {
     }
 }
 
+/// A contract API sees the tokens for its own audience; with one of them nobody may call the control plane.
+fn keep_audiences_apart(root: &Section<'_>, issuers: &[IssuerConfig], services: &[SourceFile<ServiceConfig>]) {
+    let names = || services.iter().map(|service| service.checked.name.as_str());
+    if let Some(issuer) = issuers.iter().find(|issuer| names().any(|name| name == issuer.audience.as_str())) {
+        let what = format_args!("{} is a service: its API sees such tokens, which must not open this", issuer.audience);
+        root.mistake("audience", what, Some("take an audience that is the control plane's alone"));
+    }
+}
+
 fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Vec<SourceFile<ServiceConfig>> {
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let mut services: Vec<SourceFile<ServiceConfig>> = Vec::new();
@@ -248,6 +258,20 @@ mod tests {
         assert_eq!(config.services.len(), 1);
         assert!(config.admin.ip().is_loopback());
         assert_eq!(config.issuers.len(), 1);
+    }
+
+    #[test]
+    fn a_services_tokens_do_not_open_the_control_plane() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("services")).unwrap();
+        for file in ["policy.toml", "services/payments-demo.toml"] {
+            std::fs::copy(Path::new("config").join(file), folder.path().join(file)).unwrap();
+        }
+        let example = std::fs::read_to_string("config/control.toml").unwrap();
+        let changed = example.replace("audience = \"breakglass-control\"\n", "audience = \"payments-demo\"\n");
+        std::fs::write(folder.path().join("control.toml"), changed).unwrap();
+        let report = ControlConfig::load(&folder.path().join("control.toml")).unwrap_err().to_string();
+        assert!(report.contains("audience: payments-demo is a service"), "{report}");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub mod route_path;
 pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
+pub mod shipping;
+#[cfg(feature = "sidecar")]
 pub mod sidecar;
 #[cfg(feature = "control")]
 mod sign_in;

@@ -12,6 +12,7 @@ use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::shipping::{ShippingConfig, read_shipping};
 use super::upstream::{UpstreamAddress, UpstreamConfig, read_upstream};
 use crate::domain::{Audience, Binding, InstanceName};
 use crate::identity::IssuerConfig;
@@ -74,6 +75,7 @@ pub struct AuditConfig {
     pub override_reserve_bytes: u64,
     pub stranger_records_per_s_max: u32,
     pub stranger_bytes_per_s_max: u32,
+    pub shipping: ShippingConfig,
 }
 
 impl SidecarConfig {
@@ -223,6 +225,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
     let trust = root.required_section("trust").map(|section| read_trust(&section));
     let stand_in = "unknown".parse().ok();
     let issuers = read_issuers(root, audience.or(stand_in.as_ref()));
+    let issuers = issuers.into_iter().map(IssuerConfig::without_groups).collect();
     let audit = root.required_section("audit").and_then(|section| read_audit(&section));
     let admin = root.section("admin").map_or_else(
         || Some(default_admin()),
@@ -315,6 +318,7 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
             .unwrap_or(20),
         stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536))
             .unwrap_or(65_536),
+        shipping: read_shipping(section),
     };
     directory.map(|_| audit)
 }

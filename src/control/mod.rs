@@ -15,6 +15,7 @@
 pub mod admin;
 pub mod api;
 pub mod arrival;
+mod audit_upkeep;
 mod database_lock;
 pub mod feed;
 mod intake;

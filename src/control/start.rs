@@ -27,7 +27,7 @@ use super::workflow::Workflow;
 use super::workflow::budget::RefusedBudget;
 use super::workflow::reads::ReadBook;
 use super::workflow::rules::{InForce, Rules, RulesError};
-use super::{admin, routes};
+use super::{admin, audit_upkeep, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
 use crate::domain::ServiceName;
@@ -290,6 +290,7 @@ fn spawn_all(
     let admin = Port { listener: bound.admin, tls: None, router, connections: None };
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
+    tasks.spawn(audit_upkeep::keep_up(state.workflow.store.clone(), stopping.clone()));
     tasks.spawn(follow_staleness(state.clone(), stopped(stopping.clone())));
     tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
     let verifier = state.verifier.clone();

@@ -16,9 +16,11 @@ mod error;
 mod id_token;
 mod issuer;
 mod jwks;
+mod people;
 #[cfg(feature = "cli")]
 mod provider;
 mod refresh;
+mod sought;
 mod verifier;
 
 pub use discovery::RefreshError;

@@ -49,6 +49,11 @@ pub enum EntryKind {
     RevocationEnforced,
     DatabaseRestored,
     DataRead,
+    AuditLine,
+    AuditFork,
+    AuditLost,
+    AuditAnchored,
+    GrantClosed,
 }
 
 impl EntryKind {
@@ -79,6 +84,11 @@ impl EntryKind {
             Self::RevocationEnforced => "revocation_enforced",
             Self::DatabaseRestored => "database_restored",
             Self::DataRead => "data_read",
+            Self::AuditLine => "audit_line",
+            Self::AuditFork => "audit_fork",
+            Self::AuditLost => "audit_lost",
+            Self::AuditAnchored => "audit_anchored",
+            Self::GrantClosed => "grant_closed",
         }
     }
 }
@@ -97,6 +107,8 @@ pub enum PersonalField {
     Note,
     /// Thumbprint of a key or certificate that only one human has.
     Confirmation,
+    /// A line of a sidecar's audit log, whole: it names who did what from where.
+    Line,
 }
 
 impl PersonalField {
@@ -108,6 +120,7 @@ impl PersonalField {
             Self::Ticket => "ticket",
             Self::Note => "note",
             Self::Confirmation => "confirmation",
+            Self::Line => "line",
         }
     }
 }

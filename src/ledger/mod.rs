@@ -2,5 +2,7 @@
 
 pub mod entry;
 mod kinds;
+mod shipped;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
+pub use shipped::{Anchor, AuditLine, Closed, Fork, Lost};

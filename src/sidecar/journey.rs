@@ -332,9 +332,13 @@ enum Durable {
 /// A use is given back only where it is certain that no intent was or will be written.
 fn give_back_use(live: &super::grant_table::LiveGrant, error: IntentError) {
     match error {
-        IntentError::Full | IntentError::Busy | IntentError::Closed | IntentError::Opening | IntentError::Damaged => {
-            live.unspend()
-        }
+        IntentError::Full
+        | IntentError::Busy
+        | IntentError::Closed
+        | IntentError::Opening
+        | IntentError::Damaged
+        | IntentError::Spool
+        | IntentError::NoLedger => live.unspend(),
         IntentError::Slow | IntentError::Failed | IntentError::Untaken => {}
     }
 }

@@ -16,7 +16,7 @@
 //! upstream gives before its answer; and [`upgrade`], after which a [`tunnel`] passes bytes of another protocol.
 //!
 //! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
-//! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
+//! [`grant_table`] and the [`standing`], and [`shipping`] brings the audit log's lines to the ledger. Nothing here knows a database, the control plane's code or the command line.
 
 pub mod admin;
 pub mod assertion;
@@ -65,6 +65,7 @@ mod running;
 pub mod setup;
 pub mod share;
 pub mod shared;
+pub mod shipping;
 pub mod signals;
 pub mod signature_limit;
 pub mod sockets;

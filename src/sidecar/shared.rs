@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::assertion::Assertions;
 use super::audit_log::{AuditLog, Readiness};
@@ -14,10 +14,12 @@ use super::occurrences::Occurrences;
 use super::possession::Possession;
 use super::reload::Reloads;
 use super::setup::Setup;
+use super::shipping::Shipped;
 use super::standing::Standing;
 use crate::clock::Clock;
 use crate::domain::GrantId;
 use crate::token::KeyRing;
+use crate::wire::audit::Settled;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +27,10 @@ pub struct Shared {
     pub grants: GrantTable,
     pub standing: Standing,
     pub audit: AuditLog,
+    /// How far the log's lines are shipped.
+    pub shipped: Shipped,
+    /// Up to where the feed is enforced.
+    pub enforced: watch::Sender<Option<Settled>>,
     pub assertions: Arc<Assertions>,
     pub possession: Possession,
     pub clock: Clock,

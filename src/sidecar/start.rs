@@ -5,12 +5,12 @@ use std::sync::{Arc, RwLock};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::admin;
 use super::assertion::Assertions;
 use super::assertion::address::{self, Bound};
-use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError, WhenLocked};
+use super::audit_log::{AuditLog, AuditLogConfig, OpenError, WhenLocked};
 use super::counters::Counters;
 use super::ending::Ending;
 use super::grant_feed::{self, FeedClient};
@@ -24,6 +24,7 @@ use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
 use super::shared::{ShareNews, Shared};
+use super::shipping::{self, Job, Shipped};
 use super::sockets::{Passed, SocketError, Wanted};
 use super::standing::Standing;
 use super::watchers;
@@ -85,6 +86,8 @@ impl Sidecar {
             grants: GrantTable::default(),
             standing: Standing::default(),
             audit,
+            shipped: Shipped::new(config.audit.shipping.spool_bytes_max),
+            enforced: watch::Sender::new(None),
             assertions: Arc::new(assertions),
             possession: Possession::new().map_err(|_| KeyError::Generate)?,
             clock,
@@ -106,14 +109,13 @@ impl Sidecar {
         background.spawn(admin::serve(admin, Arc::clone(&shared), metrics, drain.clone()));
         let jwks = sockets.jwks.try_clone().map_err(SocketError::Use)?;
         background.spawn(serve_keys(jwks, Arc::clone(&shared), drain.clone()));
-        let (workers_ended, log) = beside_the_path(&shared, &background, &config, news, &drain);
+        let log = beside_the_path(&shared, &background, &config, news, &drain);
         let (reloads, orders) = mpsc::channel(RELOAD_ORDERS_MAX);
         {
             let _entered = background.enter();
             background.spawn(Reloader::new(Arc::clone(&shared), config, drain.clone()).run(orders));
         }
         let crew = crew(&shared, listeners, &counters, &drain)?;
-        let log = LogEnd { workers_ended, closed: log };
         Running::new(shared, sockets, trigger, counters, crew, log, background, reloads)
     }
 }
@@ -156,15 +158,22 @@ fn beside_the_path(
     config: &SidecarConfig,
     news: mpsc::Receiver<ShareNews>,
     drain: &Drain,
-) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), CloseError>>) {
+) -> LogEnd {
     let (over, overrides_over) = drain::channel();
     let (workers_ended, ended) = oneshot::channel();
     let feed = FeedClient { instance: config.instance.clone(), share_news: news };
     background.spawn(grant_feed::run(Arc::clone(shared), feed, overrides_over.clone()));
     background.spawn(watchers::watch_clocks(Arc::clone(shared), overrides_over.clone()));
-    background.spawn(watchers::watch_freeze_file(Arc::clone(shared), overrides_over));
-    let log = background.spawn(running::close_log(shared.audit.clone(), drain.clone(), ended, over));
-    (workers_ended, log)
+    background.spawn(watchers::watch_freeze_file(Arc::clone(shared), overrides_over.clone()));
+    let job = Job {
+        instance: config.instance.clone(),
+        folder: config.audit.directory.clone(),
+        config: config.audit.shipping.clone(),
+        write_deadline: config.audit.write_deadline,
+    };
+    let shipped = background.spawn(shipping::run(Arc::clone(shared), job, overrides_over));
+    let closed = background.spawn(running::close_log(shared.audit.clone(), drain.clone(), ended, over));
+    LogEnd { workers_ended, closed, shipped }
 }
 
 /// It goes on through a drain, since what was signed last may be checked last; after a hand-over the successor's keys are
@@ -214,6 +223,7 @@ fn audit_config(config: &AuditConfig) -> AuditLogConfig {
         override_reserve_bytes: config.override_reserve_bytes,
         stranger_records_per_s_max: config.stranger_records_per_s_max.into(),
         stranger_bytes_per_s_max: config.stranger_bytes_per_s_max.into(),
+        ledger_required: config.shipping.ledger_required,
         ..AuditLogConfig::default()
     }
 }

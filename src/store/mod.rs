@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use database::Database;
 
 mod approvals;
+pub mod audit;
 pub mod check;
 mod claims;
 pub mod contract;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+mod audit;
 mod bench;
 mod checking;
 mod lifecycle;

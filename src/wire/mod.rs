@@ -2,6 +2,7 @@
 //! shape becomes a domain value at the edge by `TryFrom`.
 
 pub mod api;
+pub mod audit;
 pub mod feed;
 pub mod lifecycle;
 pub mod own_headers;

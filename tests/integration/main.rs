@@ -51,6 +51,7 @@ mod reload;
 mod replicas;
 mod revocation;
 mod sign_in;
+mod shipping;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

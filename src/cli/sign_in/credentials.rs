@@ -135,8 +135,7 @@ impl Keeper {
             Ok(tokens) => {
                 kept.take(audience, tokens, Clock::System.wall());
                 shelf.write(&held, &kept)?;
-                let token = kept.token(audience, Clock::System.wall()).cloned();
-                token.ok_or_else(|| SignInError::NobodyCame.into())
+                Ok(kept.held(audience)?)
             }
             Err(error) if is_over(&error) => {
                 shelf.remove(&held)?;
@@ -171,13 +170,12 @@ impl Keeper {
         out.choice(&format!("The policy wants a stronger or fresher login: {asked}"));
         let order = Order { asked: asked.clone(), by: kept.subject.clone(), ..Order::default() };
         let kept = self.sign_in.run(&order, &mut out).await?;
-        Ok(kept.token(&audience, Clock::System.wall()).cloned())
+        Ok(Some(kept.held(&audience)?))
     }
 
     async fn signed_in(&self, why: &str, audience: &Audience) -> Result<Secret<String>, Failure> {
         let kept = self.offer_for(why, Some(audience.clone())).await?;
-        let token = kept.token(audience, Clock::System.wall()).cloned();
-        token.ok_or_else(|| SignInError::NobodyCame.into())
+        Ok(kept.held(audience)?)
     }
 
     async fn offer(&self, why: &str) -> Result<Kept, Failure> {

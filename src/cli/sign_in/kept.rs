@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::endpoint::Tokens;
+use super::endpoint::{EndpointError, Tokens};
+use super::error::SignInError;
 use crate::domain::{Audience, ServiceName, Subject, WallTime};
 use crate::secret::Secret;
 use crate::wire::sign_in::{Indicator, SignInTerms};
@@ -91,6 +92,12 @@ impl Kept {
         is_current.then_some(&kept.token)
     }
 
+    /// The token for `audience` that was just got, however short its life.
+    pub(super) fn held(&self, audience: &Audience) -> Result<Secret<String>, SignInError> {
+        let kept = self.tokens.get(&self.slot(audience)).map(|kept| kept.token.clone());
+        kept.ok_or_else(|| EndpointError::Unusable("it has no token for this audience").into())
+    }
+
     /// Until when the token for `audience` lasts.
     pub(in crate::cli) fn lasts_until(&self, audience: &Audience) -> Option<WallTime> {
         self.tokens.get(&self.slot(audience)).map(|kept| kept.expires_at)
@@ -107,5 +114,63 @@ impl Kept {
             Indicator::Absent => self.terms.audience.as_str().to_owned(),
             Indicator::Resource | Indicator::Audience => audience.as_str().to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(text: &str, lifetime_s: u64) -> Tokens {
+        Tokens {
+            access: Secret::new(text.to_owned()),
+            lifetime: Duration::from_secs(lifetime_s),
+            refresh: None,
+            id: None,
+        }
+    }
+
+    fn kept(indicator: Indicator, lifetime_s: u64) -> Kept {
+        let terms = SignInTerms {
+            issuer: "https://idp.test".parse().unwrap(),
+            client_id: "cli".to_owned(),
+            scopes: Vec::new(),
+            indicator,
+            audience: "control".parse().unwrap(),
+            services: Vec::new(),
+        };
+        let audience = terms.audience.clone();
+        Kept::new(terms, None, (&audience, tokens("first", lifetime_s)), WallTime::from_unix_s(1_000))
+    }
+
+    #[test]
+    fn a_token_is_for_one_audience_unless_the_issuer_is_told_of_none() {
+        let (control, other) = ("control".parse().unwrap(), "payments".parse().unwrap());
+        let now = WallTime::from_unix_s(1_000);
+        assert_eq!(kept(Indicator::Resource, 600).token(&other, now), None);
+        assert_eq!(kept(Indicator::Absent, 600).token(&other, now).unwrap().expose(), "first");
+        let mut kept = kept(Indicator::Audience, 600);
+        kept.take(&other, tokens("second", 600), now);
+        assert_eq!(kept.token(&control, now).unwrap().expose(), "first");
+        assert_eq!(kept.token(&other, now).unwrap().expose(), "second");
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends_and_never_lasts_by_a_clock_that_was_set_back() {
+        let audience = "control".parse().unwrap();
+        for (lifetime_s, at_s, usable) in [
+            (600, 1_000, true),
+            (600, 1_569, true),
+            (600, 1_570, false),
+            (8, 1_005, true),
+            (8, 1_006, false),
+            (600, 998, false),
+            (0, 1_000, false),
+        ] {
+            let token = kept(Indicator::Resource, lifetime_s);
+            let found = token.token(&audience, WallTime::from_unix_s(at_s)).is_some();
+            assert_eq!(found, usable, "{lifetime_s} s, at {at_s}");
+        }
+        assert_eq!(kept(Indicator::Resource, 0).held(&audience).unwrap().expose(), "first");
     }
 }

@@ -57,7 +57,7 @@ fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
         return Err(refusal);
     }
     let verified = state.verifier.verify(token);
-    if matches!(verified, Ok(_) | Err(IdentityError::Unverifiable)) {
+    if matches!(verified, Ok(_) | Err(IdentityError::Unverifiable | IdentityError::KeyAwaited)) {
         state.rates.give_back(address);
     }
     verified.map_err(refused)

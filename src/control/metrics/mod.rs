@@ -3,6 +3,7 @@
 //! Labels come from closed sets and from the configuration only: nothing a caller sends becomes one.
 
 mod api;
+mod audit;
 mod feed;
 mod on_call;
 mod standing;
@@ -56,10 +57,11 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 4] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 5] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
+        ("Audit lines of sidecars", audit::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
         ("Standing", standing::FAMILIES),
     ]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::feed::{self, Sidecars};
-use super::on_call;
+use super::{audit, on_call};
 use crate::clock::Clock;
 use crate::config::control::ControlConfig;
 use crate::control::api::ApiState;
@@ -93,7 +93,7 @@ impl Observed {
 
 impl Source for Observed {
     fn families(&self) -> Vec<&'static Family> {
-        feed::FAMILIES.iter().chain(on_call::FAMILIES).chain(FAMILIES).copied().collect()
+        feed::FAMILIES.iter().chain(audit::FAMILIES).chain(on_call::FAMILIES).chain(FAMILIES).copied().collect()
     }
 
     fn fill(&self, page: &mut Page) {
@@ -109,6 +109,7 @@ impl Source for Observed {
             outdated,
         };
         feed::fill(&sidecars, hub.counts(), page);
+        audit::fill(&hub.counts().audit, page);
         page.show(&NEWEST, *self.store.subscribe().borrow());
         for (name, end) in CERTIFICATES.into_iter().zip([self.expiries.api, self.expiries.feed]) {
             page.show_by(&EXPIRY, &[name], end.map_or(f64::NAN, |end| end as f64));

@@ -8,6 +8,7 @@ mod feed;
 mod grants;
 mod requests;
 mod setup;
+mod shipping;
 
 use std::sync::Arc;
 
@@ -36,13 +37,14 @@ impl View {
 }
 
 /// Every family of the sidecar's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 6] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 7] {
     [
         ("Requests", requests::FAMILIES),
         ("Connections", connections::FAMILIES),
         ("Grants", grants::FAMILIES),
         ("Feed and clock", feed::FAMILIES),
         ("Audit log", audit::FAMILIES),
+        ("Shipping of the audit log", shipping::FAMILIES),
         ("Configuration, keys, certificates", setup::FAMILIES),
     ]
 }
@@ -58,6 +60,7 @@ impl Source for View {
         grants::fill(self, page);
         feed::fill(self, page);
         audit::fill(self, page);
+        shipping::fill(self, page);
         setup::fill(self, page);
     }
 }

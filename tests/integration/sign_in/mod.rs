@@ -186,6 +186,31 @@ async fn a_step_up_is_run_by_itself_and_the_same_request_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_approves_steps_up_and_the_approval_goes_on() {
+    let provider = Provider::start().await;
+    let site = site_of(&provider).await;
+    let approvals =
+        "approvals = { count = 1, groups = [\"payments-leads\"], step_up = { acr = [\"mfa\"], max_age_s = 60 } }";
+    demand(&site, &provider, approvals).await;
+    let (alice, carol) = (Laptop::new(&site), Laptop::new(&site));
+    signed_in(&alice, &mut provider.browser("alice")).await;
+    let mut browser = provider.browser("carol");
+    signed_in(&carol, &mut browser).await;
+    let asked = alice.data(&[&REQUEST[..], &["--no-wait", "--output", "json"]].concat()).await;
+    let id = serde_json::from_str::<Value>(&asked).unwrap()["id"].as_str().unwrap().to_owned();
+    let mut terminal = carol.terminal(&["approve", &id]);
+    terminal.until("Approve it?").await;
+    terminal.type_line("y").await;
+    at_the_shown_page(&terminal, &mut browser).await;
+    let (code, said) = terminal.ended().await;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains(&format!("{id} approved")), "{said}");
+    let entries = site.control().store().entries(0, 100).await.unwrap();
+    let entry = entries.iter().find(|entry| entry.kind == "elevation_approved").unwrap();
+    assert!(entry.canonical.contains("\"acr\":\"mfa\""), "{entry:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_else_steps_up_for_a_request() {
     let provider = Provider::start().await;
     let site = site_of(&provider).await;
