@@ -12,7 +12,7 @@ use super::record::{
     Counted, End, Holder, Intent, LogEnd, LogStart, Observed, Outcome, Refusal, RequestFacts, Summary,
 };
 use crate::decision::RefusalCode;
-use crate::domain::{Action, Grant, Person, Resource, WallTime};
+use crate::domain::{Action, Confirmation, Grant, Person, Resource, WallTime};
 
 const PATH_BYTES_MAX: usize = 4096;
 const HOST_BYTES_MAX: usize = 255;
@@ -218,6 +218,7 @@ fn grant_facts<'a>(grant: &'a Grant, cuts: &mut Cuts) -> GrantFacts<'a> {
         reason: grant.justification.reason.as_str(),
         ticket: grant.justification.ticket.as_str(),
         binding: grant.binding.as_str(),
+        confirmation: grant.confirmation.as_ref().map(Confirmation::thumbprint),
         policy_revision: grant.policy_revision,
         approvals: grant.approvals.iter().take(APPROVALS_MAX).map(Person::as_str).collect(),
         expires: grant.expires,

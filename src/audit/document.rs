@@ -231,6 +231,9 @@ pub(super) struct GrantFacts<'a> {
     pub reason: &'a str,
     pub ticket: &'a str,
     pub binding: &'static str,
+    /// Thumbprint of the key or certificate that was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<&'a str>,
     pub policy_revision: u64,
     pub approvals: Vec<&'a str>,
     pub expires: WallTime,

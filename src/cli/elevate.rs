@@ -9,7 +9,7 @@ use super::enforcement;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::prompt::Prompt;
-use crate::domain::{Action, ElevationState, Justification, Resource, ServiceName, Ticket};
+use crate::domain::{Action, Binding, ElevationState, Justification, Resource, ServiceName, Ticket};
 use crate::wire::api::{ElevationRequest, ElevationView, GrantView, RequestOptions};
 
 /// What is to be opened.
@@ -42,6 +42,7 @@ pub(super) async fn elevate(
         duration_s: justify.duration.map(|span| span.as_secs()),
         max_uses: justify.uses,
         tier: justify.tier.clone(),
+        binding: justify.binding.map(Binding::from),
     };
     let mut view = api.request(&request).await?;
     if view.state == ElevationState::Requested {
@@ -55,6 +56,8 @@ pub(super) async fn elevate(
         let message = format!("{} is approved, but shows no grant", view.id);
         return Err(Failure::new(Exit::Failed, message, "look again with: breakglass grants --mine"));
     };
+    // What was approved unbound is its requester's to bind, and that is who types here.
+    let grant = if grant.is_unclaimed() { api.claim(&grant).await? } else { grant };
     view.grant = Some(settle(api, grant, justify, out).await?);
     Ok(view)
 }

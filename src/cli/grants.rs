@@ -14,7 +14,7 @@ use crate::wire::api::{GrantState, GrantView, Page};
 /// # Errors
 /// When the control plane does not answer, or refuses.
 pub(super) async fn run(args: GrantsArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     match args.what {
         None => list(api.grants(&query(args.filter)).await?, Clock::System.wall(), out),
         Some(GrantsVerb::Show { id }) => show(&api.grant(&id).await?, out),
@@ -41,6 +41,14 @@ fn list(grants: Vec<GrantView>, now: WallTime, out: &mut Output) -> Result<(), F
     }
     let rows: Vec<Vec<Cell>> = grants.iter().map(|grant| row(grant, now)).collect();
     out.table(&["ID", "STATE", "SERVICE", "RESOURCES", "ACTIONS", "ROLE", "PERSON", "LEFT", "USES", "REVIEW"], &rows)
+}
+
+/// The thumbprint of what was proven, or what is still to be done.
+fn bound_to(grant: &GrantView) -> String {
+    match &grant.confirmation {
+        Some(confirmation) => confirmation.thumbprint().to_owned(),
+        None => format!("nothing yet: breakglass claim {}", grant.id),
+    }
 }
 
 fn row(grant: &GrantView, now: WallTime) -> Vec<Cell> {
@@ -75,11 +83,15 @@ fn show(grant: &GrantView, out: &mut Output) -> Result<(), Failure> {
         ("reason", Cell::new(&grant.reason)),
         ("ticket", Cell::new(&grant.ticket)),
         ("binding", grant.binding.as_str().into()),
+        ("bound to", bound_to(grant).into()),
         ("issued", clock_time(grant.issued_at).into()),
         ("expires", clock_time(grant.expires_at).into()),
         ("uses", uses(grant).into()),
         ("reach", summary(&grant.enforcement).into()),
     ];
+    if !grant.binding.needs_confirmation() {
+        facts.retain(|(name, _)| *name != "bound to");
+    }
     facts.extend(grant.ended_at.map(|at| ("ended", clock_time(at).into())));
     facts.extend(grant.ended_by.as_ref().map(|person| ("ended by", Cell::new(person))));
     facts.extend(grant.end_note.as_ref().map(|note| ("note", Cell::new(note))));
@@ -138,6 +150,7 @@ pub(crate) mod sample {
             reason: "stuck-payment".parse().unwrap(),
             ticket: "INC-2041".parse().unwrap(),
             binding: Binding::Identity,
+            confirmation: None,
             issued_at: WallTime::EPOCH,
             expires_at: WallTime::from_unix_s(900),
             max_uses: Some(3),
@@ -184,6 +197,7 @@ pub(crate) mod sample {
             duration_s: 900,
             max_uses: grant.max_uses,
             binding: grant.binding,
+            confirmation: None,
             authentication: AuthenticationView {
                 issuer: "https://login.example.com".parse().unwrap(),
                 acr: Some("phishing-resistant".into()),

@@ -3,6 +3,8 @@
 //! A checked value can be used without asking again. Nothing here opens a socket or starts a task.
 
 pub mod assertion;
+#[cfg(feature = "sidecar")]
+pub mod bindings;
 #[cfg(feature = "control")]
 pub mod control;
 #[cfg(feature = "control")]
@@ -13,6 +15,8 @@ mod feed;
 mod identity;
 #[cfg(feature = "control")]
 pub mod keys;
+#[cfg(feature = "control")]
+pub mod ledger;
 #[cfg(feature = "control")]
 pub mod limits;
 mod mistakes;
@@ -31,6 +35,10 @@ pub mod service;
 pub mod shipping;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(feature = "control")]
+mod sign_in;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod sinks;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
 #[cfg(feature = "sidecar")]

@@ -175,6 +175,7 @@ impl AskKeys {
             case.mistake(&format!("ask.{key}"), "is missing", Some("say it here, or once in [ask]"));
         }
         Some(ElevationRequest {
+            binding: None,
             service: self.service?,
             resources: self.resources?,
             actions: self.actions?,

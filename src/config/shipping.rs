@@ -1,8 +1,6 @@
 //! `[audit]`, as far as it is about the way of the lines to the ledger: what must be there before an override may go, how
 //! much may wait, how long shipped lines are kept.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::reader::Section;
@@ -34,40 +32,9 @@ impl Default for ShippingConfig {
     }
 }
 
-/// Where an intent must be durable before its override goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Required {
-    /// The local disk: always.
-    Disk,
-    Ledger,
-}
-
-/// Such a word is none of those.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct NotRequired;
-
-impl fmt::Display for NotRequired {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("is neither \"disk\" nor \"ledger\"")
-    }
-}
-
-impl FromStr for Required {
-    type Err = NotRequired;
-
-    fn from_str(text: &str) -> Result<Self, NotRequired> {
-        match text {
-            "disk" => Ok(Self::Disk),
-            "ledger" => Ok(Self::Ledger),
-            _ => Err(NotRequired),
-        }
-    }
-}
-
-pub(super) fn read_shipping(section: &Section<'_>) -> ShippingConfig {
-    let required: Vec<Required> = section.list("required");
+pub(super) fn read_shipping(section: &Section<'_>, ledger_required: bool) -> ShippingConfig {
     ShippingConfig {
-        ledger_required: required.contains(&Required::Ledger),
+        ledger_required,
         spool_bytes_max: section.integer("spool_bytes_max", 1 << 20..=(1 << 44), 4 << 30),
         bytes_per_s_max: section.integer("ship_bytes_per_s_max", 64 << 10..=(1 << 34), 8 << 20),
         keep_shipped: section

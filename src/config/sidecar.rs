@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::assertion::{UpstreamFacing, read_assertion};
+use super::bindings::{BindingsConfig, read_bindings};
 pub use super::feed::FeedConfig;
 use super::feed::read_feed;
 use super::identity::read_issuers;
@@ -12,8 +13,9 @@ use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
 use super::shipping::{ShippingConfig, read_shipping};
+use super::sinks::{SinkConfig, SinkName, read_sinks};
 use super::upstream::{UpstreamAddress, UpstreamConfig, read_upstream};
-use crate::domain::{Audience, InstanceName};
+use crate::domain::{Audience, Binding, InstanceName};
 use crate::identity::IssuerConfig;
 use crate::token::PublicKey;
 
@@ -26,6 +28,7 @@ pub struct SidecarConfig {
     pub instance: InstanceName,
     pub listen: ListenConfig,
     pub tls: TlsFiles,
+    pub bindings: BindingsConfig,
     pub upstream: UpstreamConfig,
     pub feed: FeedConfig,
     pub grant_roots: Vec<PublicKey>,
@@ -60,6 +63,8 @@ pub struct ListenConfig {
 pub struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    /// Whose client certificates prove the binding `mtls`. Absent: no client is asked for one.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// The audit log's folder and limits.
@@ -72,6 +77,10 @@ pub struct AuditConfig {
     pub stranger_records_per_s_max: u32,
     pub stranger_bytes_per_s_max: u32,
     pub shipping: ShippingConfig,
+    /// Where lines are handed on to.
+    pub sinks: Vec<SinkConfig>,
+    /// Those that must have an intent before its override may go, beside the local log, which always must.
+    pub required: Vec<SinkName>,
 }
 
 impl SidecarConfig {
@@ -133,7 +142,30 @@ impl SidecarConfig {
                 "have the API pin the root key and hold each key to its bg_certificate",
             ));
         }
+        warnings.extend(self.unprovable().map(|(binding, what, hint)| {
+            warning(
+                format!(
+                    "{what}: grants bound by \"{binding}\" can't be used here, though the service's ceiling admits them"
+                ),
+                hint,
+            )
+        }));
         warnings
+    }
+
+    /// Bindings that the ceiling admits and that no request can prove here, with what is missing for them.
+    fn unprovable(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+        let admits = |binding| self.service.ceiling.bindings.contains(&binding);
+        let mtls = admits(Binding::Mtls) && self.tls.client_ca.is_none();
+        let dpop = admits(Binding::Dpop) && self.bindings.public_origin.is_none();
+        let mtls =
+            mtls.then_some(("mtls", "tls.client_ca is missing", "name the authority of the clients' certificates"));
+        let dpop = dpop.then_some((
+            "dpop",
+            "bindings.public_origin is missing",
+            "say by which scheme, host and port clients reach this service",
+        ));
+        mtls.into_iter().chain(dpop)
     }
 }
 
@@ -147,6 +179,7 @@ struct WithoutService {
     instance: InstanceName,
     listen: ListenConfig,
     tls: TlsFiles,
+    bindings: BindingsConfig,
     upstream: UpstreamConfig,
     feed: FeedConfig,
     trust: Trust,
@@ -172,6 +205,7 @@ impl WithoutService {
             instance: self.instance,
             listen: self.listen,
             tls: self.tls,
+            bindings: self.bindings,
             upstream: self.upstream,
             feed: self.feed,
             grant_roots: self.trust.roots,
@@ -190,11 +224,13 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
     let instance = root.required("instance");
     let listen = root.required_section("listen").and_then(|section| read_listen(&section));
     let tls = root.required_section("tls").and_then(|section| read_tls(&section));
+    let bindings = read_bindings(root);
     let upstream = root.required_section("upstream").and_then(|section| read_upstream(&section));
     let feed = root.required_section("feed").and_then(|section| read_feed(&section));
     let trust = root.required_section("trust").map(|section| read_trust(&section));
     let stand_in = "unknown".parse().ok();
     let issuers = read_issuers(root, audience.or(stand_in.as_ref()));
+    let issuers = issuers.into_iter().map(IssuerConfig::without_groups).collect();
     let audit = root.required_section("audit").and_then(|section| read_audit(&section));
     let admin = root.section("admin").map_or_else(
         || Some(default_admin()),
@@ -206,6 +242,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
         instance: instance?,
         listen: listen?,
         tls: tls?,
+        bindings,
         upstream: upstream?,
         feed: feed?,
         trust: trust?,
@@ -242,7 +279,8 @@ fn read_listen(section: &Section<'_>) -> Option<ListenConfig> {
 fn read_tls(section: &Section<'_>) -> Option<TlsFiles> {
     let certificate = section.required_path("certificate");
     let key = section.required_path("key");
-    Some(TlsFiles { certificate: certificate?, key: key? })
+    let client_ca = section.path("client_ca");
+    Some(TlsFiles { certificate: certificate?, key: key?, client_ca })
 }
 
 /// Roots stand in the file itself or in a file of one key a line, as the control plane writes it.
@@ -276,6 +314,8 @@ fn read_trust(section: &Section<'_>) -> Trust {
 
 fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
     let directory = section.required_path("directory");
+    let sinks = read_sinks(section, &[LOCAL, LEDGER]);
+    let (ledger_required, required) = read_required(section, &sinks);
     let audit = AuditConfig {
         directory: directory.clone().unwrap_or_default(),
         write_deadline: section.millis("write_deadline_ms_max", 10..=60_000, 1_000),
@@ -285,7 +325,29 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
             .unwrap_or(20),
         stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536))
             .unwrap_or(65_536),
-        shipping: read_shipping(section),
+        shipping: read_shipping(section, ledger_required),
+        sinks,
+        required,
     };
     directory.map(|_| audit)
+}
+
+/// The local log, in a list of what must have a line.
+const LOCAL: &str = "local";
+/// The control plane's ledger, which is no sink.
+const LEDGER: &str = "ledger";
+
+/// What must have an override's line beside the local log, which always must: whether the ledger, and which sinks.
+fn read_required(section: &Section<'_>, sinks: &[SinkConfig]) -> (bool, Vec<SinkName>) {
+    if !section.has("required") {
+        return (false, Vec::new());
+    }
+    let names: Vec<SinkName> = section.required_list("required");
+    let is_sink = |name: &SinkName| !matches!(name.as_str(), LOCAL | LEDGER);
+    for name in names.iter().filter(|name| is_sink(name) && !sinks.iter().any(|sink| sink.name == **name)) {
+        let hint = "name \"local\", \"ledger\", or sinks of [[audit.sinks]]";
+        section.mistake("required", format_args!("there is no sink \"{name}\""), Some(hint));
+    }
+    let ledger = names.iter().any(|name| name.as_str() == LEDGER);
+    (ledger, names.into_iter().filter(is_sink).collect())
 }

@@ -4,9 +4,7 @@
 
 use http::StatusCode;
 
-use crate::identity::IdentityError;
-use crate::policy;
-
+mod causes;
 mod told;
 
 pub use told::{Current, Refusal};
@@ -19,6 +17,10 @@ pub enum Cause {
     IdentityExpired,
     IdentityUnverifiable,
     HumanRequired,
+    DpopProofInvalid,
+    UseDpopNonce,
+    CertificateUntrusted,
+    ProofMissing,
     NotPermitted,
     NotFound,
     MethodNotAllowed,
@@ -56,6 +58,8 @@ pub enum Cause {
     KeyReused,
     NoteTooLong,
     GrantEnded,
+    GrantBound,
+    GrantUnbound,
     OwnRequest,
     AlreadyApproved,
     StateConflict,
@@ -83,6 +87,10 @@ impl Cause {
         Self::IdentityExpired,
         Self::IdentityUnverifiable,
         Self::HumanRequired,
+        Self::DpopProofInvalid,
+        Self::UseDpopNonce,
+        Self::CertificateUntrusted,
+        Self::ProofMissing,
         Self::NotPermitted,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -120,6 +128,8 @@ impl Cause {
         Self::KeyReused,
         Self::NoteTooLong,
         Self::GrantEnded,
+        Self::GrantBound,
+        Self::GrantUnbound,
         Self::OwnRequest,
         Self::AlreadyApproved,
         Self::StateConflict,
@@ -151,6 +161,12 @@ impl Cause {
                 (S::SERVICE_UNAVAILABLE, "identity_unverifiable", "The identity provider was not reached yet")
             }
             Self::HumanRequired => (S::FORBIDDEN, "human_required", "Only a human can do this, in person"),
+            Self::DpopProofInvalid => (S::UNAUTHORIZED, "dpop_proof_invalid", "The DPoP proof does not hold"),
+            Self::UseDpopNonce => (S::UNAUTHORIZED, "use_dpop_nonce", "The DPoP proof needs a nonce of this API"),
+            Self::CertificateUntrusted => {
+                (S::UNAUTHORIZED, "certificate_untrusted", "The client certificate is not accepted")
+            }
+            Self::ProofMissing => (S::BAD_REQUEST, "binding_proof_missing", "Nothing came that could be bound"),
             Self::NotPermitted => (S::FORBIDDEN, "not_permitted", "This is not yours to do"),
             Self::NotFound => (S::NOT_FOUND, "not_found", "There is nothing here"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "The method is not allowed here"),
@@ -201,6 +217,8 @@ impl Cause {
                 (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The Idempotency-Key came with another request")
             }
             Self::NoteTooLong => (S::UNPROCESSABLE_ENTITY, "note_too_long", "The note is too long"),
+            Self::GrantBound => (S::CONFLICT, "grant_bound", "The grant takes no other key"),
+            Self::GrantUnbound => (S::CONFLICT, "grant_unbound", "Nothing is bound to the grant yet"),
             Self::GrantEnded => (S::CONFLICT, "grant_ended", "The grant has ended already"),
             Self::OwnRequest => (S::FORBIDDEN, "own_request", "This is your own"),
             Self::AlreadyApproved => (S::CONFLICT, "already_approved", "You have approved this"),
@@ -257,6 +275,12 @@ impl Cause {
             Self::HumanRequired => {
                 Some("use an access token of your own, not one of a machine or on behalf of someone")
             }
+            Self::DpopProofInvalid => {
+                Some("make a new proof for this call and this access token, by a clock that is right")
+            }
+            Self::UseDpopNonce => Some("make a new proof with the nonce of DPoP-Nonce, and send the request again"),
+            Self::CertificateUntrusted => Some("use one that has not expired, of an authority that is trusted here"),
+            Self::GrantUnbound => Some("bind your key to it first: breakglass claim ID"),
             Self::UnknownService | Self::UnknownReason => {
                 Some("GET /v1/services/{service}/options lists what there is")
             }
@@ -307,6 +331,8 @@ impl Cause {
             | Self::KeyMalformed
             | Self::NoteTooLong
             | Self::GrantEnded
+            | Self::GrantBound
+            | Self::ProofMissing
             | Self::OwnRequest
             | Self::StateConflict
             | Self::NarrowingWidens
@@ -314,54 +340,6 @@ impl Cause {
             | Self::ProposalDecided
             | Self::SecondAdministrator
             | Self::Internal => None,
-        }
-    }
-}
-
-impl From<IdentityError> for Cause {
-    fn from(error: IdentityError) -> Self {
-        match error {
-            IdentityError::Expired => Self::IdentityExpired,
-            IdentityError::Unverifiable => Self::IdentityUnverifiable,
-            IdentityError::Delegated | IdentityError::Machine => Self::HumanRequired,
-            IdentityError::TooLarge
-            | IdentityError::Malformed(_)
-            | IdentityError::ForbiddenHeader(_)
-            | IdentityError::WrongType
-            | IdentityError::AlgorithmNotAllowed
-            | IdentityError::UnknownIssuer
-            | IdentityError::UnknownKey
-            | IdentityError::BadSignature
-            | IdentityError::NotYetValid
-            | IdentityError::WrongAudience
-            | IdentityError::SenderConstrained
-            | IdentityError::Claim(_) => Self::IdentityInvalid,
-        }
-    }
-}
-
-impl From<policy::Cause> for Cause {
-    fn from(cause: policy::Cause) -> Self {
-        use policy::Cause as P;
-        match cause {
-            P::UnknownReason => Self::UnknownReason,
-            P::TicketMalformed => Self::TicketMalformed,
-            P::UnknownService => Self::UnknownService,
-            P::TicketForeign => Self::TicketForeign,
-            P::ScopeSize => Self::ScopeSize,
-            P::ActionNotServed => Self::ActionNotServed,
-            P::ResourceNotServed => Self::ResourceNotServed,
-            P::NoTierFits => Self::NoTierFits,
-            P::ReasonNotInTier => Self::ReasonNotInTier,
-            P::TierAmbiguous => Self::TierAmbiguous,
-            P::DurationTooShort => Self::DurationTooShort,
-            P::DurationTooLong => Self::DurationTooLong,
-            P::TooFewUses => Self::TooFewUses,
-            P::TooManyUses => Self::TooManyUses,
-            P::BindingNotInTier => Self::BindingNotInTier,
-            P::TooManyLive => Self::TooManyLive,
-            P::CoolDown => Self::CoolDown,
-            P::StepUp => Self::StepUp,
         }
     }
 }

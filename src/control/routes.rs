@@ -18,8 +18,12 @@ use utoipa_axum::routes;
 use super::api::answer::Refused;
 use super::api::caller::Told;
 use super::api::etag::if_none_match;
-use super::api::{ApiState, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations};
+use super::api::possession::{DPOP, DPOP_NONCE};
+use super::api::{
+    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations, sign_in,
+};
 use super::intake::take_in;
+use super::ledger::serve as serve_ledger;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
 use crate::telemetry::request_context::{RequestContext, attributed};
@@ -42,6 +46,7 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(grants::token))
         .add(routes!(grants::revoke))
         .add(routes!(grants::enforcement))
+        .add(routes!(claims::claim))
         .add(routes!(reviews::review))
         .add(routes!(policy::show, policy::apply))
         .add(routes!(policy::preview))
@@ -59,11 +64,18 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))
+        .add(routes!(sign_in::terms))
+        .add(routes!(sign_in::whoami))
         .add(routes!(serve::openapi))
 }
 
 pub(super) fn router(state: ApiState) -> Router {
     let limits = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(limited))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+        .layer(TimeoutLayer::new(REQUEST_TIME_MAX));
+    let ledger_limits = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(limited))
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
@@ -75,6 +87,8 @@ pub(super) fn router(state: ApiState) -> Router {
         .layer(limits)
         .layer(middleware::from_fn(if_none_match))
         .layer(middleware::from_fn(take_in))
+        // Resources of a format of others, which are no calls of this API.
+        .merge(serve_ledger::router().layer(ledger_limits))
         .layer(middleware::from_fn_with_state(state.clone(), finish))
         .with_state(state)
 }
@@ -112,6 +126,7 @@ async fn finish(
     let started = Instant::now();
     let method = method_label(request.method());
     let context = RequestContext::of(request.headers());
+    let has_proof = request.headers().contains_key(DPOP);
     let told = Told::default();
     request.extensions_mut().insert(told.clone());
     let mut response = attributed(context, next.run(request)).await.into_response();
@@ -119,6 +134,9 @@ async fn finish(
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if let Some(standing) = told.0.get() {
         standing.tell(headers);
+    }
+    if has_proof && let Ok(nonce) = HeaderValue::try_from(state.possession.nonce(state.workflow.clock.wall())) {
+        headers.insert(DPOP_NONCE, nonce);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let metrics = &state.workflow.metrics;

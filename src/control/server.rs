@@ -26,7 +26,8 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use super::api::caller::Peer;
-use crate::http::crypto_provider;
+use super::api::possession::ClientCertificates;
+use crate::http::{ClientAuthority, crypto_provider};
 
 /// Connections at once; more wait in the listen queue.
 const CONNECTIONS_MAX: usize = 1024;
@@ -70,16 +71,22 @@ pub(super) fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedK
     Ok((chain, PrivateKeyDer::from_pem_file(key).map_err(pem)?))
 }
 
-/// TLS 1.3 and 1.2 with `h2` and `http/1.1`.
-pub(super) fn tls_config(certificate: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, TlsFilesError> {
+/// TLS 1.3 and 1.2 with `h2` and `http/1.1`. With `clients`, a certificate is asked for, and nobody needs one.
+pub(super) fn tls_config(
+    certificate: &Path,
+    key: &Path,
+    clients: Option<&ClientAuthority>,
+) -> Result<Arc<rustls::ServerConfig>, TlsFilesError> {
     let (chain, private) = certified_key(certificate, key)?;
     let pair = |source| TlsFilesError::Pair { certificate: certificate.to_owned(), key: key.to_owned(), source };
-    let mut config = rustls::ServerConfig::builder_with_provider(crypto_provider())
+    let builder = rustls::ServerConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
-        .map_err(pair)?
-        .with_no_client_auth()
-        .with_single_cert(chain, private)
         .map_err(pair)?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.asking()),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, private).map_err(pair)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
@@ -105,7 +112,7 @@ impl Port {
                 accepted = accept(&self.listener, &permits) => accepted,
             };
             let Some((socket, peer, permit)) = accepted else { continue };
-            let served = Served { router: self.router.clone(), peer: Peer(peer.ip()) };
+            let served = Served { router: self.router.clone(), peer: Peer(peer.ip()), certificates: None };
             let (acceptor, watcher) = (acceptor.clone(), graceful.watcher());
             let counted = self.connections.clone().map(Counted::new);
             tokio::spawn(async move {
@@ -154,12 +161,16 @@ async fn accept(
     }
 }
 
-async fn tls_connection(acceptor: TlsAcceptor, socket: TcpStream, served: Served, watcher: Watcher) {
+async fn tls_connection(acceptor: TlsAcceptor, socket: TcpStream, mut served: Served, watcher: Watcher) {
     let handshake = async {
         socket.set_nodelay(true)?;
         timeout(HANDSHAKE_TIME_MAX, acceptor.accept(socket)).await.map_err(io::Error::from)?
     };
-    match handshake.await {
+    let shaken = handshake.await;
+    if let Ok(stream) = &shaken {
+        served.certificates = stream.get_ref().1.peer_certificates().map(|chain| ClientCertificates(chain.into()));
+    }
+    match shaken {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             http2_connection(stream, served, watcher).await;
         }
@@ -223,10 +234,11 @@ async fn silence(asked: &AtomicBool) {
 struct Served {
     router: Router,
     peer: Peer,
+    certificates: Option<ClientCertificates>,
 }
 
 impl Served {
-    /// Each request with its peer on it.
+    /// Each request with its peer on it, and what the connection shows.
     fn service(
         self,
     ) -> impl hyper::service::Service<
@@ -237,6 +249,9 @@ impl Served {
     > + Send {
         TowerToHyperService::new(self.router.map_request(move |mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(self.peer);
+            if let Some(certificates) = &self.certificates {
+                request.extensions_mut().insert(certificates.clone());
+            }
             request
         }))
     }

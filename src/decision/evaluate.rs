@@ -1,13 +1,14 @@
 //! The order of the questions. It decides what a refusal may disclose: nothing about a grant is asked before the
 //! caller is proven, and nothing is told of a grant that is not the caller's.
 
+use super::claimant::Claimant;
 use super::facts::{
-    Assertion, Audit, Caller, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding,
-    HeldGrant, NamedBy, Route, Target, Unproven, Uses,
+    Assertion, Audit, Credential, CredentialFault, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding, HeldGrant,
+    NamedBy, Route, Target, Uses,
 };
 use super::outcome::{Decision, Permit, RefusalCode};
 use super::policy::{Ceiling, Policy};
-use crate::domain::{Action, Binding, Grant, Person, Resource};
+use crate::domain::{Action, Grant, Resource};
 
 /// The verdict. Total: every combination of facts has one, and whatever is unknown refuses an override.
 pub fn decide(policy: &Policy, facts: &Facts<'_>) -> Decision {
@@ -49,7 +50,7 @@ fn without_credential(policy: &Policy, facts: &Facts<'_>) -> Decision {
 
 fn with_credential(policy: &Policy, facts: &Facts<'_>, named_by: NamedBy) -> Result<Permit, RefusalCode> {
     let (resource, action) = overridable_request(facts)?;
-    let claimant = claimant(policy, facts, named_by)?;
+    let claimant = Claimant::come_forward(policy, facts, named_by)?;
     if facts.feed == Feed::NeverSynced {
         return Err(match facts.audit {
             Audit::Ready => RefusalCode::FeedNotSynced,
@@ -87,41 +88,6 @@ fn overridable_request<'a>(facts: &Facts<'a>) -> Result<(&'a Resource, &'a Actio
     Ok((resource, action))
 }
 
-/// Who comes forward, by what the request itself carries.
-struct Claimant<'a> {
-    /// Proven by a token of an identity provider.
-    person: Option<&'a Person>,
-    /// The request carries the grant token, not only the grant's id.
-    has_token: bool,
-}
-
-/// INVARIANT: nothing is told of a grant to a caller who proves neither a person nor, for a grant that is bound to
-/// nothing else, the possession of its token.
-fn claimant<'a>(policy: &Policy, facts: &Facts<'a>, named_by: NamedBy) -> Result<Claimant<'a>, RefusalCode> {
-    let has_token = named_by == NamedBy::Token;
-    match facts.caller {
-        Caller::Proven(person) => Ok(Claimant { person: Some(person), has_token }),
-        Caller::Unproven(Unproven::Missing) if has_token && may_be_borne(policy, facts) => {
-            Ok(Claimant { person: None, has_token })
-        }
-        Caller::Unproven(Unproven::Missing) => Err(RefusalCode::IdentityMissing),
-        Caller::Unproven(Unproven::Invalid) => Err(RefusalCode::IdentityInvalid),
-        Caller::Unproven(Unproven::Expired) => Err(RefusalCode::IdentityExpired),
-        Caller::Unproven(Unproven::Unverifiable) => Err(RefusalCode::IdentityUnverifiable),
-    }
-}
-
-/// Whether the token that came alone is enough here. Before the first snapshot no token is known, so that is all that
-/// can be said of any.
-fn may_be_borne(policy: &Policy, facts: &Facts<'_>) -> bool {
-    policy.ceiling.bindings.contains(&Binding::Bearer)
-        && match &facts.grant {
-            GrantFact::Held(held) => held.grant.binding == Binding::Bearer,
-            GrantFact::Genuine(grant) => grant.binding == Binding::Bearer,
-            GrantFact::Unknown => facts.feed == Feed::NeverSynced,
-        }
-}
-
 /// INVARIANT: for a grant of another person the answer is the same as for no grant at all.
 fn own_grant<'a, 'f>(
     policy: &Policy,
@@ -130,28 +96,14 @@ fn own_grant<'a, 'f>(
 ) -> Result<&'f HeldGrant<'a>, RefusalCode> {
     match fact {
         GrantFact::Held(held) => {
-            proven(claimant, held.grant)?;
+            claimant.owns(held.grant)?;
             if held.grant.service == policy.service { Ok(held) } else { Err(RefusalCode::WrongService) }
         }
         GrantFact::Genuine(grant) => {
-            proven(claimant, grant)?;
+            claimant.owns(grant)?;
             Err(why_not_held(policy, grant))
         }
         GrantFact::Unknown => Err(RefusalCode::GrantNotUsable),
-    }
-}
-
-/// Whether the grant's binding is proven: who holds a grant, and how they show it, is asked here alone. A proof more
-/// than the binding asks for must fit all the same.
-fn proven(claimant: &Claimant<'_>, grant: &Grant) -> Result<(), RefusalCode> {
-    let is_person = claimant.person.map(|person| *person == grant.person);
-    match (grant.binding, is_person) {
-        (Binding::Identity, Some(true)) => Ok(()),
-        (Binding::Bearer, Some(true) | None) if claimant.has_token => Ok(()),
-        (Binding::Bearer, Some(true)) => Err(RefusalCode::TokenRequired),
-        // No request can carry the proofs of these yet.
-        (Binding::Mtls | Binding::Dpop, _) => Err(RefusalCode::GrantNotUsable),
-        (Binding::Identity | Binding::Bearer, _) => Err(RefusalCode::GrantNotUsable),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{Action, BootTime, Deadline, Grant, Moment, Person, Resource};
+use crate::domain::{
+    Action, BootTime, CertificateThumbprint, Deadline, Grant, KeyThumbprint, Moment, Person, Resource,
+};
 
 /// One request and the state of the sidecar, at one moment.
 #[derive(Debug, Clone)]
@@ -15,6 +17,8 @@ pub struct Facts<'a> {
     pub traits: Traits,
     pub credential: Credential,
     pub caller: Caller<'a>,
+    pub certificate: Certificate<'a>,
+    pub proof: Proof<'a>,
     pub grant: GrantFact<'a>,
     pub freeze: Freeze,
     pub feed: Feed,
@@ -100,6 +104,9 @@ pub enum CredentialFault {
 #[derive(Debug, Clone, Copy)]
 pub enum Caller<'a> {
     Unproven(Unproven),
+    /// What came stood in a header that may be meant for the API alone, and does not hold: it counts where nothing else
+    /// proves anything.
+    Ambient(Unproven),
     Proven(&'a Person),
 }
 
@@ -113,6 +120,31 @@ pub enum Unproven {
     Expired,
     /// The issuer's keys have never been reached, so nothing can be said of the proof.
     Unverifiable,
+}
+
+/// The client certificate of the connection. A client shows it to whoever asks, so one that does not hold is no fault.
+#[derive(Debug, Clone, Copy)]
+pub enum Certificate<'a> {
+    /// None, or none is asked for here.
+    Absent,
+    /// Not of an authority that is trusted here, or not in its time.
+    Untrusted,
+    Proven(&'a CertificateThumbprint),
+}
+
+/// The DPoP proof of the request (RFC 9449).
+#[derive(Debug, Clone, Copy)]
+pub enum Proof<'a> {
+    Absent,
+    /// It does not hold for this request and the token that came with it.
+    Invalid,
+    /// It holds, but its nonce is missing, not one of ours, or too old.
+    NonceWanted,
+    /// No proof can be taken in now.
+    Unverifiable,
+    /// It holds and was used before.
+    Replayed,
+    Proven(&'a KeyThumbprint),
 }
 
 /// What is known of the grant that was named.

@@ -134,7 +134,7 @@ refusal_codes! {
     QueryNotListed = "query_not_listed",
     /// The route does not allow another protocol under a grant.
     UpgradeNotAllowed = "upgrade_not_allowed",
-    /// No identity came with the grant.
+    /// Nothing came with the grant that proves anything.
     IdentityMissing = "identity_missing",
     /// The identity does not hold.
     IdentityInvalid = "identity_invalid",
@@ -142,6 +142,14 @@ refusal_codes! {
     IdentityExpired = "identity_expired",
     /// The issuer's keys have not been reached yet.
     IdentityUnverifiable = "identity_unverifiable",
+    /// The DPoP proof does not hold for this request and token.
+    DpopProofInvalid = "dpop_proof_invalid",
+    /// The DPoP proof lacks a nonce of this sidecar that is still good.
+    UseDpopNonce = "use_dpop_nonce",
+    /// No DPoP proof can be taken in here now.
+    DpopProofUnverifiable = "dpop_proof_unverifiable",
+    /// The client certificate is not one that is trusted here.
+    CertificateUntrusted = "certificate_untrusted",
     /// No route that can be overridden matches.
     RouteNotOverridable = "route_not_overridable",
     /// The route is sealed and no grant came.

@@ -87,6 +87,13 @@ pub struct Elevation {
     pub grant: Option<GrantId>,
 }
 
+impl Elevation {
+    /// Whether the request brought what its binding is proven by.
+    pub const fn is_bound(&self) -> bool {
+        !self.binding.needs_confirmation() || self.confirmation.is_some()
+    }
+}
+
 /// Another human agreed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approval {

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::entry::{Draft, EntryKind, PersonalField};
 use crate::domain::{
-    Approval, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId, Resource, RevocationId,
-    Selector, ServiceName, Ticket, Verdict, WallTime,
+    Approval, Authentication, Confirmation, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId,
+    Resource, RevocationId, Selector, ServiceName, Ticket, Verdict, WallTime,
 };
 
 impl Draft {
@@ -112,12 +112,19 @@ impl Draft {
             .fact("idp", elevation.idp.as_str())
             .personal(PersonalField::Person, elevation.person.as_str())
             .personal(PersonalField::Ticket, elevation.justification.ticket.as_str());
-        let authentication = &elevation.authentication;
         draft
             .fact_if("max_uses", elevation.max_uses.map(NonZeroU32::get))
-            .fact_if("acr", authentication.acr.as_deref())
-            .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
             .fact_if("lapses", lapses.map(WallTime::unix_ms))
+            .authenticated(&elevation.authentication)
+    }
+
+    /// How the person had authenticated: context class, methods, time; of each what the issuer said.
+    #[must_use]
+    pub fn authenticated(self, authentication: &Authentication) -> Self {
+        let methods = (!authentication.amr.is_empty()).then(|| texts(&authentication.amr));
+        self.fact_if("acr", authentication.acr.as_deref())
+            .fact_if("amr", methods)
+            .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
     }
 
     /// By what the tier was open to who asked, and the group that stood in for a schedule which was not known.
@@ -197,12 +204,26 @@ impl Draft {
             .fact("staleness_max_s", grant.staleness_max.as_secs())
             .fact("policy_revision", grant.policy_revision)
             .fact("approvals", grant.approvals.len())
-            .fact("token_sha256", issued.token_sha256)
+            .fact_if("token_sha256", issued.token_sha256)
             .personal(PersonalField::Person, grant.person.as_str())
             .personal(PersonalField::Ticket, grant.justification.ticket.as_str());
+        let confirmation = grant.confirmation.as_ref().map(Confirmation::thumbprint);
         draft
+            .personal_if(PersonalField::Confirmation, confirmation)
             .fact_if("max_uses", grant.max_uses.map(NonZeroU32::get))
             .fact_if("review_due_s", issued.review_due.map(|due| due.as_secs()))
+            .authenticated(&grant.authentication)
+    }
+
+    /// The person has bound what they proved to a grant that was issued unbound. Only now there is a token.
+    pub fn grant_claimed(grant: &Grant, token_sha256: &str) -> Self {
+        let confirmation = grant.confirmation.as_ref().map(Confirmation::thumbprint);
+        Self::new(EntryKind::GrantClaimed)
+            .fact("grant", grant.id.as_str())
+            .fact("binding", grant.binding.as_str())
+            .fact("token_sha256", token_sha256)
+            .personal(PersonalField::Person, grant.person.as_str())
+            .personal_if(PersonalField::Confirmation, confirmation)
     }
 
     /// The same, as a part of a revocation that somebody ordered.
@@ -289,24 +310,6 @@ impl Draft {
         named.fold(draft, |draft, (name, text)| draft.fact(name, text)).personal_if(PersonalField::Note, note)
     }
 
-    /// A backup was put in place: a new history begins, everything frozen, after `revision` of the one before.
-    pub fn database_restored(epoch_before: &str, epoch: &str, revision: u64) -> Self {
-        Self::new(EntryKind::DatabaseRestored)
-            .fact("epoch_before", epoch_before)
-            .fact("epoch", epoch)
-            .fact("revision_before", revision)
-    }
-
-    /// A grant of a restored backup: what became of it after the backup is not known, so it has ended.
-    pub fn grant_revoked_by_restore(grant: &GrantId) -> Self {
-        Self::new(EntryKind::GrantRevoked).fact("grant", grant.as_str()).fact("cause", "database_restored")
-    }
-
-    /// Frozen by the restore of a backup, until a human lifts it.
-    pub fn frozen_by_restore() -> Self {
-        Self::new(EntryKind::FreezeChanged).fact("frozen", true).fact("cause", "database_restored")
-    }
-
     /// Somebody looked at what is not theirs.
     pub fn data_read(read: DataRead<'_>) -> Self {
         let mut draft = Self::new(EntryKind::DataRead)
@@ -368,7 +371,8 @@ pub struct Enforced {
 pub struct Issued<'a> {
     pub elevation: &'a ElevationId,
     pub tier: &'a str,
-    pub token_sha256: &'a str,
+    /// Absent while nothing is bound to it that must be.
+    pub token_sha256: Option<&'a str>,
     pub review_due: Option<Duration>,
 }
 

@@ -59,7 +59,7 @@ pub struct Asked<'a> {
 
 impl<'a> From<&'a ElevationRequest> for Asked<'a> {
     fn from(request: &'a ElevationRequest) -> Self {
-        Self { request, binding: None }
+        Self { request, binding: request.binding }
     }
 }
 

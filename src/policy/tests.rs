@@ -42,6 +42,7 @@ fn rules(text: &str) -> Result<Rules, String> {
 
 fn request(service: &str, resource: &str, action: &str) -> ElevationRequest {
     ElevationRequest {
+        binding: None,
         service: service.parse().unwrap(),
         resources: vec![resource.parse().unwrap()],
         actions: vec![action.parse().unwrap()],

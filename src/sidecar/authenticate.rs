@@ -1,9 +1,12 @@
 //! Step 4, authenticate: who the caller has proven to be, before anything about the grant is looked at.
 //!
-//! Binding `identity`: an access token of a configured issuer for this service's audience, in `Break-Glass-Identity`.
-//! Binding `bearer` has nothing to be found out here: the grant token proves itself, in the decision.
+//! Binding `identity`: an access token of a configured issuer for this service's audience, in `Break-Glass-Identity` or,
+//! where configured, in `Authorization`. What proves a key is read in [`super::possession`], what proves a certificate
+//! with the connection. Binding `bearer` has nothing to be found out here: the grant token proves itself, in the decision.
 //! Nothing here knows whether the grant that was named exists, so no answer can depend on it.
 
+use super::intake::Taken;
+use super::setup::Setup;
 use crate::decision::{Caller, Unproven};
 use crate::domain::Person;
 use crate::identity::{IdentityError, Verifier};
@@ -14,6 +17,8 @@ use crate::secret::Secret;
 pub enum Authenticated {
     Proven(Person),
     Unproven(Unproven),
+    /// What came in `Authorization` does not hold: it may be meant for the API alone.
+    Ambient(Unproven),
 }
 
 impl Authenticated {
@@ -22,30 +27,37 @@ impl Authenticated {
         match self {
             Self::Proven(person) => Caller::Proven(person),
             Self::Unproven(why) => Caller::Unproven(*why),
+            Self::Ambient(why) => Caller::Ambient(*why),
         }
     }
 
     pub fn person(&self) -> Option<&Person> {
         match self {
             Self::Proven(person) => Some(person),
-            Self::Unproven(_) => None,
+            Self::Unproven(_) | Self::Ambient(_) => None,
         }
     }
 }
 
 /// Checks the identity token. Makes no remote call: keys that are not there yet are fetched behind its back.
-pub fn authenticate(verifier: &Verifier, identity: Option<&Secret<String>>) -> Authenticated {
-    let Some(token) = identity else { return Authenticated::Unproven(Unproven::Missing) };
-    match verifier.verify(token.expose()) {
-        Ok(verified) => Authenticated::Proven(verified.person),
-        Err(error) => Authenticated::Unproven(unproven(error)),
+pub fn authenticate(setup: &Setup, taken: &Taken) -> Authenticated {
+    let ambient = taken.authorization.as_ref().filter(|_| setup.identity_from_authorization);
+    match (&taken.identity, ambient) {
+        (Some(token), _) => person(&setup.verifier, token).unwrap_or_else(Authenticated::Unproven),
+        (None, Some(token)) => person(&setup.verifier, token).unwrap_or_else(Authenticated::Ambient),
+        (None, None) => Authenticated::Unproven(Unproven::Missing),
     }
+}
+
+fn person(verifier: &Verifier, token: &Secret<String>) -> Result<Authenticated, Unproven> {
+    let verified = verifier.verify(token.expose()).map_err(unproven)?;
+    Ok(Authenticated::Proven(verified.person))
 }
 
 const fn unproven(error: IdentityError) -> Unproven {
     match error {
         IdentityError::Expired => Unproven::Expired,
-        IdentityError::Unverifiable => Unproven::Unverifiable,
+        IdentityError::Unverifiable | IdentityError::KeyAwaited => Unproven::Unverifiable,
         IdentityError::TooLarge
         | IdentityError::Malformed(_)
         | IdentityError::ForbiddenHeader(_)
@@ -56,6 +68,7 @@ const fn unproven(error: IdentityError) -> Unproven {
         | IdentityError::BadSignature
         | IdentityError::NotYetValid
         | IdentityError::WrongAudience
+        | IdentityError::WrongParty
         | IdentityError::Delegated
         | IdentityError::Machine
         | IdentityError::SenderConstrained

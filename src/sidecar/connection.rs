@@ -13,6 +13,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -34,6 +35,8 @@ pub struct Peer {
     /// Of HTTP/1 connections.
     pub hints: Option<Hints>,
     pub afterwards: Afterwards,
+    /// The client's certificates, leaf first, whose key the handshake has proven; empty where none was shown.
+    pub certificates: Vec<CertificateDer<'static>>,
 }
 
 impl Peer {
@@ -80,6 +83,10 @@ pub async fn serve(
     }
 }
 
+fn certificates(stream: &TlsStream<TcpStream>) -> Vec<CertificateDer<'static>> {
+    stream.get_ref().1.peer_certificates().map(<[_]>::to_vec).unwrap_or_default()
+}
+
 async fn serve_http1(
     worker: Rc<Worker>,
     stream: TlsStream<TcpStream>,
@@ -87,9 +94,10 @@ async fn serve_http1(
     limits: &ListenConfig,
     drain: Drain,
 ) -> Result<(), hyper::Error> {
+    let certificates = certificates(&stream);
     let (guard, notes) = FramingGuard::new(stream, limits.head_bytes_max);
     let hints = Some(guard.hints());
-    let peer = Rc::new(Peer { address, notes: Some(notes), hints, afterwards: Afterwards::default() });
+    let peer = Rc::new(Peer { address, notes: Some(notes), hints, afterwards: Afterwards::default(), certificates });
     let (serving, counters) = (Rc::clone(&peer), Arc::clone(&worker.counters));
     let activity = Activity::new();
     let asking = Rc::clone(&activity);
@@ -129,7 +137,8 @@ async fn serve_http2(
     limits: &ListenConfig,
     drain: Drain,
 ) -> Result<(), hyper::Error> {
-    let peer = Rc::new(Peer { address, notes: None, hints: None, afterwards: Afterwards::default() });
+    let (afterwards, certificates) = (Afterwards::default(), certificates(&stream));
+    let peer = Rc::new(Peer { address, notes: None, hints: None, afterwards, certificates });
     let activity = Activity::new();
     let asking = Rc::clone(&activity);
     let connection = http2::Builder::new(LocalExecutor)

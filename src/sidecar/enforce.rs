@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
+use rustls::pki_types::CertificateDer;
 
 use super::authenticate::{Authenticated, authenticate};
+use super::client_certificate::Certificate;
 use super::framing::HeadNote;
 use super::grant_table::{LiveGrant, token_digest};
 use super::intake::{NamedGrant, Taken};
+use super::possession::Shown;
 use super::route::RouteMatch;
 use super::setup::Setup;
 use super::shared::Shared;
@@ -17,10 +20,11 @@ use super::signature_limit::SignatureLimit;
 use super::target::{self, Ambiguity};
 use crate::audit::Holder;
 use crate::decision::{
-    Assertion, Audit, Caller, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, NamedBy, Route,
-    Target, Traits, Unproven, Uses, decide,
+    Assertion, Audit, Claimant, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, Route, Target,
+    Traits, Unproven, Uses, decide,
 };
-use crate::domain::{Binding, Grant, Moment};
+use crate::domain::{Binding, BootTime, Grant, Moment};
+use crate::token::dpop::ProofError;
 use crate::token::verify_grant;
 
 /// What the request line and the headers said, before anything is looked up.
@@ -35,6 +39,8 @@ pub struct Presented<'r> {
     pub taken: &'r Taken,
     pub note: &'r HeadNote,
     pub client: IpAddr,
+    /// Of the connection.
+    pub certificates: &'r [CertificateDer<'static>],
 }
 
 /// One request, looked at from every side.
@@ -48,6 +54,8 @@ pub struct Examined<'r> {
     traits: Traits,
     credential: Credential,
     caller: Authenticated,
+    certificate: Certificate,
+    shown: Shown,
     live: Option<Arc<LiveGrant>>,
     genuine: Option<Grant>,
 }
@@ -71,6 +79,8 @@ impl<'r> Examined<'r> {
             framing: if presented.note.fault.is_some() { Framing::Conflict } else { Framing::Sound },
             credential: presented.taken.credential,
             caller: Authenticated::Unproven(Unproven::Missing),
+            certificate: Certificate::None,
+            shown: Shown::Nothing,
             live: None,
             genuine: None,
             target,
@@ -86,17 +96,53 @@ impl<'r> Examined<'r> {
         let (Credential::Presented(_), Route::Overridable { .. }) = (self.credential, self.found.fact()) else {
             return;
         };
-        self.caller = authenticate(&setup.verifier, presented.taken.identity.as_ref());
+        let now = shared.clock.now();
+        self.caller = authenticate(setup, presented.taken);
+        self.certificate = Certificate::of(setup, presented.certificates, now.wall);
+        self.shown = self.shown_proof(shared, setup, presented, now);
         match &presented.taken.grant {
             Some(NamedGrant::Id(id)) => self.live = shared.grants.by_id(id),
             Some(NamedGrant::Token(token)) => {
                 self.live = shared.grants.by_token(&token_digest(token.expose()));
-                let may_learn = self.caller.person().is_some() || self.may_be_borne(setup);
-                if self.live.is_none() && may_learn && limit.allows(presented.client, shared.clock.boot()) {
+                let may_learn = self.shows_anything() || self.may_be_borne(setup);
+                if self.live.is_none() && may_learn && limit.allows(presented.client, now.boot) {
                     self.genuine = verify_grant(token.expose(), &shared.keys()).ok();
                 }
             }
             None => {}
+        }
+        self.use_proof_up(shared, now.boot);
+    }
+
+    fn shown_proof(&self, shared: &Shared, setup: &Setup, presented: &Presented<'_>, now: Moment) -> Shown {
+        let path = self.target.as_deref().unwrap_or_default();
+        let (method, origin) = (presented.method.as_str(), setup.public_origin.as_ref());
+        shared.possession.look_at(presented.taken, method, path, origin, now)
+    }
+
+    /// Once a request: the decision may be asked for more often.
+    fn use_proof_up(&mut self, shared: &Shared, now: BootTime) {
+        let shown = std::mem::replace(&mut self.shown, Shown::Nothing);
+        self.shown = match self.grant() {
+            Some(grant) => shared.possession.use_up(shown, grant, now),
+            None => shown,
+        };
+    }
+
+    fn shows_anything(&self) -> bool {
+        let proven = matches!(self.certificate, Certificate::Proven(_)) || matches!(self.shown, Shown::Key(_));
+        proven || self.caller.person().is_some()
+    }
+
+    fn grant(&self) -> Option<&Grant> {
+        self.live.as_ref().map(|live| &**live.grant()).or(self.genuine.as_ref())
+    }
+
+    /// Why the proof that came does not hold.
+    pub fn proof_fault(&self) -> Option<ProofError> {
+        match &self.shown {
+            Shown::Invalid(error) => Some(*error),
+            _ => None,
         }
     }
 
@@ -117,6 +163,8 @@ impl<'r> Examined<'r> {
             traits: self.traits,
             credential: self.credential,
             caller: self.caller.fact(),
+            certificate: self.certificate.fact(),
+            proof: self.shown.fact(),
             grant: self.grant_fact(shared, now, uses.is_some()),
             freeze: shared.standing.freeze(),
             feed: shared.standing.feed(),
@@ -151,17 +199,10 @@ impl<'r> Examined<'r> {
 
     /// Grant and person, where the caller is proven to be the holder.
     pub fn holder(&self) -> Option<Holder> {
-        let grant: &Grant = match (&self.live, &self.genuine) {
-            (Some(live), _) => live.grant(),
-            (None, Some(grant)) => grant,
-            (None, None) => return None,
-        };
-        let by_token = self.credential == Credential::Presented(NamedBy::Token);
-        let is_holder = match self.caller.fact() {
-            Caller::Proven(person) => grant.person == *person,
-            Caller::Unproven(Unproven::Missing) => by_token && grant.binding == Binding::Bearer,
-            Caller::Unproven(Unproven::Invalid | Unproven::Expired | Unproven::Unverifiable) => false,
-        };
+        let Credential::Presented(named_by) = self.credential else { return None };
+        let grant = self.grant()?;
+        let claimant = Claimant::of(self.caller.fact(), self.certificate.fact(), self.shown.fact(), named_by);
+        let is_holder = claimant.is_ok_and(|claimant| claimant.is_holder_of(grant));
         is_holder.then(|| Holder { grant: grant.id.clone(), person: grant.person.clone() })
     }
 }

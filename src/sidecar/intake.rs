@@ -5,19 +5,19 @@
 //! read as ours: names are case-insensitive (RFC 9110 §5.1), and CGI-style servers map `-`, or all that is no letter
 //! or digit, to `_` (RFC 3875 §4.1.18).
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 
 use crate::decision::{Credential, CredentialFault, NamedBy};
 use crate::domain::GrantId;
 use crate::secret::Secret;
 use crate::token::TOKEN_BYTES_MAX;
+use crate::token::dpop::PROOF_BYTES_MAX;
+pub use crate::wire::own_headers::strip;
+use crate::wire::own_headers::{BREAK_GLASS, DPOP, IDENTITY, looks_like_ours, reads_as};
 
 /// Greatest length of an identity token.
 pub const IDENTITY_BYTES_MAX: usize = 16 * 1024;
-
-const BREAK_GLASS: &str = "break-glass";
-const IDENTITY: &str = "break-glass-identity";
-const DPOP: &str = "break-glass-dpop";
 
 /// Headers by which some servers and frameworks take another method or path than the request line's.
 const REWRITE_HEADERS: &[&str] = &[
@@ -43,13 +43,24 @@ pub struct Taken {
     pub credential: Credential,
     pub grant: Option<NamedGrant>,
     pub identity: Option<Secret<String>>,
+    /// A DPoP proof, as text.
+    pub proof: Option<Secret<String>>,
+    /// The one bearer token in `Authorization`, which stays where it is: it may be the API's alone.
+    pub authorization: Option<Secret<String>>,
     /// A companion header stands twice or can't be text.
     pub rewrite_header: bool,
 }
 
 impl Taken {
     const fn nothing() -> Self {
-        Self { credential: Credential::Absent, grant: None, identity: None, rewrite_header: false }
+        Self {
+            credential: Credential::Absent,
+            grant: None,
+            identity: None,
+            proof: None,
+            authorization: None,
+            rewrite_header: false,
+        }
     }
 }
 
@@ -69,31 +80,9 @@ impl NamedGrant {
     }
 }
 
-/// True when a header of this name could be taken for one of ours. `name` is in lower case, as `http` keeps it.
-pub fn looks_like_ours(name: &str) -> bool {
-    name.as_bytes().get(..BREAK_GLASS.len()).is_some_and(|start| reads_as(start, BREAK_GLASS))
-}
-
-/// True when a server that folds separators could read `given` as `name`.
-fn reads_as(given: &[u8], name: &str) -> bool {
-    given.len() == name.len()
-        && given
-            .iter()
-            .zip(name.bytes())
-            .all(|(b, wanted)| *b == wanted || (wanted == b'-' && !b.is_ascii_alphanumeric()))
-}
-
 /// True when a header asks for another method or path, in any spelling.
 fn asks_for_another(headers: &HeaderMap) -> bool {
     headers.keys().any(|given| REWRITE_HEADERS.iter().any(|name| reads_as(given.as_str().as_bytes(), name)))
-}
-
-/// Removes every header that looks like ours.
-pub fn strip(headers: &mut HeaderMap) {
-    let found: Vec<HeaderName> = headers.keys().filter(|name| looks_like_ours(name.as_str())).cloned().collect();
-    for name in found {
-        headers.remove(name);
-    }
 }
 
 /// Takes our headers off and strips the look-alikes.
@@ -115,12 +104,14 @@ fn read(headers: &HeaderMap) -> Taken {
     };
     taken.rewrite_header = asks_for_another(headers);
     let identity = exactly_one(headers, IDENTITY).and_then(|value| value.map(parse_identity).transpose());
-    let dpop = exactly_one(headers, DPOP);
-    match (named, identity, dpop) {
-        (Ok(grant), Ok(identity), Ok(_)) => {
+    let proof = exactly_one(headers, DPOP).and_then(|value| value.map(parse_proof).transpose());
+    match (named, identity, proof) {
+        (Ok(grant), Ok(identity), Ok(proof)) => {
             taken.credential = Credential::Presented(grant.named_by());
             taken.grant = Some(grant);
             taken.identity = identity;
+            taken.proof = proof;
+            taken.authorization = bearer(headers);
         }
         (Err(fault), _, _) | (_, Err(fault), _) | (_, _, Err(fault)) => {
             taken.credential = Credential::Malformed(fault);
@@ -152,6 +143,23 @@ fn parse_identity(value: &HeaderValue) -> Result<Secret<String>, CredentialFault
         return Err(CredentialFault::Malformed);
     }
     Ok(Secret::new(text.to_owned()))
+}
+
+fn parse_proof(value: &HeaderValue) -> Result<Secret<String>, CredentialFault> {
+    let text = value.to_str().map_err(|_| CredentialFault::Malformed)?;
+    if text.len() > PROOF_BYTES_MAX || !is_compact_jws(text) {
+        return Err(CredentialFault::Malformed);
+    }
+    Ok(Secret::new(text.to_owned()))
+}
+
+/// RFC 6750 §2.1. Whatever else stands there is not for us.
+fn bearer(headers: &HeaderMap) -> Option<Secret<String>> {
+    let value = exactly_one(headers, AUTHORIZATION.as_str()).ok()??;
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let is_token =
+        !token.is_empty() && token.len() <= IDENTITY_BYTES_MAX && token.bytes().all(|b| b.is_ascii_graphic());
+    (scheme.eq_ignore_ascii_case("bearer") && is_token).then(|| Secret::new(token.to_owned()))
 }
 
 /// Three non-empty base64url parts (RFC 7515 §7.1).
@@ -187,7 +195,7 @@ mod tests {
             ("breakglass", "kept"),
         ]);
         assert_eq!(take(&mut map).credential, Credential::Absent);
-        let mut kept: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        let mut kept: Vec<_> = map.keys().map(http::HeaderName::as_str).collect();
         kept.sort_unstable();
         assert_eq!(kept, ["breakglass", "x-break-glass"]);
     }
@@ -209,6 +217,13 @@ mod tests {
             (vec![("break-glass", "a.b.c.d")], Credential::Malformed(CredentialFault::Malformed)),
             (vec![grant, ("break-glass-identity", "a b")], Credential::Malformed(CredentialFault::Malformed)),
             (vec![("break-glass-identity", "a")], Credential::Absent),
+            (vec![grant, ("break-glass-dpop", "a.b.c")], Credential::Presented(NamedBy::Id)),
+            (vec![grant, ("break-glass-dpop", "a.b")], Credential::Malformed(CredentialFault::Malformed)),
+            (vec![grant, ("break-glass-dpop", "a.b.c, d.e.f")], Credential::Malformed(CredentialFault::Malformed)),
+            (
+                vec![grant, ("break-glass-dpop", "a.b.c"), ("break-glass-dpop", "a.b.c")],
+                Credential::Malformed(CredentialFault::Duplicated),
+            ),
         ] {
             let mut map = headers(&pairs);
             assert_eq!(take(&mut map).credential, expected, "{pairs:?}");
@@ -221,6 +236,24 @@ mod tests {
         let long = format!("a.{}.c", "b".repeat(TOKEN_BYTES_MAX));
         let mut map = headers(&[("break-glass", &long)]);
         assert_eq!(take(&mut map).credential, Credential::Malformed(CredentialFault::Malformed));
+    }
+
+    #[test]
+    fn one_bearer_token_is_read_and_stays() {
+        let grant = ("break-glass", "g-0123456789ab");
+        for (pairs, expected) in [
+            (vec![grant, ("authorization", "Bearer abc")], Some("abc")),
+            (vec![grant, ("authorization", "bearer abc")], Some("abc")),
+            (vec![grant, ("authorization", "Basic abc")], None),
+            (vec![grant, ("authorization", "Bearer a b")], None),
+            (vec![grant, ("authorization", "Bearer a"), ("authorization", "Bearer b")], None),
+            (vec![("authorization", "Bearer abc")], None),
+        ] {
+            let mut map = headers(&pairs);
+            let taken = take(&mut map);
+            assert_eq!(taken.authorization.as_ref().map(|token| token.expose().as_str()), expected, "{pairs:?}");
+            assert!(map.contains_key("authorization"));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{HOST, UPGRADE};
-use http::{Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::audit_log::{IntentError, Standing as Budget};
@@ -30,6 +30,9 @@ use super::{framing_head::HeadFault, record, target};
 use crate::audit::{End, Intent, Observed, Outcome, Refusal, RequestFacts};
 use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Uses};
 use crate::telemetry::request_context::{self, RequestContext, request_id};
+
+/// What `DPoP-Nonce` is to `DPoP` (RFC 9449 §8).
+const DPOP_NONCE: HeaderName = HeaderName::from_static("break-glass-dpop-nonce");
 
 /// One runtime's share of a sidecar.
 #[derive(Debug)]
@@ -57,7 +60,8 @@ async fn answer(worker: &Rc<Worker>, peer: &Peer, mut request: Request<Incoming>
         (setup.policy.any_seal, setup.request_url.is_some())
     };
     if note.fault.is_some() || taken.credential != Credential::Absent || any_seal {
-        return considered(worker, peer, client, request, &taken, &note).await;
+        let response = considered(worker, peer, client, request, &taken, &note).await;
+        return with_nonce(&worker.shared, &taken, response);
     }
     if request.method() == Method::CONNECT {
         return no_tunnel(worker);
@@ -111,6 +115,7 @@ async fn considered(
         taken,
         note,
         client: peer.address.ip(),
+        certificates: &peer.certificates,
     };
     let examined = Examined::new(&shared, &setup, &presented, &worker.limit);
     let id = request_id().to_string();
@@ -147,11 +152,23 @@ async fn considered(
     }
 }
 
+/// A nonce for the next proof, to who sent one and to who has to prove themselves, where proofs are taken.
+fn with_nonce(shared: &Shared, taken: &Taken, mut response: Response<ResponseBody>) -> Response<ResponseBody> {
+    let is_asked = response.status() == StatusCode::UNAUTHORIZED && taken.credential != Credential::Absent;
+    if (taken.proof.is_some() || is_asked)
+        && shared.glance().public_origin.is_some()
+        && let Ok(nonce) = HeaderValue::try_from(shared.possession.nonce(shared.clock.boot()))
+    {
+        response.headers_mut().insert(DPOP_NONCE, nonce);
+    }
+    response
+}
+
 /// The authority of an absolute-form target, or `:authority`, must be the Host header's where both are there; and there
 /// may be one Host only, which over HTTP/2 nothing before us has checked.
 fn authority_mismatch<B>(request: &Request<B>) -> bool {
     let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let mut hosts = request.headers().get_all(HOST).iter().map(http::HeaderValue::as_bytes);
+    let mut hosts = request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes);
     let Some(host) = hosts.next() else { return false };
     hosts.next().is_some() || authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host))
 }
@@ -204,7 +221,6 @@ impl Case<'_> {
     async fn record_intent(&self, permit: Permit, facts: &RequestFacts) -> Result<Recorded, (RefusalCode, Durable)> {
         let live = self.examined.live().ok_or((RefusalCode::GrantNotUsable, Durable::No))?;
         if !live.spend() {
-            self.shared.tell(ShareNews::Wanted(permit.grant().id.clone()));
             return Err((RefusalCode::UsesElsewhere, Durable::No));
         }
         let asked = Instant::now();
@@ -247,7 +263,7 @@ impl Case<'_> {
         if code == RefusalCode::UsesElsewhere
             && let Some(live) = self.examined.live()
         {
-            self.shared.tell(ShareNews::Wanted(live.grant().id.clone()));
+            self.shared.want_uses(live);
         }
         let mut response = refusal::respond(code, &self.about(self.detail(code)));
         self.point_to_request_form(&mut response);
@@ -273,6 +289,9 @@ impl Case<'_> {
         match (code, &self.examined.target, self.note.fault) {
             (RefusalCode::FramingConflict, _, Some(fault)) => Some(format!("The request was refused unread: {fault}.")),
             (RefusalCode::TargetAmbiguous, Err(ambiguity), _) => Some(format!("The path was refused: {ambiguity}.")),
+            (RefusalCode::DpopProofInvalid, _, _) => {
+                self.examined.proof_fault().map(|fault| format!("The proof was refused: {fault}."))
+            }
             _ => None,
         }
     }

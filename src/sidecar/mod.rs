@@ -5,7 +5,8 @@
 //! 1. [`listener`] accepts, [`tls`] speaks TLS, [`connection`] speaks HTTP/1.1 behind the [`framing`] guard, or HTTP/2.
 //! 2. [`intake`] takes our headers off and strips their look-alikes; [`target`] gives the path its one form.
 //! 3. [`route`] maps method and path to resource and action.
-//! 4. [`authenticate`] finds out who is calling, before anything about the grant is looked at.
+//! 4. [`authenticate`] finds out who is calling and [`possession`] which key they hold, before anything about the grant is
+//!    looked at.
 //! 5. [`enforce`] gathers the facts and asks the pure `decision`.
 //! 6. [`record`] says what may be written; [`audit_log`] makes the intent durable.
 //! 7. [`forward`] goes to the [`upstream`] and back, with an [`assertion`], while [`cut`] watches the grant.
@@ -15,7 +16,8 @@
 //! upstream gives before its answer; and [`upgrade`], after which a [`tunnel`] passes bytes of another protocol.
 //!
 //! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
-//! [`grant_table`] and the [`standing`], and [`shipping`] brings the audit log's lines to the ledger. Nothing here knows a database, the control plane's code or the command line.
+//! [`grant_table`] and the [`standing`], [`shipping`] brings the audit log's lines to the ledger, and [`sinks`] hand them on.
+//! Nothing here knows a database, the control plane's code or the command line.
 
 pub mod admin;
 pub mod assertion;
@@ -23,6 +25,7 @@ pub mod audit_log;
 pub mod authenticate;
 mod backlog;
 pub mod body;
+pub mod client_certificate;
 pub mod connection;
 pub mod counters;
 pub mod cut;
@@ -51,10 +54,12 @@ pub mod listener;
 pub mod meter;
 pub mod metrics;
 pub mod occurrences;
+pub mod possession;
 pub mod record;
 pub mod refusal;
 mod refusal_table;
 pub mod reload;
+mod replay;
 pub mod request_id;
 pub mod route;
 mod running;
@@ -64,6 +69,7 @@ pub mod shared;
 pub mod shipping;
 pub mod signals;
 pub mod signature_limit;
+pub mod sinks;
 pub mod sockets;
 pub mod standing;
 pub mod start;
@@ -72,7 +78,6 @@ pub mod supervisor;
 pub mod target;
 pub mod tls;
 pub mod tunnel;
-pub mod unix_socket;
 pub mod upgrade;
 pub mod upstream;
 pub mod watchers;

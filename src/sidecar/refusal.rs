@@ -66,9 +66,15 @@ pub fn request_link(base: &str, service: &ServiceName, resource: &Resource, acti
     format!("{base}{joint}service={service}&resource={resource}&action={action}")
 }
 
-/// RFC 6750 §3, on our own header's behalf.
+/// RFC 6750 §3 and RFC 9449 §7.1, on our own headers' behalf.
 fn challenge(code: RefusalCode) -> HeaderValue {
     HeaderValue::from_static(match code {
+        RefusalCode::UseDpopNonce => {
+            "DPoP realm=\"break-glass\", algs=\"ES256 EdDSA PS256 RS256\", error=\"use_dpop_nonce\""
+        }
+        RefusalCode::DpopProofInvalid => {
+            "DPoP realm=\"break-glass\", algs=\"ES256 EdDSA PS256 RS256\", error=\"invalid_dpop_proof\""
+        }
         RefusalCode::IdentityMissing => "Bearer realm=\"break-glass\"",
         _ => "Bearer realm=\"break-glass\", error=\"invalid_token\"",
     })

@@ -30,12 +30,12 @@ pub(super) const fn table(code: RefusalCode) -> Row {
         RefusalCode::HeaderDuplicated => row(
             BAD,
             "A Break-Glass header stands more than once",
-            "Send Break-Glass and Break-Glass-Identity once each.",
+            "Send Break-Glass, Break-Glass-Identity and Break-Glass-DPoP once each.",
         ),
         RefusalCode::HeaderMalformed => row(
             BAD,
             "A Break-Glass header is malformed",
-            "Break-Glass takes a grant id (g- and 12 characters) or a grant token; Break-Glass-Identity an access token.",
+            "Break-Glass takes a grant id (g- and 12 characters) or a grant token, Break-Glass-Identity an access token, Break-Glass-DPoP a DPoP proof.",
         ),
         RefusalCode::TargetAmbiguous => row(
             BAD,
@@ -56,9 +56,11 @@ pub(super) const fn table(code: RefusalCode) -> Row {
         RefusalCode::UpgradeNotAllowed => {
             row(NO, "This route allows no other protocol", "Send the request without Upgrade.")
         }
-        RefusalCode::IdentityMissing => {
-            row(WHO, "Your identity is missing", "Add your access token for this service as Break-Glass-Identity.")
-        }
+        RefusalCode::IdentityMissing => row(
+            WHO,
+            "Your identity is missing",
+            "Add your access token for this service as Break-Glass-Identity, or prove the key or the certificate that your grant is bound to.",
+        ),
         RefusalCode::IdentityInvalid => row(
             WHO,
             "Your identity could not be verified",
@@ -69,8 +71,28 @@ pub(super) const fn table(code: RefusalCode) -> Row {
         }
         RefusalCode::IdentityUnverifiable => row(
             WAIT,
-            "The identity provider's keys have not been reached yet",
+            "The identity provider's key for your token is not here yet",
             "Wait a moment and try again; ordinary requests are not affected.",
+        ),
+        RefusalCode::DpopProofInvalid => row(
+            WHO,
+            "The DPoP proof does not hold for this request",
+            "Make a new proof for this method, this URL and this grant token, by a clock that is right.",
+        ),
+        RefusalCode::UseDpopNonce => row(
+            WHO,
+            "The DPoP proof needs a nonce of this sidecar",
+            "Make a new proof with the nonce of Break-Glass-DPoP-Nonce and send the request again.",
+        ),
+        RefusalCode::DpopProofUnverifiable => row(
+            WAIT,
+            "DPoP proofs can't be checked at this sidecar now",
+            "Try again in two minutes; operators: see `[bindings]` in docs/bindings.md.",
+        ),
+        RefusalCode::CertificateUntrusted => row(
+            WHO,
+            "Your client certificate is not accepted",
+            "Use one that has not expired, of an authority that this service trusts.",
         ),
         RefusalCode::RouteNotOverridable => row(
             NO,

@@ -18,16 +18,22 @@ use crate::config::ServiceConfig;
 use crate::config::sidecar::{FeedConfig, ListenConfig, SidecarConfig, TlsFiles};
 use crate::config::upstream::UpstreamConfig;
 use crate::decision::Policy;
-use crate::http::{Cleartext, Client, ClientIdentity, ClientTls, H2Endpoint, Limits, TlsError, TlsRoots};
+use crate::http::{
+    Cleartext, Client, ClientAuthority, ClientAuthorityError, ClientIdentity, ClientTls, H2Endpoint, Limits, TlsError,
+    TlsRoots,
+};
 use crate::identity::{self, IssuerConfig, Verifier};
 use crate::telemetry::certificate::not_after;
 use crate::token::PublicKey;
+use crate::token::dpop::ProofUrl;
 
 /// Why the files can't be put to use.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
     #[error("the TLS files can't be used")]
     TlsFiles(#[from] TlsFileError),
+    #[error(transparent)]
+    ClientAuthority(#[from] ClientAuthorityError),
     #[error("the feed's TLS files can't be used")]
     FeedTls(#[from] TlsError),
     #[error("the feed's address \"{0}\" is not host:port")]
@@ -48,6 +54,11 @@ pub struct Setup {
     pub request_url: Option<String>,
     pub verifier: Verifier,
     pub tls: Arc<ServerConfig>,
+    /// Whose client certificates are believed; absent: none is asked for.
+    pub clients: Option<ClientAuthority>,
+    /// What a DPoP proof is for; absent: none is taken.
+    pub public_origin: Option<ProofUrl>,
+    pub identity_from_authorization: bool,
     pub listen: ListenConfig,
     pub upstream: Arc<UpstreamConfig>,
     /// While this file exists, no override is allowed here.
@@ -93,10 +104,14 @@ impl Setup {
     pub fn new(config: &SidecarConfig, clock: &Clock, before: Option<&Self>) -> Result<Self, SetupError> {
         let sources = Sources::of(config);
         let unchanged = |files: &[&Path]| before.filter(|before| before.sources.agree_on(&sources, files));
-        let tls_files = [config.tls.certificate.as_path(), &config.tls.key];
-        let tls = match unchanged(&tls_files).filter(|before| before.tls_files == config.tls) {
-            Some(before) => before.tls.clone(),
-            None => tls::server_config(&config.tls)?,
+        let (client_ca, own) = (config.tls.client_ca.as_deref(), [config.tls.certificate.as_path(), &config.tls.key]);
+        let tls_files: Vec<&Path> = own.into_iter().chain(client_ca).collect();
+        let (tls, clients) = match unchanged(&tls_files).filter(|before| before.tls_files == config.tls) {
+            Some(before) => (before.tls.clone(), before.clients.clone()),
+            None => {
+                let clients = client_ca.map(ClientAuthority::from_pem_file).transpose()?;
+                (tls::server_config(&config.tls, clients.as_ref())?, clients)
+            }
         };
         let authorities: Vec<&Path> = config.issuers.iter().filter_map(|issuer| issuer.ca.as_deref()).collect();
         let verifier = match unchanged(&authorities).filter(|before| before.issuers == config.issuers) {
@@ -111,6 +126,9 @@ impl Setup {
             request_url: config.request_url.clone(),
             verifier,
             tls,
+            clients,
+            public_origin: config.bindings.public_origin.clone(),
+            identity_from_authorization: config.bindings.identity_from_authorization,
             listen: config.listen,
             upstream: upstream.map_or_else(|| Arc::new(config.upstream.clone()), Arc::clone),
             freeze_file: config.freeze_file.clone(),
@@ -154,7 +172,7 @@ impl Sources {
         let (tls, feed) = (&config.tls, &config.feed);
         let named = [&tls.certificate, &tls.key, &feed.ca, &feed.certificate, &feed.key];
         let authorities = config.issuers.iter().filter_map(|issuer| issuer.ca.as_ref());
-        let files = config.files.iter().chain(named).chain(authorities);
+        let files = config.files.iter().chain(named).chain(authorities).chain(&tls.client_ca);
         Self(files.map(|file| (file.clone(), digest(file))).collect())
     }
 

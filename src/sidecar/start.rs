@@ -19,11 +19,13 @@ use super::handover::Handovers;
 use super::listener::OpenConnections;
 use super::metrics::SidecarMetrics;
 use super::occurrences::Occurrences;
+use super::possession::Possession;
 use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
 use super::shared::{ShareNews, Shared};
 use super::shipping::{self, Job, Shipped};
+use super::sinks::{self, Handler};
 use super::sockets::{Passed, SocketError, Wanted};
 use super::standing::Standing;
 use super::watchers;
@@ -31,7 +33,9 @@ use super::worker::{self, Equipment};
 use crate::audit::LogIdentity;
 use crate::clock::Clock;
 use crate::config::sidecar::{AuditConfig, SidecarConfig};
+use crate::config::sinks::SinkName;
 use crate::drain::{self, Drain};
+use crate::sink::SinkError;
 use crate::token::{KeyError, KeyRing};
 
 /// News of shares waiting for the feed's task; what does not fit is repeated by the task itself.
@@ -46,6 +50,12 @@ pub enum StartError {
     Sockets(#[from] SocketError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error("the sink \"{name}\" can't be used")]
+    Sink {
+        name: SinkName,
+        #[source]
+        source: SinkError,
+    },
     #[error("the audit log can't be opened")]
     Audit(#[from] OpenError),
     #[error("an assertion key can't be made")]
@@ -78,7 +88,9 @@ impl Sidecar {
     pub fn start_on(passed: Passed, config: SidecarConfig, clock: Clock) -> Result<Running, StartError> {
         let setup = Setup::new(&config, &clock, None)?;
         let sockets = passed.sort(&wanted(&config))?;
+        let (sinks, handlers) = sinks::prepare(&config, &clock)?;
         let audit = open_audit(&config, sockets.passed, &clock)?;
+        sinks.make_known(&audit);
         let assertions = Assertions::new(config.service.name.clone(), config.instance.clone(), clock.clone())?;
         let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
         let shared = Arc::new(Shared {
@@ -87,7 +99,9 @@ impl Sidecar {
             audit,
             shipped: Shipped::new(config.audit.shipping.spool_bytes_max),
             enforced: watch::Sender::new(None),
+            sinks,
             assertions: Arc::new(assertions),
+            possession: Possession::new().map_err(|_| KeyError::Generate)?,
             clock,
             reloads: Reloads::default(),
             occurrences: Occurrences::default(),
@@ -107,7 +121,7 @@ impl Sidecar {
         background.spawn(admin::serve(admin, Arc::clone(&shared), metrics, drain.clone()));
         let jwks = sockets.jwks.try_clone().map_err(SocketError::Use)?;
         background.spawn(serve_keys(jwks, Arc::clone(&shared), drain.clone()));
-        let log = beside_the_path(&shared, &background, &config, news, &drain);
+        let log = beside_the_path(&shared, &background, &config, (news, handlers), &drain);
         let (reloads, orders) = mpsc::channel(RELOAD_ORDERS_MAX);
         {
             let _entered = background.enter();
@@ -154,7 +168,7 @@ fn beside_the_path(
     shared: &Arc<Shared>,
     background: &Runtime,
     config: &SidecarConfig,
-    news: mpsc::Receiver<ShareNews>,
+    (news, handlers): (mpsc::Receiver<ShareNews>, Vec<Handler>),
     drain: &Drain,
 ) -> LogEnd {
     let (over, overrides_over) = drain::channel();
@@ -163,6 +177,7 @@ fn beside_the_path(
     background.spawn(grant_feed::run(Arc::clone(shared), feed, overrides_over.clone()));
     background.spawn(watchers::watch_clocks(Arc::clone(shared), overrides_over.clone()));
     background.spawn(watchers::watch_freeze_file(Arc::clone(shared), overrides_over.clone()));
+    let handed_on = sinks::spawn(background.handle(), shared, handlers, &overrides_over);
     let job = Job {
         instance: config.instance.clone(),
         folder: config.audit.directory.clone(),
@@ -170,7 +185,13 @@ fn beside_the_path(
         write_deadline: config.audit.write_deadline,
     };
     let shipped = background.spawn(shipping::run(Arc::clone(shared), job, overrides_over));
-    let closed = background.spawn(running::close_log(shared.audit.clone(), drain.clone(), ended, over));
+    let closing = running::close_log(shared.audit.clone(), drain.clone(), ended, over);
+    let closed = background.spawn(async move {
+        let closed = closing.await;
+        // They end by themselves, soon after the log.
+        futures_util::future::join_all(handed_on).await;
+        closed
+    });
     LogEnd { workers_ended, closed, shipped }
 }
 

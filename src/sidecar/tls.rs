@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::sidecar::TlsFiles;
-use crate::http::crypto_provider;
+use crate::http::{ClientAuthority, crypto_provider};
 
 /// Why a certificate can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -21,11 +21,11 @@ pub enum TlsFileError {
     Unusable { certificate: PathBuf, key: PathBuf, why: rustls::Error },
 }
 
-/// Loads the server's certificate and key.
+/// Loads the server's certificate and key. With `clients`, a certificate is asked for, and nobody needs one.
 ///
 /// # Errors
 /// [`TlsFileError`], which names the file.
-pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsFileError> {
+pub fn server_config(files: &TlsFiles, clients: Option<&ClientAuthority>) -> Result<Arc<ServerConfig>, TlsFileError> {
     let pem = |file: &PathBuf| {
         let file = file.clone();
         move |why| TlsFileError::Pem { file, why }
@@ -40,7 +40,11 @@ pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsFileError
     let unusable = |why| TlsFileError::Unusable { certificate: files.certificate.clone(), key: files.key.clone(), why };
     let mut config = ServerConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
+        .map(|builder| match clients {
+            Some(clients) => builder.with_client_cert_verifier(clients.asking()),
+            None => builder.with_no_client_auth(),
+        })
+        .and_then(|builder| builder.with_single_cert(chain, key))
         .map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

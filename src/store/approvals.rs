@@ -64,12 +64,13 @@ async fn agree(
     insert(transition, id, &new.approval).await?;
     once::keep(transition, &new.approval.person, new.once.as_ref(), id.as_str()).await?;
     let number = record.approvals.len().saturating_add(1);
-    let entry = Draft::elevation_approved(id, &new.approval, number, new.grant.is_some(), &new.etag);
+    let entry = Draft::elevation_approved(id, &new.approval, number, new.grant.is_some(), &new.etag)
+        .authenticated(&new.authentication);
     transition.entry(entry, None).await?;
     match &new.grant {
         Some(grant) => {
             elevations::decide(transition, id, ElevationState::Approved, Some(&new.approval.person), None).await?;
-            Ok(Some(grants::insert(transition, grant, id, &record.tier).await?))
+            grants::insert(transition, grant, id, &record.tier).await
         }
         None => {
             let version = sql("UPDATE elevations SET version = version + 1 WHERE id = $1").bind(id.as_str());

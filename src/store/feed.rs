@@ -92,7 +92,7 @@ async fn live(
     now: WallTime,
 ) -> Result<Vec<SnapshotGrant>, StoreError> {
     let rows = sql("SELECT id, revision, token FROM grants \
-         WHERE service = $1 AND state = 'active' AND expires_ms > $2 ORDER BY position")
+         WHERE service = $1 AND state = 'active' AND expires_ms > $2 AND token <> '' ORDER BY position")
     .bind(service.as_str())
     .bind(now.unix_ms())
     .fetch_all(&mut *reading)
@@ -114,7 +114,7 @@ async fn ended(
     since: WallTime,
 ) -> Result<Vec<SnapshotEnd>, StoreError> {
     let rows = sql("SELECT id, revision, state, token FROM grants \
-         WHERE service = $1 AND state <> 'active' AND ended_ms > $2 ORDER BY position")
+         WHERE service = $1 AND state <> 'active' AND ended_ms > $2 AND token <> '' ORDER BY position")
     .bind(service.as_str())
     .bind(since.unix_ms())
     .fetch_all(&mut *reading)

@@ -120,14 +120,16 @@ impl Store {
         Ok(record.map(|record| self.as_of_now(record)))
     }
 
-    /// The grant's token. Only its requester may see it: the caller has made sure.
+    /// The grant's token; `None` while something must be bound to it. Only its requester may see it: the caller has made
+    /// sure.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn grant_token(&self, id: &GrantId) -> Result<Option<Secret<String>>, StoreError> {
         let token = sql("SELECT token FROM grants WHERE id = $1").bind(id.as_str());
         let row = token.fetch_optional(&self.shared.database).await?;
-        Ok(row.map(|row| row.first()).transpose()?.map(Secret::new))
+        let token: Option<String> = row.map(|row| row.first()).transpose()?;
+        Ok(token.filter(|token| !token.is_empty()).map(Secret::new))
     }
 
     /// One page, newest first.
@@ -166,15 +168,21 @@ impl Store {
     }
 }
 
-/// Puts a grant into the world. The caller has made sure, in this transition, that nothing is frozen.
+/// Puts a grant into the world. The caller has made sure, in this transition, that nothing is frozen. Answers its
+/// revision; one that is still to be bound has none, since the feed is not told of it.
 pub(super) async fn insert(
     transition: &mut Transition<'_>,
     new: &NewGrant,
     elevation: &ElevationId,
     tier: &str,
-) -> Result<u64, StoreError> {
+) -> Result<Option<u64>, StoreError> {
     let grant = &new.grant;
-    let revision = transition.change(Some(&grant.service), &StoredChange::Put { grant: grant.id.clone() }).await?;
+    let put = StoredChange::Put { grant: grant.id.clone() };
+    let revision = match new.token {
+        Some(_) => Some(transition.change(Some(&grant.service), &put).await?),
+        None => None,
+    };
+    let token = new.token.as_ref().map(Secret::expose);
     let at = transition.at();
     sql("INSERT INTO grants \
          (id, elevation, service, person, state, expires_ms, max_uses, claims, token, revision, changed_ms, review_due_s) \
@@ -186,15 +194,16 @@ pub(super) async fn insert(
     .bind(grant.expires.unix_ms())
     .bind(grant.max_uses.map(|uses| i64::from(uses.get())))
     .bind(to_json("claims", &GrantClaims::of(grant, &new.issuer))?)
-    .bind(new.token.expose())
-    .bind(to_sql(revision))
+    .bind(token.map_or("", String::as_str))
+    .bind(to_sql(revision.unwrap_or_default()))
     .bind(at.unix_ms())
     .bind(new.review_due.map(|due| to_sql(due.as_secs())))
     .execute(transition.connection())
     .await?;
     scope_items::insert(transition.connection(), grant.id.as_str(), &grant.scope).await?;
-    let issued = Issued { elevation, tier, token_sha256: &sha256_hex(new.token.expose()), review_due: new.review_due };
-    transition.entry(Draft::grant_issued(grant, issued), Some(revision)).await?;
+    let token_sha256 = token.map(|token| sha256_hex(token));
+    let issued = Issued { elevation, tier, token_sha256: token_sha256.as_deref(), review_due: new.review_due };
+    transition.entry(Draft::grant_issued(grant, issued), revision).await?;
     Ok(revision)
 }
 
@@ -281,7 +290,7 @@ pub(super) fn next_position(rows: &[Row], limit: u32) -> Result<Option<i64>, Sto
     }
 }
 
-fn sha256_hex(text: &str) -> String {
+pub(super) fn sha256_hex(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

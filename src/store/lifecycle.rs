@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use crate::domain::{
-    Approval, Elevation, ElevationId, ElevationState, Grant, GrantId, Person, ReviewState, RevocationId, Verdict,
-    WallTime,
+    Approval, Authentication, Elevation, ElevationId, ElevationState, Grant, GrantId, Person, ReviewState,
+    RevocationId, Verdict, WallTime,
 };
 use crate::policy::{AdmittedBy, History};
 use crate::secret::Secret;
+use crate::store::UsedProof;
 use crate::wire::api::GrantState;
 
 /// A request, the tier that let it through, and what became of it.
@@ -106,6 +107,8 @@ pub struct NewElevation {
     /// The group that stood in for a schedule which was not known.
     pub stood_in: Option<String>,
     pub grant: Option<NewGrant>,
+    /// By what its key was proven, where it was.
+    pub proof: Option<UsedProof>,
     pub once: Option<OnceKey>,
     pub basis: Basis,
 }
@@ -115,7 +118,8 @@ pub struct NewElevation {
 pub struct NewGrant {
     pub grant: Grant,
     pub issuer: String,
-    pub token: Secret<String>,
+    /// Absent while nothing is bound to it that must be.
+    pub token: Option<Secret<String>>,
     /// How long after its end a review is due; `None`: none is asked for.
     pub review_due: Option<Duration>,
 }
@@ -126,6 +130,8 @@ pub struct NewApproval {
     pub elevation: ElevationId,
     /// Its time is the transition's.
     pub approval: Approval,
+    /// How the approver had authenticated, for the record.
+    pub authentication: Authentication,
     /// The entity tag of what the approver saw, for the record.
     pub etag: String,
     pub seen: Seen,
@@ -152,6 +158,7 @@ pub enum Operation {
     Review,
     Revoke,
     RevokeAll,
+    Claim,
 }
 
 impl Operation {
@@ -164,6 +171,7 @@ impl Operation {
             Self::Review => "review",
             Self::Revoke => "revoke",
             Self::RevokeAll => "revoke_all",
+            Self::Claim => "claim",
         }
     }
 }
@@ -180,13 +188,15 @@ pub enum Kept {
 /// What a request came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Created {
-    /// Granted at once.
+    /// Granted at once; the feed is told of it once something is bound to it that must be.
     New {
-        revision: u64,
+        revision: Option<u64>,
     },
     /// It waits for approvals.
     Waiting,
     Kept(Kept),
+    /// The proof that came with it was used before.
+    Replayed,
     /// Policy or history are no longer those it rests on.
     Stale,
     /// Nothing is granted for the service now.

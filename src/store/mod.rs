@@ -16,6 +16,7 @@ use database::Database;
 mod approvals;
 pub mod audit;
 pub mod check;
+mod claims;
 pub mod contract;
 mod database;
 mod doubt;
@@ -27,11 +28,14 @@ mod filling;
 mod freezes;
 mod grants;
 mod history;
+mod ledger;
+mod ledger_growth;
 pub mod lifecycle;
 mod once;
 mod opening;
 mod policies;
 mod postgres;
+mod proofs;
 mod proposals;
 mod replicas;
 mod requests;
@@ -46,6 +50,7 @@ mod schema;
 mod scope_items;
 mod share_turn;
 mod shares;
+mod sink_places;
 mod sqlite;
 mod statement;
 mod streams;
@@ -53,18 +58,23 @@ mod streams;
 mod tests;
 mod transition;
 
+pub use claims::{Claimed, NewClaim};
 pub use contract::*;
 pub use entries::StoredEntry;
 pub use freezes::{FreezeLifted, FreezeOutcome, FreezeRecord};
 pub use history::Past;
+pub use ledger::{Cosigned, LedgerError, LedgerStanding, StoredCheckpoint};
+pub use ledger_growth::Growth;
 pub use lifecycle::*;
 pub use opening::OpenError;
 pub use policies::{LiveGrant, NoLongerAllowed, PolicyChange, PolicyOutcome, StillAllowed};
+pub use proofs::UsedProof;
 pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
 pub use restoring::{BackupError, Restored};
 pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
 pub use revocations::{OrderOutcome, Progress, Settled};
 pub use share_turn::ShareTurn;
+pub use sink_places::ToldEntry;
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -82,6 +92,8 @@ struct Shared {
     newest: watch::Sender<u64>,
     /// Counts what should be looked at: reports of other replicas, questions of any.
     replicas: watch::Sender<u64>,
+    /// Counts the transitions that this process has committed.
+    commits: watch::Sender<u64>,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
     /// Has the next commit's answer lost, as a broken connection would.
@@ -118,6 +130,11 @@ impl Store {
     /// Wakes when another replica reported something, or any asked for shares. A hint only.
     pub fn subscribe_replicas(&self) -> watch::Receiver<u64> {
         self.shared.replicas.subscribe()
+    }
+
+    /// Wakes after each transition of this process, most of which make an entry.
+    pub fn subscribe_commits(&self) -> watch::Receiver<u64> {
+        self.shared.commits.subscribe()
     }
 
     /// The id of this opening of the database.

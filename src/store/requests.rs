@@ -3,7 +3,7 @@
 use super::database::Transaction;
 use super::policies::newest_policy;
 use super::transition::Transition;
-use super::{Basis, Created, NewElevation, Store, StoreError, elevations, feed, grants, history, once};
+use super::{Basis, Created, NewElevation, Store, StoreError, elevations, feed, grants, history, once, proofs};
 use crate::domain::{Person, ServiceName};
 use crate::ledger::entry::Draft;
 
@@ -24,9 +24,12 @@ impl Store {
         if new.grant.is_some() && is_frozen(transition.connection(), &new.record.elevation.service).await? {
             return Ok(Created::Frozen);
         }
+        if !proofs::use_up(&mut transition, new.proof.as_ref()).await? {
+            return Ok(Created::Replayed);
+        }
         let revision = insert(&mut transition, new).await?;
         transition.commit().await?;
-        Ok(revision.map_or(Created::Waiting, |revision| Created::New { revision }))
+        Ok(if new.grant.is_some() { Created::New { revision } } else { Created::Waiting })
     }
 }
 
@@ -39,7 +42,7 @@ async fn insert(transition: &mut Transition<'_>, new: &NewElevation) -> Result<O
         .admitted(admitted_by.as_deref(), new.stood_in.as_deref());
     transition.entry(asked, None).await?;
     match &new.grant {
-        Some(grant) => Ok(Some(grants::insert(transition, grant, &elevation.id, &new.record.tier).await?)),
+        Some(grant) => grants::insert(transition, grant, &elevation.id, &new.record.tier).await,
         None => Ok(None),
     }
 }

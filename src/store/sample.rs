@@ -47,7 +47,7 @@ pub(crate) fn request(n: u64, max_uses: u32, now: WallTime) -> NewElevation {
         version: 1,
     };
     let basis = Basis { policy_revision: 0, ended_since: WallTime::EPOCH, history: Default::default() };
-    NewElevation { record, stood_in: None, grant: None, once: None, basis }
+    NewElevation { record, stood_in: None, grant: None, proof: None, once: None, basis }
 }
 
 /// The grant of a request within `bounds`, begun at `now`. Its review is due within a day.
@@ -76,7 +76,7 @@ pub(crate) fn grant_of(record: &ElevationRecord, bounds: Bounds, n: u64, now: Wa
     NewGrant {
         grant,
         issuer: "https://control.test".into(),
-        token: Secret::new(format!("token-{n}")),
+        token: elevation.is_bound().then(|| Secret::new(format!("token-{n}"))),
         review_due: Some(Duration::from_secs(86_400)),
     }
 }
@@ -90,6 +90,16 @@ pub(crate) fn granted(n: u64, max_uses: u32, now: WallTime) -> NewElevation {
     new.record.lapses = None;
     new.record.decided = Some(Decided { at: now, by: None, note: None });
     NewElevation { grant: Some(grant), ..new }
+}
+
+/// The same, to be bound to a key that nobody has proven yet.
+pub(crate) fn unbound(mut new: NewElevation) -> NewElevation {
+    new.record.elevation.binding = Binding::Dpop;
+    if let Some(new) = &mut new.grant {
+        new.grant.binding = Binding::Dpop;
+        new.token = None;
+    }
+    new
 }
 
 /// Stores it on what stands, as often as that changes meanwhile.

@@ -156,6 +156,7 @@ impl Transition<'_> {
         if let Some(newest) = self.newest {
             self.store.shared.newest.send_modify(|seen| *seen = newest.max(*seen));
         }
+        self.store.shared.commits.send_modify(|seen| *seen = seen.wrapping_add(1));
         Ok(())
     }
 }

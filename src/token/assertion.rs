@@ -26,7 +26,8 @@ use super::mint::MintError;
 use super::{ASSERTION_TYPE, jws};
 use crate::decision::Permit;
 use crate::domain::{
-    Action, Grant, GrantId, InstanceName, Person, ReasonCode, Resource, Role, ServiceName, Ticket, WallTime,
+    Action, Binding, Confirmation, Grant, GrantId, InstanceName, Person, ReasonCode, Resource, Role, ServiceName,
+    Ticket, WallTime,
 };
 
 /// From `iat` to `exp`.
@@ -54,6 +55,11 @@ pub struct AssertionClaims {
     /// The person.
     pub sub: Person,
     pub role: Role,
+    /// How the person has proven that the grant is theirs.
+    pub binding: Binding,
+    /// The key or certificate that was proven, where the binding is to one (RFC 7800).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cnf: Option<Confirmation>,
     pub resource: Resource,
     pub action: Action,
     pub reason: ReasonCode,
@@ -112,6 +118,8 @@ impl AssertionClaims {
             grant: grant.id.clone(),
             sub: grant.person.clone(),
             role: grant.role.clone(),
+            binding: grant.binding,
+            cnf: grant.confirmation.clone(),
             resource: permit.resource().clone(),
             action: permit.action().clone(),
             reason: grant.justification.reason.clone(),

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Action, Binding, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource, RevocationId,
-    Role, ServiceName, Ticket, WallTime,
+    Action, Binding, Confirmation, ElevationId, ElevationState, GrantId, InstanceName, Person, ReasonCode, Resource,
+    RevocationId, Role, ServiceName, Ticket, WallTime,
 };
 use crate::wire::lifecycle::{ApprovalView, AuthenticationView, BoundsView, PastView, ReviewView, WantedApprovals};
 
@@ -34,6 +34,11 @@ pub struct ElevationRequest {
     /// Which tier, where several fit.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tier: Option<String>,
+    /// How the grant is to be proven when it is used; absent: the tier's first. For `dpop` and `mtls` what this very call
+    /// proves (by a proof in `DPoP`, or by the connection's client certificate) is bound to the grant; where it proves
+    /// nothing, the grant is approved unbound, and has to be claimed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub binding: Option<Binding>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +58,9 @@ pub struct ElevationView {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub max_uses: Option<u32>,
     pub binding: Binding,
+    /// The key or certificate that came with the request, where the binding is to one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirmation: Option<Confirmation>,
     pub authentication: AuthenticationView,
     /// The policy revision that let it through.
     pub policy_revision: u64,
@@ -119,6 +127,10 @@ pub struct GrantView {
     pub reason: ReasonCode,
     pub ticket: Ticket,
     pub binding: Binding,
+    /// The key or certificate that the grant is bound to. Absent where the binding is to none, and while the grant waits
+    /// to be claimed: then it has no token, and no sidecar knows it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub confirmation: Option<Confirmation>,
     pub issued_at: WallTime,
     pub expires_at: WallTime,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -139,6 +151,13 @@ pub struct GrantView {
     pub revocation: Option<RevocationId>,
     pub review: ReviewView,
     pub enforcement: Enforcement,
+}
+
+impl GrantView {
+    /// Whether something must be bound to it before it can be used.
+    pub const fn is_unclaimed(&self) -> bool {
+        self.binding.needs_confirmation() && self.confirmation.is_none()
+    }
 }
 
 /// How far the last change to a grant has arrived.
@@ -277,4 +296,8 @@ pub struct Page<T> {
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct KeysView {
     pub grant_roots: Vec<String>,
+    /// What verifies the ledger's checkpoints, as verifier keys (c2sp.org/signed-note): the newest last.
+    #[serde(default)]
+    #[cfg_attr(feature = "control", schema(example = json!(["breakglass.example/ledger+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"])))]
+    pub ledger_keys: Vec<String>,
 }

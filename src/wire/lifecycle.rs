@@ -47,6 +47,12 @@ pub struct DenyRequest {
 #[serde(deny_unknown_fields)]
 pub struct WithdrawRequest {}
 
+/// The person whose grant it is binds what their call proves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "control", derive(utoipa::ToSchema), schema(examples(json!({}))))]
+#[serde(deny_unknown_fields)]
+pub struct ClaimRequest {}
+
 /// Somebody else has looked at what was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]

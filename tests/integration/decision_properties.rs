@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakglass::decision::{
-    Assertion, Audit, Caller, Ceiling, Credential, CredentialFault, Decision, Facts, Feed, Framing, Freeze, GrantFact,
-    GrantStanding, HeldGrant, NamedBy, Policy, Route, Target, Traits, Unproven, Uses, decide,
+    Assertion, Audit, Caller, Ceiling, Certificate, Credential, CredentialFault, Decision, Facts, Feed, Framing,
+    Freeze, GrantFact, GrantStanding, HeldGrant, NamedBy, Policy, Proof, Route, Target, Traits, Unproven, Uses, decide,
 };
 use breakglass::domain::{
-    Action, Authentication, Binding, BootTime, Deadline, Grant, Justification, Moment, Origin, Person, Resource, Role,
-    Scope, WallTime,
+    Action, Authentication, Binding, BootTime, Confirmation, Deadline, Grant, Justification, Moment, Origin, Person,
+    Resource, Role, Scope, WallTime,
 };
 use proptest::prelude::*;
 
@@ -32,6 +32,10 @@ struct World {
     traits: Traits,
     credential: Credential,
     caller: Result<Person, Unproven>,
+    /// The identity came in `Authorization`.
+    ambient: bool,
+    certificate: Shown,
+    proof: Shown,
     freeze: Freeze,
     feed: Feed,
     uses: Uses,
@@ -46,6 +50,22 @@ enum Knows {
     Grant,
 }
 
+/// What came of a certificate or a proof. The last three are of proofs alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    /// What the grant is bound to, where it is bound to such a thing.
+    Own,
+    Other,
+    Unsound,
+    NonceWanted,
+    Unverifiable,
+    Replayed,
+}
+
+const OWN: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+const OTHER: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+
 #[derive(Debug, Clone)]
 enum Way {
     Overridable(Resource, Action, bool, bool),
@@ -57,6 +77,8 @@ enum Way {
 impl World {
     fn decide(&self) -> Decision {
         let grant = Arc::new(self.grant.clone());
+        let (own_certificate, other_certificate) = (OWN.parse().unwrap(), OTHER.parse().unwrap());
+        let (own_key, other_key) = (OWN.parse().unwrap(), OTHER.parse().unwrap());
         let held = HeldGrant { grant: &grant, deadline: self.deadline, standing: self.standing };
         let facts = Facts {
             now: self.now,
@@ -74,7 +96,23 @@ impl World {
             credential: self.credential,
             caller: match &self.caller {
                 Ok(person) => Caller::Proven(person),
+                Err(why) if self.ambient && *why != Unproven::Missing => Caller::Ambient(*why),
                 Err(why) => Caller::Unproven(*why),
+            },
+            certificate: match self.certificate {
+                Shown::Own => Certificate::Proven(&own_certificate),
+                Shown::Other => Certificate::Proven(&other_certificate),
+                Shown::Nothing => Certificate::Absent,
+                _ => Certificate::Untrusted,
+            },
+            proof: match self.proof {
+                Shown::Own => Proof::Proven(&own_key),
+                Shown::Other => Proof::Proven(&other_key),
+                Shown::Nothing => Proof::Absent,
+                Shown::Unsound => Proof::Invalid,
+                Shown::NonceWanted => Proof::NonceWanted,
+                Shown::Unverifiable => Proof::Unverifiable,
+                Shown::Replayed => Proof::Replayed,
             },
             grant: match self.knows {
                 Knows::Nothing => GrantFact::Unknown,
@@ -139,7 +177,7 @@ fn policies() -> impl Strategy<Value = Policy> {
                 roles,
                 actions,
                 lifetime_max: Duration::from_secs(lifetime_s),
-                bindings: [Binding::Identity, Binding::Bearer].into(),
+                bindings: Binding::ALL.into(),
                 staleness_max: Duration::from_secs(staleness_s),
             },
         })
@@ -147,8 +185,7 @@ fn policies() -> impl Strategy<Value = Policy> {
 
 fn grants() -> impl Strategy<Value = Grant> {
     let scope = (some_of::<Resource>(&RESOURCES), some_of::<Action>(&ACTIONS));
-    let other = prop_oneof![4 => Just(Binding::Bearer), 1 => Just(Binding::Mtls), 1 => Just(Binding::Dpop)];
-    let binding = prop_oneof![4 => Just(Binding::Identity), 1 => other];
+    let binding = prop_oneof![3 => Just(Binding::Identity), 3 => proptest::sample::select(Binding::ALL.to_vec())];
     (pick(&SERVICES), pick(&PERSONS), pick(&ROLES), scope, binding, 10_u64..150, 5_u64..80, 0_u32..3).prop_map(
         |(service, person, role, (resources, actions), binding, lifetime_s, staleness_s, uses)| Grant {
             id: "g-m2c4k8w1x0za".parse().unwrap(),
@@ -159,7 +196,11 @@ fn grants() -> impl Strategy<Value = Grant> {
             role,
             scope: Scope::new(resources, actions).unwrap(),
             binding,
-            confirmation: None,
+            confirmation: match binding {
+                Binding::Mtls => Some(Confirmation::Certificate(OWN.parse().unwrap())),
+                Binding::Dpop => Some(Confirmation::Key(OWN.parse().unwrap())),
+                Binding::Identity | Binding::Bearer => None,
+            },
             justification: Justification {
                 reason: "stuck_payment".parse().unwrap(),
                 ticket: "INC-2041".parse().unwrap(),
@@ -214,6 +255,15 @@ fn callers() -> impl Strategy<Value = Result<Person, Unproven>> {
     prop_oneof![9 => pick(&PERSONS).prop_map(Ok), 1 => proptest::sample::select(why).prop_map(Err)]
 }
 
+fn certificates() -> impl Strategy<Value = Shown> {
+    proptest::sample::select(vec![Shown::Nothing, Shown::Own, Shown::Own, Shown::Other, Shown::Unsound])
+}
+
+fn proofs() -> impl Strategy<Value = Shown> {
+    let rare = vec![Shown::Other, Shown::Unsound, Shown::NonceWanted, Shown::Unverifiable, Shown::Replayed];
+    prop_oneof![4 => Just(Shown::Nothing), 4 => Just(Shown::Own), 1 => proptest::sample::select(rare)]
+}
+
 fn worlds() -> impl Strategy<Value = World> {
     let request = (
         mostly(Framing::Sound, vec![Framing::Conflict]),
@@ -221,7 +271,7 @@ fn worlds() -> impl Strategy<Value = World> {
         ways(),
         traits(),
         credentials(),
-        callers(),
+        (callers(), any::<bool>(), certificates(), proofs()),
     );
     let held = (
         policies(),
@@ -239,7 +289,7 @@ fn worlds() -> impl Strategy<Value = World> {
         mostly(Assertion::Ready, vec![Assertion::Unavailable]),
     );
     (request, held, state).prop_map(|(request, held, state)| {
-        let (framing, target, route, traits, credential, caller) = request;
+        let (framing, target, route, traits, credential, (caller, ambient, certificate, proof)) = request;
         let (policy, grant, knows, standing, (boot, wall), now) = held;
         let (freeze, feed, uses, audit, assertion) = state;
         let end = at(boot, wall);
@@ -257,6 +307,9 @@ fn worlds() -> impl Strategy<Value = World> {
             traits,
             credential,
             caller,
+            ambient,
+            certificate,
+            proof,
             freeze,
             feed,
             uses,
@@ -294,6 +347,9 @@ enum Loss {
     LessStaleness,
     LessStalenessAllowed,
     EarlierDeadline(u64),
+    AnotherCertificate,
+    AnotherKey,
+    ProofUsedBefore,
 }
 
 fn losses() -> impl Strategy<Value = Loss> {
@@ -308,7 +364,8 @@ fn losses() -> impl Strategy<Value = Loss> {
             Loss::ClockUnsettled, Loss::UsesElsewhere, Loss::AuditUnavailable,
             Loss::AssertionUnavailable, Loss::FewerResources,
             Loss::FewerActions, Loss::NoRoleAllowed, Loss::FewerActionsAllowed, Loss::NoBindingAllowed,
-            Loss::ShorterLifetimeAllowed, Loss::LessStaleness, Loss::LessStalenessAllowed,
+            Loss::ShorterLifetimeAllowed, Loss::LessStaleness, Loss::LessStalenessAllowed, Loss::AnotherCertificate,
+            Loss::AnotherKey, Loss::ProofUsedBefore,
         ]),
     ]
 }
@@ -354,6 +411,10 @@ fn lose(world: &World, loss: Loss) -> World {
         Loss::ShorterLifetimeAllowed => ceiling.lifetime_max /= 2,
         Loss::LessStaleness => less.grant.staleness_max /= 2,
         Loss::LessStalenessAllowed => ceiling.staleness_max /= 2,
+        Loss::AnotherCertificate if less.certificate == Shown::Own => less.certificate = Shown::Other,
+        Loss::AnotherKey if less.proof == Shown::Own => less.proof = Shown::Other,
+        Loss::ProofUsedBefore if less.proof == Shown::Own => less.proof = Shown::Replayed,
+        Loss::AnotherCertificate | Loss::AnotherKey | Loss::ProofUsedBefore => {}
         Loss::EarlierDeadline(by_s) => less.deadline.boot = less.deadline.boot.minus(Duration::from_secs(by_s)),
     }
     less
@@ -390,12 +451,15 @@ proptest! {
             prop_assert_eq!((permit.resource(), permit.action()), (resource, action));
             prop_assert!(world.grant.scope.has_resource(resource) && world.grant.scope.has_action(action));
             prop_assert_eq!(&**permit.grant(), &world.grant);
-            let token_alone = world.grant.binding == Binding::Bearer && world.caller == Err(Unproven::Missing);
-            prop_assert!(token_alone || world.caller.as_ref() == Ok(&permit.grant().person));
+            let is_person = world.caller.as_ref().map(|person| *person == permit.grant().person);
+            prop_assert_ne!(is_person, Ok(false), "an identity that came fits");
+            prop_assert!(matches!(world.proof, Shown::Nothing | Shown::Own | Shown::Other), "a proof that came holds");
+            let by_token = world.credential == Credential::Presented(NamedBy::Token);
             match world.grant.binding {
-                Binding::Identity => {}
-                Binding::Bearer => prop_assert_eq!(world.credential, Credential::Presented(NamedBy::Token)),
-                Binding::Mtls | Binding::Dpop => prop_assert!(false, "its proof can't be checked yet"),
+                Binding::Identity => prop_assert_eq!(is_person, Ok(true)),
+                Binding::Bearer => prop_assert!(by_token),
+                Binding::Mtls => prop_assert_eq!(world.certificate, Shown::Own),
+                Binding::Dpop => prop_assert!(by_token && world.proof == Shown::Own),
             }
             prop_assert_eq!(&permit.grant().service, &world.policy.service);
             prop_assert!(world.policy.ceiling.admits(&world.grant) && world.policy.ceiling.actions.contains(action));
@@ -407,6 +471,31 @@ proptest! {
             prop_assert!(world.framing == Framing::Sound && world.target == Target::Canonical);
         }
     }
+}
+
+/// Of a grant that is not theirs a caller is told the same as of one that does not exist.
+#[test]
+fn who_proves_nothing_of_a_grant_learns_nothing_of_it() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut compared = 0;
+    for _ in 0..4_000 {
+        let world = worlds().new_tree(&mut runner).unwrap().current();
+        let is_person = world.caller.as_ref() == Ok(&world.grant.person);
+        let proves = match world.grant.binding {
+            Binding::Identity => is_person,
+            Binding::Bearer => is_person || world.credential == Credential::Presented(NamedBy::Token),
+            Binding::Mtls => world.certificate == Shown::Own,
+            Binding::Dpop => world.proof == Shown::Own,
+        };
+        // Before the first snapshot no grant is known, so there is nothing to compare.
+        if !proves && world.feed != Feed::NeverSynced {
+            let unknown = World { knows: Knows::Nothing, ..world.clone() };
+            assert_eq!(world.decide().code(), unknown.decide().code(), "{world:?}");
+            compared += 1;
+        }
+    }
+    assert!(compared > 500, "{compared} of 4000");
 }
 
 /// The properties above would hold of a decision that always refuses; in these worlds it does not.

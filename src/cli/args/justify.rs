@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::parse_span;
+use super::{BindingChoice, parse_span};
 use crate::domain::{ReasonCode, Ticket};
 
 /// How a request for elevation is justified and bounded: shared by `request` and `curl`.
@@ -25,6 +25,9 @@ pub struct Justify {
     /// Which tier, where several fit
     #[arg(long, value_name = "NAME")]
     pub tier: Option<String>,
+    /// How the grant is to be proven when it is used; default: the tier's first
+    #[arg(long, value_enum)]
+    pub binding: Option<BindingChoice>,
     /// How long to wait for the sidecars
     #[arg(long, value_name = "SPAN", value_parser = parse_span, default_value = "10s")]
     pub wait: Option<Duration>,

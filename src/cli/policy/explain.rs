@@ -117,6 +117,7 @@ fn request(args: &PolicyExplainArgs, rules: &Rules, out: &mut Output) -> Result<
         }
     };
     Ok(ElevationRequest {
+        binding: None,
         service: args.service.clone(),
         resources: args.resources.clone(),
         actions: args.actions.clone(),

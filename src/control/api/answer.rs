@@ -75,6 +75,13 @@ const fn challenge(cause: Cause) -> Option<&'static str> {
     match cause {
         Cause::IdentityMissing => Some(r#"Bearer realm="break-glass""#),
         Cause::IdentityInvalid => Some(r#"Bearer realm="break-glass", error="invalid_token""#),
+        Cause::UseDpopNonce => {
+            Some(r#"DPoP realm="break-glass", algs="ES256 EdDSA PS256 RS256", error="use_dpop_nonce""#)
+        }
+        Cause::DpopProofInvalid => {
+            Some(r#"DPoP realm="break-glass", algs="ES256 EdDSA PS256 RS256", error="invalid_dpop_proof""#)
+        }
+        Cause::CertificateUntrusted => Some(r#"Bearer realm="break-glass""#),
         Cause::IdentityExpired => {
             Some(r#"Bearer realm="break-glass", error="invalid_token", error_description="the token has expired""#)
         }

@@ -53,6 +53,7 @@ fn plain(record: ElevationRecord, grant: Option<GrantView>) -> ElevationView {
         duration_s: elevation.duration.as_secs(),
         max_uses: elevation.max_uses.map(NonZeroU32::get),
         binding: elevation.binding,
+        confirmation: elevation.confirmation,
         authentication,
         policy_revision: elevation.policy_revision,
         requested_at: elevation.requested,

@@ -14,11 +14,12 @@ use super::elevation_view::view;
 use super::etag::Tagged;
 use super::once::once_key;
 use super::paging::ListAsked;
+use super::possession::Shown;
 use super::words::{without_wildcard, word, words};
 use crate::control::openapi::{ELEVATIONS, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::control::workflow::reads::View;
-use crate::domain::ElevationId;
+use crate::domain::{Binding, ElevationId};
 use crate::store::{ElevationRecord, Operation};
 use crate::wire::api::{ElevationRequest, ElevationView, Page};
 use crate::wire::query::ElevationsQuery;
@@ -38,6 +39,8 @@ struct RawRequest {
     max_uses: Option<u32>,
     #[serde(default)]
     tier: Option<String>,
+    #[serde(default)]
+    binding: Option<Binding>,
 }
 
 impl TryFrom<RawRequest> for ElevationRequest {
@@ -55,6 +58,7 @@ impl TryFrom<RawRequest> for ElevationRequest {
             duration_s: raw.duration_s,
             max_uses: raw.max_uses,
             tier: raw.tier,
+            binding: raw.binding,
         })
     }
 }
@@ -66,7 +70,10 @@ impl TryFrom<RawRequest> for ElevationRequest {
 #[utoipa::path(
     post, path = "/v1/elevations", operation_id = "requestElevation", tag = ELEVATIONS,
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 128 visible ASCII characters, for 24 hours.",
-        min_length = 1, max_length = 128, example = "k-2041")),
+        min_length = 1, max_length = 128, example = "k-2041"),
+        ("DPoP" = Option<String>, Header, description = "A proof (RFC 9449) for this call and its access token, with a \
+        nonce of `DPoP-Nonce`: its key is bound to the grant, where that is its binding.",
+        example = "eyJ0eXAiOiJkcG9wK2p3dCJ9.e30.c2ln")),
     request_body = ElevationRequest,
     responses((status = 201, description = "The request, and the grant where there is one already.",
         body = ElevationView, headers(("Location" = String, description = "Where the request is.")))),
@@ -76,12 +83,13 @@ impl TryFrom<RawRequest> for ElevationRequest {
         Cause::TierAmbiguous, Cause::DurationTooShort, Cause::DurationTooLong, Cause::TooFewUses, Cause::TooManyUses,
         Cause::KeyMalformed, Cause::KeyReused, Cause::TicketForeign, Cause::ReasonNotInTier, Cause::BindingNotInTier,
         Cause::TooManyLive, Cause::CoolDown, Cause::StepUp, Cause::Frozen, Cause::RulesUnavailable,
-        Cause::KeyUnavailable,
+        Cause::KeyUnavailable, Cause::DpopProofInvalid, Cause::UseDpopNonce, Cause::CertificateUntrusted,
     ])))),
 )]
 pub(crate) async fn create(
     State(state): State<ApiState>,
     Caller(caller): Caller,
+    Shown(proven): Shown,
     headers: HeaderMap,
     body: JsonBytes,
 ) -> Result<Response, Refusal> {
@@ -89,7 +97,7 @@ pub(crate) async fn create(
     let once = once_key(&headers, Operation::Request, "", &asked)?;
     // A task of its own: a caller who leaves can't leave a half-told commit behind.
     let (workflow, asking) = (state.workflow.clone(), caller.clone());
-    let task = tokio::spawn(async move { workflow.request(&asking, &asked, once).await });
+    let task = tokio::spawn(async move { workflow.request(&asking, &asked, &proven, once).await });
     let (id, _) = task.await.map_err(|_| Refusal::new(Cause::Internal, "the request was not finished"))??;
     let sight = state.workflow.sight(&caller, &id).await?;
     let location = HeaderValue::try_from(format!("/v1/elevations/{id}"))

@@ -81,7 +81,7 @@ pub(crate) async fn show(
     get, path = "/v1/grants/{id}/token", operation_id = "getGrantToken", tag = GRANTS,
     params(("id" = GrantId, Path, description = "The grant's id.")),
     responses((status = 200, description = "The token.", body = GrantTokenView)),
-    extensions(("x-refusals" = json!(refusals(&[Cause::NotPermitted])))),
+    extensions(("x-refusals" = json!(refusals(&[Cause::NotPermitted, Cause::GrantUnbound])))),
 )]
 pub(crate) async fn token(
     State(state): State<ApiState>,
@@ -92,7 +92,8 @@ pub(crate) async fn token(
     if record.grant.person != caller.person {
         return Err(Refusal::new(Cause::NotPermitted, "only the requester may fetch a grant's token"));
     }
-    let token = state.workflow.store.grant_token(&record.grant.id).await?.ok_or_else(Refusal::not_found)?;
+    let unbound = || Refusal::new(Cause::GrantUnbound, "there is no token before a key or a certificate is bound");
+    let token = state.workflow.store.grant_token(&record.grant.id).await?.ok_or_else(unbound)?;
     Ok(Json(GrantTokenView { grant: record.grant.id, token: token.into_exposed() }))
 }
 
@@ -176,6 +177,7 @@ pub(super) fn view(state: &ApiState, record: GrantRecord) -> GrantView {
         reason: grant.justification.reason,
         ticket: grant.justification.ticket,
         binding: grant.binding,
+        confirmation: grant.confirmation,
         issued_at: grant.issued,
         expires_at: grant.expires,
         max_uses: grant.max_uses.map(std::num::NonZeroU32::get),

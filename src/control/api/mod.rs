@@ -4,6 +4,7 @@ pub mod answer;
 pub mod asked;
 pub mod body;
 pub mod caller;
+pub mod claims;
 pub mod decisions;
 mod elevation_view;
 pub mod elevations;
@@ -14,17 +15,22 @@ mod once;
 pub mod options;
 pub mod paging;
 pub mod policy;
+pub mod possession;
 pub mod proposals;
 pub mod reviews;
 pub mod revocations;
+pub mod sign_in;
 mod words;
 
 use std::sync::Arc;
 
 use super::feed::Hub;
+use super::ledger::Ledger;
 use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
+use crate::wire::sign_in::SignInView;
+use possession::Possession;
 
 /// What every call may use.
 #[derive(Debug, Clone)]
@@ -33,6 +39,10 @@ pub struct ApiState {
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
+    pub ledger: Arc<Ledger>,
+    pub possession: Arc<Possession>,
+    /// What anyone is told of signing in.
+    pub sign_in: Arc<SignInView>,
 }
 
 impl ApiState {

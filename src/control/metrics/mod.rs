@@ -5,7 +5,9 @@
 mod api;
 mod audit;
 mod feed;
+mod ledger;
 mod on_call;
+mod sinks;
 mod standing;
 
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use prometheus::{
 
 pub use standing::{Expiries, Observed};
 
+use super::sinks::View;
 use crate::store::Awaited;
 use crate::telemetry::metric::{Exposed, Family, Kind, process};
 
@@ -57,13 +60,15 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 5] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 7] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
         ("Audit lines of sidecars", audit::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
+        ("Ledger", ledger::FAMILIES),
         ("Standing", standing::FAMILIES),
+        ("Sinks", sinks::FAMILIES),
     ]
 }
 
@@ -116,6 +121,14 @@ impl ControlMetrics {
     /// As [`ControlMetrics::new`], or when something is observed already.
     pub fn observe(&self, observed: Observed) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(Exposed::new(observed)?))
+    }
+
+    /// From now on a scrape looks at the sinks too.
+    ///
+    /// # Errors
+    /// As [`ControlMetrics::observe`].
+    pub fn observe_sinks(&self, views: Vec<View>) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(Exposed::new(sinks::Sinks(views))?))
     }
 
     /// The exposition format, version 0.0.4.

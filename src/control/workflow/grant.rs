@@ -8,7 +8,7 @@ use crate::domain::{Bounds, Elevation, Grant, GrantId, Origin, Person, WallTime}
 use crate::store::NewGrant;
 
 impl Workflow {
-    /// The grant of `elevation` within `bounds`, signed. It begins now.
+    /// The grant of `elevation` within `bounds`, signed unless something must be bound to it first. It begins now.
     pub(super) async fn grant(
         &self,
         elevation: &Elevation,
@@ -27,8 +27,6 @@ impl Workflow {
             authentication: elevation.authentication.clone(),
             role: elevation.role.clone(),
             scope: bounds.scope,
-            // Proven where it is used: by the person's own token, or by the grant token alone. A binding to a key would
-            // be claimed before that, and none is accepted yet.
             binding: elevation.binding,
             confirmation: elevation.confirmation.clone(),
             justification: elevation.justification.clone(),
@@ -42,7 +40,11 @@ impl Workflow {
             origin: Origin::ControlPlane,
         };
         let issuer = self.issuer.to_string();
-        let token = self.keys.mint(&grant, &issuer).await?;
+        // What must be bound is bound before there is a token: by the request, or by a claim.
+        let token = match grant.is_bound() {
+            true => Some(self.keys.mint(&grant, &issuer).await?),
+            false => None,
+        };
         Ok(NewGrant { grant, issuer, token, review_due: Some(review_due) })
     }
 }

@@ -3,6 +3,7 @@
 //! - [`check`]: is it a request the policy allows?
 //! - [`request`]: ask; where nobody has to approve it, be granted.
 //! - [`approve`]: other humans agree; `grant` makes what they agree to.
+//! - [`claim`]: bind what the person proves to their grant.
 //! - [`decline`]: deny, or take back.
 //! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
 //! - [`review`]: look at it afterwards.
@@ -14,6 +15,7 @@
 pub mod approve;
 pub mod budget;
 pub mod check;
+pub mod claim;
 pub mod decline;
 pub mod freeze;
 mod grant;

@@ -6,6 +6,7 @@
 
 use super::Workflow;
 use super::check::{Terms, check};
+use super::claim::{Bindable, Proven, replayed};
 use super::grant::random_bits;
 use crate::config::policy::Tier;
 use crate::control::keys::KeysError;
@@ -39,6 +40,7 @@ impl Workflow {
         &self,
         caller: &Verified,
         asked: &ElevationRequest,
+        proven: &Proven,
         once: Option<OnceKey>,
     ) -> Result<(ElevationId, Outcome), Refusal> {
         if let Some(once) = &once
@@ -58,9 +60,11 @@ impl Workflow {
                 Ok(terms) => terms,
                 Err(refusal) => return Err(self.refuse(caller, asked, refusal).await),
             };
-            let new = self.draw_up(caller, asked, &terms, &rules, (basis, once.clone())).await?;
+            let bindable = proven.for_binding(terms.binding)?;
+            let new = self.draw_up(caller, asked, &terms, &rules, (basis, bindable, once.clone())).await?;
             match self.store.create(&new).await? {
                 Created::Stale => {}
+                Created::Replayed => return Err(replayed()),
                 Created::Kept(kept) => return repeated(kept),
                 Created::Frozen => return Err(self.refuse(caller, asked, frozen()).await),
                 Created::Waiting => return Ok((self.told_waiting(&new), Outcome::Made)),
@@ -77,13 +81,16 @@ impl Workflow {
         id
     }
 
-    fn told_granted(&self, new: &NewElevation, revision: u64) -> ElevationId {
+    fn told_granted(&self, new: &NewElevation, revision: Option<u64>) -> ElevationId {
         let id = new.record.elevation.id.clone();
         self.metrics.elevations.with_label_values(&["requested"]).inc();
         self.metrics.elevations.with_label_values(&["approved"]).inc();
         self.metrics.grants_issued.inc();
         let grant = new.grant.as_ref().map(|new| new.grant.id.to_string()).unwrap_or_default();
-        tracing::info!(elevation = %id, grant, revision, "grant issued");
+        match revision {
+            Some(revision) => tracing::info!(elevation = %id, grant, revision, "grant issued"),
+            None => tracing::info!(elevation = %id, grant, "grant issued; it waits to be claimed"),
+        }
         id
     }
 
@@ -117,11 +124,13 @@ impl Workflow {
         asked: &ElevationRequest,
         terms: &Terms<'_>,
         rules: &Rules,
-        (basis, once): (Basis, Option<OnceKey>),
+        (basis, bindable, once): (Basis, Option<Bindable>, Option<OnceKey>),
     ) -> Result<NewElevation, KeysError> {
         let now = self.clock.wall();
         let waits = terms.approvals.is_wanted();
+        let (confirmation, proof) = bindable.unzip();
         let mut elevation = elevation(caller, asked, terms, rules.revision, now)?;
+        elevation.confirmation = confirmation;
         let grant = if waits {
             None
         } else {
@@ -143,7 +152,7 @@ impl Workflow {
         if let (Some(_), AdmittedBy::OnCall(schedule)) = (&stood_in, &terms.admitted_by) {
             tracing::warn!(schedule, "who is on call is not known: a group stands in");
         }
-        Ok(NewElevation { record, stood_in, grant, once, basis })
+        Ok(NewElevation { record, stood_in, grant, proof: proof.flatten(), once, basis })
     }
 }
 

@@ -66,6 +66,8 @@ impl Bench {
             grant: "g-0123456789ab".parse().unwrap(),
             sub: "alice".parse().unwrap(),
             role: "payments.override".parse().unwrap(),
+            binding: crate::domain::Binding::Identity,
+            cnf: None,
             resource: resource.parse().unwrap(),
             action: action.parse().unwrap(),
             reason: "stuck_payment".parse().unwrap(),

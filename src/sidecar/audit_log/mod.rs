@@ -34,6 +34,7 @@ pub(in crate::sidecar) mod faulty;
 mod tests;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -54,7 +55,7 @@ pub use receipt::IntentReceipt;
 pub use recovery::{OpenError, Recovery};
 pub use storage::{FolderStorage, SegmentFile, Storage, is_locked};
 
-use follow::Bookmark;
+use follow::{Bookmark, FollowError, Follower, ReaderName, Readers};
 use queue::Shared;
 use work::Extra;
 
@@ -268,6 +269,24 @@ impl AuditLog {
             self.shared.metrics.count_intent_refused(*error);
         }
         result
+    }
+
+    /// Whoever hands the lines of this log on.
+    pub fn readers(&self) -> &Readers {
+        &self.shared.readers
+    }
+
+    /// The reader called `name`, from where it had settled.
+    ///
+    /// # Errors
+    /// As [`Follower::open`].
+    pub async fn follow(&self, name: ReaderName) -> Result<Follower, FollowError> {
+        Follower::open(&self.shared.config.directory, name, self.positions(), self.readers()).await
+    }
+
+    /// The folder of the segments.
+    pub fn folder(&self) -> &Path {
+        &self.shared.config.directory
     }
 
     /// From now on an intent is acknowledged only once each of these readers has taken its line, too, within the same write

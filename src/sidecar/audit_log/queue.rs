@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{oneshot, watch};
 
 use super::budget::Budget;
-use super::follow::Bookmark;
+use super::follow::{Bookmark, Readers};
 use super::ledger::Ledger;
 use super::metrics::{Counters, Metrics};
 use super::work::{Extra, PendingIntent, PendingOutcome, Work};
@@ -67,7 +67,9 @@ pub(super) struct Shared {
     fault: AtomicU8,
     stage: AtomicU8,
     opened: watch::Sender<Option<Opened>>,
-    /// Readers of the log that must have taken an intent before it is acknowledged.
+    /// Whoever hands the log's lines on.
+    pub(super) readers: Readers,
+    /// Those of them that must have taken an intent before it is acknowledged.
     required: ArcSwap<Vec<watch::Receiver<Bookmark>>>,
     /// When the write now running began, by the boot clock, plus one; 0 while none runs.
     busy_since_ms: AtomicU64,
@@ -100,6 +102,7 @@ impl Shared {
             fault: AtomicU8::new(FAULT_NONE),
             stage: AtomicU8::new(STAGE_OPENING),
             opened: watch::Sender::new(None),
+            readers: Readers::default(),
             required: ArcSwap::default(),
             busy_since_ms: AtomicU64::new(0),
         }

@@ -263,7 +263,7 @@ impl Applier {
 
     fn share(&mut self, revision: u64, grant: &GrantId, allotted: u32) -> Applied {
         if let Some(live) = self.shared.grants.by_id(grant) {
-            live.share().allot(allotted);
+            live.allot(allotted);
         }
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.shares.insert(grant.clone());
@@ -283,7 +283,7 @@ impl Applier {
             self.shared.grants.retain(|live| snapshot.named.contains(&live.grant().id));
             for live in self.shared.grants.all() {
                 if !snapshot.shares.contains(&live.grant().id) {
-                    live.share().allot(0);
+                    live.allot(0);
                 }
             }
         }

@@ -9,6 +9,7 @@ mod grants;
 mod requests;
 mod setup;
 mod shipping;
+mod sinks;
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ impl View {
 }
 
 /// Every family of the sidecar's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 7] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 8] {
     [
         ("Requests", requests::FAMILIES),
         ("Connections", connections::FAMILIES),
@@ -45,6 +46,7 @@ pub fn themes() -> [(&'static str, &'static [&'static Family]); 7] {
         ("Feed and clock", feed::FAMILIES),
         ("Audit log", audit::FAMILIES),
         ("Shipping of the audit log", shipping::FAMILIES),
+        ("Sinks", sinks::FAMILIES),
         ("Configuration, keys, certificates", setup::FAMILIES),
     ]
 }
@@ -61,6 +63,7 @@ impl Source for View {
         feed::fill(self, page);
         audit::fill(self, page);
         shipping::fill(self, page);
+        sinks::fill(self, page);
         setup::fill(self, page);
     }
 }

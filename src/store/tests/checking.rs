@@ -39,7 +39,7 @@ impl Signer {
 
     fn signed(&self, mut new: NewElevation) -> NewElevation {
         let grant = new.grant.as_mut().unwrap();
-        grant.token = mint_grant(&grant.grant, &grant.issuer, &self.key).unwrap();
+        grant.token = Some(mint_grant(&grant.grant, &grant.issuer, &self.key).unwrap());
         new
     }
 }

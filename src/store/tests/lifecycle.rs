@@ -35,7 +35,22 @@ pub(super) async fn approval(store: &Store, id: &ElevationId, by: &str, complete
     let bounds = asked.narrowed(&approval.narrowing, &asked).unwrap();
     let now = store.shared.clock.wall();
     let grant = complete.map(|n| sample::grant_of(&record, bounds, n, now));
-    NewApproval { elevation: id.clone(), approval, etag: "tag".into(), seen, grant, once: None }
+    let authentication = Authentication { acr: Some("mfa".into()), amr: vec!["otp".into()], auth_time: Some(NOW) };
+    NewApproval { elevation: id.clone(), approval, authentication, etag: "tag".into(), seen, grant, once: None }
+}
+
+/// What alice's key makes of a grant that was approved unbound.
+pub(super) async fn claim(store: &Store, id: &GrantId) -> NewClaim {
+    let record = store.grant(id).await.unwrap().unwrap();
+    let key = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".parse().unwrap();
+    let proof = UsedProof { mark: format!("claimed {id}"), until: NOW.plus(48 * HOUR) };
+    NewClaim {
+        grant: Grant { confirmation: Some(Confirmation::Key(key)), ..record.grant },
+        issuer: "https://control.test".into(),
+        token: Secret::new(format!("token of {id}")),
+        proof: Some(proof),
+        once: None,
+    }
 }
 
 async fn waiting(store: &Store, n: u64) -> ElevationId {
@@ -66,6 +81,85 @@ on_both_databases! {
     a_lost_answer_is_found_again_under_its_key,
     what_a_hand_did_to_requests_and_reviews_is_named,
     a_restored_request_waits_no_longer,
+    a_grant_that_is_not_claimed_is_known_to_no_sidecar,
+    of_all_claims_one_binds,
+    a_proof_binds_once,
+}
+
+async fn a_grant_that_is_not_claimed_is_known_to_no_sidecar(bench: Bench) {
+    let Bench { store, .. } = bench;
+    let (id, unbound) = (GrantId::from_random(1), sample::unbound(sample::granted(1, 3, NOW)));
+    assert_eq!(create(&store, &unbound).await.unwrap(), Created::New { revision: None });
+    assert_eq!(store.newest_revision().await.unwrap(), 0);
+    assert!(store.snapshot(&service()).await.unwrap().tokens.is_empty());
+    assert!(store.grant_token(&id).await.unwrap().is_none());
+    assert_eq!(beside_tokens(&store).await, Vec::<String>::new());
+    let new = claim(&store, &id).await;
+    assert_eq!(store.claim(&new).await.unwrap(), Claimed::Done { revision: 1 });
+    assert_eq!(store.snapshot(&service()).await.unwrap().tokens[0].token, new.token);
+    assert_eq!(store.grant_token(&id).await.unwrap(), Some(new.token.clone()));
+    assert_eq!(store.grant(&id).await.unwrap().unwrap().grant, new.grant);
+    assert_eq!(kinds(&store).await, ["elevation_requested", "grant_issued", "grant_claimed"]);
+    assert_eq!(beside_tokens(&store).await, Vec::<String>::new());
+    let entry = store.entries(2, 1).await.unwrap().remove(0);
+    assert!(!entry.canonical.contains("0ZcOCORZNYy"), "a thumbprint names a person: {}", entry.canonical);
+    create(&store, &sample::unbound(sample::granted(2, 3, NOW))).await.unwrap();
+    let never = GrantId::from_random(2);
+    store.revoke(&never, &person("bob"), None).await.unwrap();
+    assert!(store.snapshot(&service()).await.unwrap().ended_recently.is_empty(), "nobody could have used it");
+    let late = claim(&store, &never).await;
+    assert_eq!(store.claim(&late).await.unwrap(), Claimed::Ended(GrantState::Revoked));
+    assert_eq!(beside_tokens(&store).await, Vec::<String>::new());
+}
+
+async fn of_all_claims_one_binds(bench: Bench) {
+    let Bench { store, clock, .. } = bench;
+    for n in 1..=6 {
+        create(&store, &sample::unbound(sample::granted(n, 3, clock.now().wall))).await.unwrap();
+        let id = GrantId::from_random(n);
+        let mut claims = Vec::new();
+        for number in 0..3 {
+            let mut new = claim(&store, &id).await;
+            new.proof = Some(UsedProof { mark: format!("{n} {number}"), until: NOW.plus(HOUR) });
+            new.token = Secret::new(format!("token {n} {number}"));
+            let store = store.clone();
+            claims.push(tokio::spawn(async move { (store.claim(&new).await.unwrap(), new.token) }));
+        }
+        let mut bound = Vec::new();
+        for claim in claims {
+            match claim.await.unwrap() {
+                (Claimed::Done { .. }, token) => bound.push(token),
+                (other, _) => assert_eq!(other, Claimed::Bound),
+            }
+        }
+        assert_eq!(bound.len(), 1);
+        assert_eq!(store.grant_token(&id).await.unwrap(), bound.pop());
+    }
+}
+
+async fn a_proof_binds_once(bench: Bench) {
+    let Bench { store, clock, .. } = bench;
+    for n in 1..=3 {
+        create(&store, &sample::unbound(sample::granted(n, 3, NOW))).await.unwrap();
+    }
+    let proof = UsedProof { mark: "one".into(), until: NOW.plus(HOUR) };
+    let with_it = async |n| NewClaim { proof: Some(proof.clone()), ..claim(&store, &GrantId::from_random(n)).await };
+    assert_eq!(store.claim(&with_it(1).await).await.unwrap(), Claimed::Done { revision: 1 });
+    assert_eq!(store.claim(&with_it(2).await).await.unwrap(), Claimed::Replayed);
+    let asked = NewElevation { proof: Some(proof.clone()), ..sample::request(4, 3, NOW) };
+    assert_eq!(create(&store, &asked).await.unwrap(), Created::Replayed);
+    assert!(store.elevation(&ElevationId::from_random(4)).await.unwrap().is_none(), "nothing of it is there");
+    clock.advance(Duration::from_secs(60));
+    let other = UsedProof { mark: "two".into(), until: NOW.plus(HOUR) };
+    let other = NewClaim { proof: Some(other), ..claim(&store, &GrantId::from_random(2)).await };
+    assert_eq!(store.claim(&other).await.unwrap(), Claimed::Done { revision: 2 });
+    assert_eq!(store.claim(&other).await.unwrap(), Claimed::Bound);
+    let elsewhere = claim(&store, &GrantId::from_random(3)).await;
+    let elsewhere = NewClaim { grant: Grant { role: "more".parse().unwrap(), ..elsewhere.grant.clone() }, ..elsewhere };
+    assert_eq!(store.claim(&elsewhere).await.unwrap(), Claimed::Unknown, "only what was approved is signed");
+    store.set_frozen(Some(&service()), true, &person("bob")).await.unwrap();
+    let frozen = claim(&store, &GrantId::from_random(3)).await;
+    assert_eq!(store.claim(&frozen).await.unwrap(), Claimed::Frozen);
 }
 
 async fn two_approvals_make_one_grant_and_the_clock_starts_at_the_last(bench: Bench) {
@@ -183,7 +277,7 @@ async fn a_history_is_read_with_the_request_that_rests_on_it(bench: Bench) {
     let basis = store.basis(&alice, WallTime::EPOCH).await.unwrap();
     assert_eq!(basis.history, crate::policy::History::default());
     let first = NewElevation { basis: basis.clone(), ..new_grant(1, 3) };
-    assert_eq!(store.create(&first).await.unwrap(), Created::New { revision: 1 });
+    assert_eq!(store.create(&first).await.unwrap(), Created::New { revision: Some(1) });
     let second = NewElevation { basis, ..new_grant(2, 3) };
     assert_eq!(store.create(&second).await.unwrap(), Created::Stale, "it rests on no live grant, and there is one");
     waiting(&store, 3).await;
@@ -321,7 +415,7 @@ async fn lists_are_filtered_by_what_stands_in_them(bench: Bench) {
 
 /// Every transition, by name, and the tables it writes.
 const WRITES: &[(&str, &[&str])] = &[
-    ("ask", &["elevations", "scope_items", "idempotency_keys", "entries", "entry_values"]),
+    ("ask", &["elevations", "scope_items", "idempotency_keys", "used_proofs", "entries", "entry_values"]),
     ("approve", &["approvals", "idempotency_keys", "elevations", "entries", "entry_values"]),
     (
         "complete",
@@ -334,12 +428,13 @@ const WRITES: &[(&str, &[&str])] = &[
     ("expire", &["grants", "changes", "entries"]),
     ("review", &["grants", "idempotency_keys", "entries", "entry_values"]),
     ("overdue", &["grants", "entries"]),
+    ("claim", &["grants", "changes", "idempotency_keys", "used_proofs", "entries", "entry_values"]),
 ];
 
 /// What stands in the database, as far as a half-done transition could show.
 async fn everything(store: &Store) -> Vec<String> {
     let mut rows = Vec::new();
-    for table in ["changes", "entries", "entry_values", "approvals", "scope_items", "idempotency_keys"] {
+    for table in ["changes", "entries", "entry_values", "approvals", "scope_items", "idempotency_keys", "used_proofs"] {
         rows.push(format!("{table} {}", count(store, table).await));
     }
     let all = Listing { limit: 100, ..Listing::default() };
@@ -354,6 +449,7 @@ struct Stage {
     asked: ElevationId,
     granted: GrantId,
     ended: GrantId,
+    unclaimed: GrantId,
 }
 
 impl Stage {
@@ -366,7 +462,14 @@ impl Stage {
         let mut live = sample::granted(3, 3, clock.now().wall);
         live.grant.as_mut().unwrap().grant.expires = clock.now().wall.plus(HOUR);
         create(&store, &live).await.unwrap();
-        Self { bench, asked, granted: GrantId::from_random(3), ended: GrantId::from_random(1) }
+        create(&store, &sample::unbound(sample::granted(5, 3, clock.now().wall))).await.unwrap();
+        Self {
+            bench,
+            asked,
+            granted: GrantId::from_random(3),
+            ended: GrantId::from_random(1),
+            unclaimed: GrantId::from_random(5),
+        }
     }
 
     /// Time passes so that what happens by itself is due.
@@ -386,7 +489,8 @@ impl Stage {
         Ok(match transition {
             "ask" => {
                 let new = sample::request(4, 3, self.bench.clock.now().wall);
-                let new = NewElevation { once: once(Operation::Request), ..new };
+                let proof = Some(UsedProof { mark: "asked".into(), until: NOW.plus(HOUR) });
+                let new = NewElevation { once: once(Operation::Request), proof, ..new };
                 create(store, &new).await? == Created::Waiting
             }
             "approve" | "complete" => {
@@ -412,6 +516,10 @@ impl Stage {
                     once: once(Operation::Review),
                 };
                 store.review(&new).await? == ReviewOutcome::Done
+            }
+            "claim" => {
+                let new = NewClaim { once: once(Operation::Claim), ..claim(store, &self.unclaimed).await };
+                matches!(store.claim(&new).await?, Claimed::Done { .. })
             }
             "overdue" => !store.overdue_due().await?.is_empty(),
             other => panic!("{other}"),

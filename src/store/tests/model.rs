@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bench::{Bench, current, on_both_databases, stream};
-use super::lifecycle::{approval, beside_tokens, person};
+use super::lifecycle::{approval, beside_tokens, claim, person};
 use super::*;
 use crate::clock::ManualClock;
 
@@ -64,6 +64,7 @@ enum Op {
     RevokeAll { by: &'static str },
     Spend { grant: u64, spent: u32 },
     Review { grant: u64, by: &'static str },
+    Claim { grant: u64 },
     Policy,
     Freeze(bool),
     Sweep,
@@ -86,6 +87,8 @@ struct Issued {
     /// Whoever approves takes it down to 2.
     most: u32,
     spent: u32,
+    /// Approved, and nothing is bound to it that must be.
+    unclaimed: bool,
     review: ReviewState,
     review_by: Option<WallTime>,
 }
@@ -125,6 +128,7 @@ impl Model {
             Op::RevokeAll { .. } => self.revoke_all(),
             Op::Spend { grant, spent } => self.spend(*grant, *spent),
             Op::Review { grant, .. } => self.review(*grant),
+            Op::Claim { grant } => self.claim(*grant),
             Op::Policy => {
                 self.policy += 1;
                 self.entries.push(("policy_applied", 0));
@@ -157,16 +161,17 @@ impl Model {
         if waits {
             return told(&Created::Waiting);
         }
-        told(&Created::New { revision: self.issue(n, 3) })
+        told(&Created::New { revision: self.issue(n, 3, to_be_bound(n)) })
     }
 
-    fn issue(&mut self, n: u64, most: u32) -> u64 {
+    fn issue(&mut self, n: u64, most: u32, unclaimed: bool) -> Option<u64> {
         let expires = self.now.plus(Duration::from_secs(900));
         let review = ReviewState::None;
-        self.grants.insert(n, Issued { state: GrantState::Active, expires, most, spent: 0, review, review_by: None });
+        let state = GrantState::Active;
+        self.grants.insert(n, Issued { state, expires, most, spent: 0, unclaimed, review, review_by: None });
         self.entries.push(("grant_issued", n));
-        self.revision += 1;
-        self.revision
+        self.revision += u64::from(!unclaimed);
+        (!unclaimed).then_some(self.revision)
     }
 
     fn approve(&mut self, n: u64, by: &'static str, grant: Option<u64>, seen: &Seen) -> String {
@@ -186,7 +191,7 @@ impl Model {
         if grant.is_some() {
             request.state = ElevationState::Approved;
         }
-        told(&Answered::Done { revision: grant.map(|grant| self.issue(grant, 2)) })
+        told(&Answered::Done { revision: grant.and_then(|grant| self.issue(grant, 2, to_be_bound(n))) })
     }
 
     /// How it stands, if it does not wait; lapsed on the way where its time is over.
@@ -266,6 +271,27 @@ impl Model {
         }
     }
 
+    fn claim(&mut self, n: u64) -> String {
+        let (now, frozen) = (self.now, self.frozen);
+        let grant = self.grants.get_mut(&n).unwrap();
+        if grant.state != GrantState::Active {
+            return told(&Claimed::Ended(grant.state));
+        }
+        if grant.expires <= now {
+            return told(&Claimed::Ended(GrantState::Expired));
+        }
+        if !grant.unclaimed {
+            return told(&Claimed::Bound);
+        }
+        if frozen {
+            return told(&Claimed::Frozen);
+        }
+        grant.unclaimed = false;
+        self.revision += 1;
+        self.entries.push(("grant_claimed", n));
+        told(&Claimed::Done { revision: self.revision })
+    }
+
     fn sweep(&mut self) -> String {
         let requests: Vec<u64> = self.requests.keys().copied().collect();
         let before = self.entries.len();
@@ -287,6 +313,11 @@ impl Model {
     }
 }
 
+/// Whether a request asks for a grant that is bound to a key, and brings none.
+fn to_be_bound(request: u64) -> bool {
+    request.is_multiple_of(3)
+}
+
 fn told<T: Debug>(outcome: &T) -> String {
     format!("{outcome:?}")
 }
@@ -304,6 +335,9 @@ async fn perform(store: &Store, clock: &ManualClock, op: Op) -> String {
         Op::Ask { n, by, waits } => {
             let now = clock.now().wall;
             let mut new = if waits { sample::request(n, 3, now) } else { sample::granted(n, 3, now) };
+            if to_be_bound(n) {
+                new = sample::unbound(new);
+            }
             new.record.elevation.person = person(by);
             if let Some(new) = &mut new.grant {
                 new.grant.person = person(by);
@@ -347,6 +381,7 @@ async fn perform(store: &Store, clock: &ManualClock, op: Op) -> String {
             };
             told(&store.review(&new).await.unwrap())
         }
+        Op::Claim { grant } => told(&store.claim(&claim(store, &GrantId::from_random(grant)).await).await.unwrap()),
         Op::Policy => {
             sample::apply_policy(store, "text", &[]).await;
             "applied".to_owned()
@@ -418,7 +453,7 @@ impl Run<'_> {
         let by = self.dice.person();
         let request = self.pick(self.model.requests.keys().copied().collect(), races);
         let grant = self.pick(self.model.grants.keys().copied().collect(), races);
-        let roll = self.dice.roll(if races { 17 } else { 23 });
+        let roll = self.dice.roll(if races { 18 } else { 24 });
         match (roll, request, grant) {
             (0..=2, _, _) => Op::Ask { n, by, waits: self.dice.roll(3) > 0 },
             (3..=8, Some(request), _) => self.draw_approval(n, request, by),
@@ -431,11 +466,12 @@ impl Run<'_> {
             (13..=14, _, Some(grant)) => Op::Review { grant, by },
             (15, _, _) => Op::Sweep,
             (16, _, _) => Op::RevokeAll { by },
-            (17, _, _) => Op::Policy,
-            (18, _, _) => Op::Freeze(self.dice.roll(3) == 0),
-            (19, _, _) => Op::Sweep,
-            (20, _, _) => Op::Advance(3600),
-            (21, _, _) => Op::Advance(43_200),
+            (17, _, Some(grant)) => Op::Claim { grant },
+            (18, _, _) => Op::Policy,
+            (19, _, _) => Op::Freeze(self.dice.roll(3) == 0),
+            (20, _, _) => Op::Sweep,
+            (21, _, _) => Op::Advance(3600),
+            (22, _, _) => Op::Advance(43_200),
             _ => Op::Advance(1 + self.dice.roll(600) as u64),
         }
     }
@@ -490,6 +526,7 @@ impl Run<'_> {
             let found = (record.state, record.review.state, record.review.by, record.spent);
             let wanted = (state, shown_review(expected, model.now), expected.review_by, expected.spent);
             assert_eq!(found, wanted, "seed {seed}, step {step}: {}", record.grant.id);
+            assert_eq!(record.grant.is_bound(), !expected.unclaimed, "seed {seed}, step {step}: {}", record.grant.id);
         }
         self.compare_ledger(step).await;
     }

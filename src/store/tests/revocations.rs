@@ -240,7 +240,9 @@ async fn every_grant_is_ended_or_came_after(bench: Bench) {
         .map(|n| {
             let store = store.clone();
             tokio::spawn(async move {
-                let Created::New { revision } = create(&store, &anybodys(n)).await.unwrap() else { panic!() };
+                let Created::New { revision: Some(revision) } = create(&store, &anybodys(n)).await.unwrap() else {
+                    panic!()
+                };
                 revision
             })
         })
@@ -350,7 +352,7 @@ async fn no_grant_slips_past_a_freeze(bench: Bench) {
     let FreezeOutcome::Frozen(frozen) = freezing.await.unwrap() else { panic!() };
     for task in creating {
         match task.await.unwrap() {
-            Created::New { revision } => assert!(revision < frozen.revision.unwrap()),
+            Created::New { revision: Some(revision) } => assert!(revision < frozen.revision.unwrap()),
             Created::Frozen => {}
             other => panic!("{other:?}"),
         }

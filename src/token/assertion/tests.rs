@@ -35,6 +35,8 @@ fn claims() -> AssertionClaims {
         grant: "g-0123456789ab".parse().unwrap(),
         sub: "alice".parse().unwrap(),
         role: "payments.override".parse().unwrap(),
+        binding: crate::domain::Binding::Identity,
+        cnf: None,
         resource: "contract/C-1042".parse().unwrap(),
         action: "payment.release".parse().unwrap(),
         reason: "stuck_payment".parse().unwrap(),

@@ -1,5 +1,6 @@
 //! The decision cases of `tests/cases/decision`, replayed through the pure decision and through a live sidecar.
 
+mod bound;
 mod live;
 pub(crate) mod pure;
 
@@ -25,6 +26,13 @@ enum Credential {
     BearerToken,
     BearerId,
     BearerForged,
+    /// Of a grant that is bound to a key.
+    DpopToken,
+    DpopId,
+    DpopForged,
+    /// Of a grant that is bound to a certificate.
+    MtlsToken,
+    MtlsId,
     IdentityToken,
     Malformed,
     Empty,
@@ -45,6 +53,41 @@ enum Identity {
     Unreachable,
     Malformed,
     Duplicate,
+    /// In `Authorization`, where the sidecar is told to look there.
+    AmbientHolder,
+    AmbientOther,
+    AmbientGarbage,
+}
+
+/// What comes in `Break-Glass-DPoP`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Proof {
+    #[default]
+    None,
+    /// By the key that the grant is bound to.
+    Holder,
+    Other,
+    /// For another method.
+    Invalid,
+    NoNonce,
+    Replayed,
+    /// Sound, at a sidecar that does not know where clients reach it.
+    Unverifiable,
+}
+
+/// What the connection shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Certificate {
+    #[default]
+    None,
+    /// The one that the grant is bound to.
+    Holder,
+    /// Of the same authority and the same name, with another key.
+    Other,
+    /// Of another authority.
+    Untrusted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
@@ -81,6 +124,10 @@ struct Case {
     credential: Credential,
     #[serde(default = "holder")]
     identity: Identity,
+    #[serde(default)]
+    proof: Proof,
+    #[serde(default)]
+    certificate: Certificate,
     #[serde(default)]
     state: BTreeSet<State>,
     /// Why the state cannot be produced on a live sidecar.
@@ -122,6 +169,10 @@ struct Words {
     foreign_token: String,
     bearer_id: String,
     bearer_token: String,
+    dpop_id: String,
+    dpop_token: String,
+    mtls_id: String,
+    mtls_token: String,
     holder: String,
     other: String,
     unreachable: String,
@@ -143,6 +194,21 @@ fn cases() -> Vec<Case> {
 }
 
 impl Case {
+    /// Whether it is about a key, a certificate, or an identity beside our own header.
+    fn is_bound(&self) -> bool {
+        self.proof != Proof::None
+            || self.certificate != Certificate::None
+            || matches!(self.identity, Identity::AmbientHolder | Identity::AmbientOther | Identity::AmbientGarbage)
+            || matches!(
+                self.credential,
+                Credential::DpopToken
+                    | Credential::DpopId
+                    | Credential::DpopForged
+                    | Credential::MtlsToken
+                    | Credential::MtlsId
+            )
+    }
+
     fn service_text(&self) -> String {
         std::fs::read_to_string(folder().join("services").join(format!("{}.toml", self.service))).unwrap()
     }
@@ -163,6 +229,11 @@ impl Case {
             Credential::BearerToken => vec![words.bearer_token.clone()],
             Credential::BearerId => vec![words.bearer_id.clone()],
             Credential::BearerForged => vec![forged(&words.bearer_token)],
+            Credential::DpopToken => vec![words.dpop_token.clone()],
+            Credential::DpopId => vec![words.dpop_id.clone()],
+            Credential::DpopForged => vec![forged(&words.dpop_token)],
+            Credential::MtlsToken => vec![words.mtls_token.clone()],
+            Credential::MtlsId => vec![words.mtls_id.clone()],
             Credential::IdentityToken => vec![words.holder.clone()],
             Credential::Malformed => vec!["open sesame".to_owned()],
             Credential::Empty => vec![String::new()],
@@ -170,7 +241,7 @@ impl Case {
             Credential::Duplicate => vec![words.grant_id.clone(), words.grant_id.clone()],
         };
         let identity = match self.identity {
-            Identity::None => vec![],
+            Identity::None | Identity::AmbientHolder | Identity::AmbientOther | Identity::AmbientGarbage => vec![],
             Identity::Holder | Identity::Expired => vec![words.holder.clone()],
             Identity::Other => vec![words.other.clone()],
             Identity::Garbage => vec!["garbage".to_owned()],
@@ -180,9 +251,16 @@ impl Case {
             Identity::Malformed => vec!["two words".to_owned()],
             Identity::Duplicate => vec![words.holder.clone(), words.holder.clone()],
         };
+        let ambient = match self.identity {
+            Identity::AmbientHolder => Some(&*words.holder),
+            Identity::AmbientOther => Some(&*words.other),
+            Identity::AmbientGarbage => Some("of-the-api"),
+            _ => None,
+        };
+        let ambient = ambient.map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
         let named = |name: &'static str| move |value| (name.to_owned(), value);
         let credential = credential.into_iter().map(named("Break-Glass"));
-        credential.chain(identity.into_iter().map(named("Break-Glass-Identity"))).collect()
+        credential.chain(identity.into_iter().map(named("Break-Glass-Identity"))).chain(ambient).collect()
     }
 
     fn request(&self, words: &Words) -> Vec<u8> {
@@ -190,6 +268,12 @@ impl Case {
         let all: Vec<_> = all.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         raw_request(&self.method, &self.target, &all, "")
     }
+}
+
+/// A case as bytes, with headers beyond its own.
+fn raw_request_of(case: &Case, words: &Words, more: &[(String, String)]) -> Vec<u8> {
+    let case = Case { headers: case.headers.iter().chain(more).cloned().collect(), ..case.clone() };
+    case.request(words)
 }
 
 /// The same token with one bit of its signature changed.

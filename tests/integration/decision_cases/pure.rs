@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use breakglass::decision::{
-    Assertion, Audit, Caller, Credential as Presented, Facts, Feed, Framing, Freeze, GrantFact, GrantStanding,
-    HeldGrant, Target, Traits, Unproven, Uses, decide,
+    Assertion, Audit, Caller, Certificate as Chain, Credential as Presented, Facts, Feed, Framing, Freeze, GrantFact,
+    GrantStanding, HeldGrant, Proof as Shown, Target, Traits, Unproven, Uses, decide,
 };
 use breakglass::domain::{
-    Authentication, Binding, BootTime, Deadline, Grant, Justification, Moment, Origin, Person, Scope, WallTime,
+    Authentication, Binding, BootTime, CertificateThumbprint, Confirmation, Deadline, Grant, Justification,
+    KeyThumbprint, Moment, Origin, Person, Scope, WallTime,
 };
 use breakglass::sidecar::framing::{FramingGuard, HeadNote};
 use breakglass::sidecar::route::{RouteMatch, RouteTable};
@@ -17,7 +18,7 @@ use breakglass::sidecar::{intake, target};
 use http::{HeaderMap, HeaderName, Method, Uri};
 use tokio::io::AsyncReadExt as _;
 
-use super::{Case, Credential, Identity, State, Words, cases};
+use super::{Case, Certificate, Credential, Identity, Proof, State, Words, cases};
 
 const NOW: Moment =
     Moment { boot: BootTime::from_duration(Duration::from_secs(10_000)), wall: WallTime::from_unix_s(1_795_313_580) };
@@ -50,6 +51,36 @@ fn bearer() -> Grant {
     Grant { id: "g-b00000000000".parse().unwrap(), scope, binding: Binding::Bearer, ..grant("payments") }
 }
 
+const BOUND: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+const ANOTHER: &str = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+
+fn bound(id: &str, resource: &str, confirmation: Confirmation) -> Grant {
+    let scope = Scope::new([resource.parse().unwrap()], ["payment.release".parse().unwrap()]).unwrap();
+    let binding = confirmation.binding();
+    Grant { id: id.parse().unwrap(), scope, binding, confirmation: Some(confirmation), ..grant("payments") }
+}
+
+fn proof<'k>(case: &Case, own: &'k KeyThumbprint, other: &'k KeyThumbprint) -> Shown<'k> {
+    match case.proof {
+        Proof::None => Shown::Absent,
+        Proof::Holder => Shown::Proven(own),
+        Proof::Other => Shown::Proven(other),
+        Proof::Invalid => Shown::Invalid,
+        Proof::NoNonce => Shown::NonceWanted,
+        Proof::Replayed => Shown::Replayed,
+        Proof::Unverifiable => Shown::Unverifiable,
+    }
+}
+
+fn certificate<'k>(case: &Case, own: &'k CertificateThumbprint, other: &'k CertificateThumbprint) -> Chain<'k> {
+    match case.certificate {
+        Certificate::None => Chain::Absent,
+        Certificate::Holder => Chain::Proven(own),
+        Certificate::Other => Chain::Proven(other),
+        Certificate::Untrusted => Chain::Untrusted,
+    }
+}
+
 fn words() -> Words {
     let word = |text: &str| text.to_owned();
     Words {
@@ -58,6 +89,10 @@ fn words() -> Words {
         foreign_token: word("ddd.eee.fff"),
         bearer_id: word("g-b00000000000"),
         bearer_token: word("ppp.qqq.rrr"),
+        dpop_id: word("g-d00000000000"),
+        dpop_token: word("sss.ttt.vvv"),
+        mtls_id: word("g-m00000000000"),
+        mtls_token: word("www.xxx.yyy"),
         holder: word("ggg.hhh.iii"),
         other: word("jjj.kkk.lll"),
         unreachable: word("mmm.nnn.ooo"),
@@ -79,6 +114,9 @@ fn caller<'p>(case: &Case, alice: &'p Person, bob: &'p Person) -> Caller<'p> {
         Identity::Garbage | Identity::Forged | Identity::GrantToken => Caller::Unproven(Unproven::Invalid),
         Identity::Expired => Caller::Unproven(Unproven::Expired),
         Identity::Unreachable => Caller::Unproven(Unproven::Unverifiable),
+        Identity::AmbientHolder => Caller::Proven(alice),
+        Identity::AmbientOther => Caller::Proven(bob),
+        Identity::AmbientGarbage => Caller::Ambient(Unproven::Invalid),
     }
 }
 
@@ -116,6 +154,10 @@ async fn decided(case: &Case) -> String {
     let (alice, bob): (Person, Person) = ("alice".parse().unwrap(), "bob".parse().unwrap());
     let (own, foreign) = (Arc::new(grant("payments")), grant("ledger"));
     let bearer = Arc::new(bearer());
+    let (own_key, other_key) = (BOUND.parse().unwrap(), ANOTHER.parse().unwrap());
+    let (own_certificate, other_certificate) = (BOUND.parse().unwrap(), ANOTHER.parse().unwrap());
+    let key = Arc::new(bound("g-d00000000000", "contract/K-1", Confirmation::Key(BOUND.parse().unwrap())));
+    let chain = Arc::new(bound("g-m00000000000", "contract/K-2", Confirmation::Certificate(BOUND.parse().unwrap())));
     let has = |state| case.state.contains(&state);
     let facts = Facts {
         now: NOW,
@@ -130,6 +172,8 @@ async fn decided(case: &Case) -> String {
         },
         credential: taken.credential,
         caller: caller(case, &alice, &bob),
+        certificate: certificate(case, &own_certificate, &other_certificate),
+        proof: proof(case, &own_key, &other_key),
         grant: match case.credential {
             Credential::Token if has(State::Restarted) || case.service == "low_ceiling" => GrantFact::Genuine(&own),
             Credential::Id | Credential::Token => held(case, &own),
@@ -137,6 +181,11 @@ async fn decided(case: &Case) -> String {
             Credential::BearerToken | Credential::BearerId if has(State::NeverSynced) => GrantFact::Unknown,
             Credential::BearerToken if has(State::Restarted) || case.service != "open" => GrantFact::Genuine(&bearer),
             Credential::BearerToken | Credential::BearerId => held(case, &bearer),
+            Credential::DpopToken if has(State::Restarted) || case.service != "open" => GrantFact::Genuine(&key),
+            Credential::DpopToken | Credential::DpopId => held(case, &key),
+            Credential::MtlsToken if has(State::Restarted) || case.service != "open" => GrantFact::Genuine(&chain),
+            Credential::MtlsToken | Credential::MtlsId => held(case, &chain),
+            Credential::DpopForged => GrantFact::Unknown,
             Credential::None
             | Credential::UnknownId
             | Credential::Forged

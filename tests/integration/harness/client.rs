@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -60,16 +60,25 @@ impl Answer {
     }
 }
 
-async fn connect(address: SocketAddr, ca: &Path, protocol: &[u8]) -> TlsStream<TcpStream> {
+/// PEM files of a client's certificate and its key.
+pub(crate) type Own<'a> = (&'a Path, &'a Path);
+
+async fn connect(address: SocketAddr, ca: &Path, protocol: &[u8], own: Option<Own<'_>>) -> TlsStream<TcpStream> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca).unwrap() {
         roots.add(certificate.unwrap()).unwrap();
     }
-    let mut config = rustls::ClientConfig::builder_with_provider(crypto_provider())
+    let builder = rustls::ClientConfig::builder_with_provider(crypto_provider())
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match own {
+        Some((certificate, key)) => {
+            let chain = CertificateDer::pem_file_iter(certificate).unwrap().map(Result::unwrap).collect();
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+        }
+        None => builder.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![protocol.to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     stream.set_nodelay(true).unwrap();
@@ -92,7 +101,12 @@ impl Raw {
 
     /// Agrees on `protocol` and says nothing.
     pub(crate) async fn open_as(address: SocketAddr, ca: &Path, protocol: &[u8]) -> Self {
-        Self { stream: connect(address, ca, protocol).await, read: Vec::new() }
+        Self { stream: connect(address, ca, protocol, None).await, read: Vec::new() }
+    }
+
+    /// Shows a certificate to whoever asks.
+    pub(crate) async fn open_showing(address: SocketAddr, ca: &Path, own: Option<Own<'_>>) -> Self {
+        Self { stream: connect(address, ca, b"http/1.1", own).await, read: Vec::new() }
     }
 
     /// The certificate the peer has shown.
@@ -259,7 +273,7 @@ pub(crate) struct H2 {
 
 impl H2 {
     pub(crate) async fn open(address: SocketAddr, ca: &Path) -> Self {
-        let stream = TokioIo::new(connect(address, ca, b"h2").await);
+        let stream = TokioIo::new(connect(address, ca, b"h2", None).await);
         let (sender, connection) =
             hyper::client::conn::http2::handshake::<_, _, Sent>(TokioExecutor::new(), stream).await.unwrap();
         tokio::spawn(connection);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use breakglass::certs::{DevAuthority, Leaf};
 
-use super::Site;
+use super::{Site, clients};
 
 /// The service as both planes know it.
 pub(crate) const SERVICE: &str = include_str!("../../cases/services/open.toml");
@@ -54,6 +54,20 @@ binding = "bearer"
 staleness_max_s = 3
 review_due_s = 86400
 
+[[tier]]
+name = "keys"
+groups = ["payments-oncall"]
+services = ["payments"]
+role = "payments.override"
+resources = ["contract/K-*"]
+actions = ["payment.release"]
+default_s = 900
+maximum_s = 3600
+approvals = 0
+bindings = ["dpop", "mtls"]
+staleness_max_s = 3
+review_due_s = 86400
+
 [[schedule]]
 name = "payments-primary"
 source = "icalendar"
@@ -80,7 +94,9 @@ pub(crate) struct SidecarFile {
     pub(crate) listen: String,
     /// Lines added to `[upstream]`.
     pub(crate) upstream_limits: String,
-    /// Lines added to `[audit]`.
+    /// The lines of `[bindings]`.
+    pub(crate) bindings: String,
+    /// Lines added to `[audit]`, and its sinks.
     pub(crate) audit_lines: String,
 }
 
@@ -98,6 +114,7 @@ impl Default for SidecarFile {
             workers: 2,
             listen: String::new(),
             upstream_limits: String::new(),
+            bindings: "public_origin = \"https://localhost\"".to_owned(),
             audit_lines: String::new(),
         }
     }
@@ -131,7 +148,8 @@ impl SidecarFile {
         let _ = write!(
             text,
             "[listen]\naddress = \"127.0.0.1:0\"\nworkers = {}\n{}\n\
-             [tls]\ncertificate = \"../server.pem\"\nkey = \"../server.key\"\n\
+             [tls]\ncertificate = \"../server.pem\"\nkey = \"../server.key\"\nclient_ca = \"../clients.pem\"\n\
+             [bindings]\n{}\n\
              [upstream]\nurl = \"{upstream}\"\n{}\n\
              [feed]\naddresses = {:?}\nserver_name = \"localhost\"\nca = \"../ca.pem\"\n\
              certificate = \"../feed-payments.pem\"\nkey = \"../feed-payments.key\"\n\
@@ -141,6 +159,7 @@ impl SidecarFile {
              [admin]\naddress = \"127.0.0.1:0\"\n[assertion]\nlisten = \"127.0.0.1:0\"\n",
             self.workers,
             self.drain(),
+            self.bindings,
             self.upstream_limits,
             around.feeds.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
             audit.display(),
@@ -160,6 +179,7 @@ pub(super) fn write_certificates(folder: &Path, authority: &DevAuthority) {
     write_leaf(folder, "server", &authority.server("server", &["localhost", "127.0.0.1"]).unwrap());
     let client = authority.sidecar_client(&"payments".parse().unwrap()).unwrap();
     write_leaf(folder, "feed-payments", &client);
+    clients::write(folder);
 }
 
 fn write_leaf(folder: &Path, name: &str, leaf: &Leaf) {
@@ -186,9 +206,15 @@ pub(super) fn issuer_table(url: &str) -> String {
 }
 
 /// `lines` are added at the top of the control plane's file.
-pub(super) fn write_control(folder: &Path, issuers: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
+pub(super) fn write_control(
+    folder: &Path,
+    issuers: &str,
+    (api, feed): (SocketAddr, SocketAddr),
+    database: &str,
+    lines: &str,
+) -> PathBuf {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    ControlFile { name: "control", issuers, addresses: (any, feed, any), database, lines }.write(folder)
+    ControlFile { name: "control", issuers, addresses: (api, feed, any), database, lines }.write(folder)
 }
 
 /// What can be said of one control plane's file; the rest is the same for all.
@@ -215,11 +241,14 @@ fn write_control_file(folder: &Path, control: &ControlFile<'_>) -> PathBuf {
     write("payments.toml", SERVICE);
     write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
     write("policy.toml", POLICY);
+    // Where the port is known beforehand, that is where clients are told to call.
+    let url =
+        if api.port() == 0 { "https://localhost".to_owned() } else { format!("https://localhost:{}", api.port()) };
     let keys = "certificate = \"server.pem\"\nkey = \"server.key\"\n";
     let text = format!(
-        "{lines}\nurl = \"https://localhost\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
+        "{lines}\nurl = \"{url}\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
-         [api]\naddress = \"{api}\"\n{keys}{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
+         [api]\naddress = \"{api}\"\n{keys}client_ca = \"clients.pem\"\n{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
          [admin]\naddress = \"{admin}\"\n{issuers}\
          [groups]\nadmins = [\"breakglass-admins\"]\nauditors = [\"breakglass-auditors\"]\nrevokers = [\"payments-leads\"]\n"
     );

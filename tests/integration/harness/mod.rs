@@ -3,6 +3,7 @@
 
 mod by_hand;
 mod client;
+pub(crate) mod clients;
 mod command;
 mod dice;
 mod files;
@@ -72,6 +73,8 @@ pub(crate) struct Site {
     pub(crate) upstream: SocketAddr,
     /// Whose assertions that API believes.
     trust: Trust,
+    /// Of the control plane's API when it starts next.
+    pub(crate) api: SocketAddr,
     pub(crate) feed: SocketAddr,
     /// Lines added to the control plane's file when it starts next.
     pub(crate) control_lines: String,
@@ -149,6 +152,7 @@ impl Site {
         let roots = TlsRoots::from_pem_files([folder.path().join("ca.pem")]).unwrap();
         let client = Client::new(Some(ClientTls::new(roots, None).unwrap()), Limits::DEFAULT);
         Self {
+            api: "127.0.0.1:0".parse().unwrap(),
             feed: "127.0.0.1:0".parse().unwrap(),
             folder,
             clock,
@@ -182,7 +186,14 @@ impl Site {
 
     /// The control plane's file, as it stands now.
     pub(crate) fn write_control(&self) -> std::path::PathBuf {
-        files::write_control(self.path(), &self.issuers, self.feed, &self.database, &self.control_lines)
+        files::write_control(self.path(), &self.issuers, (self.api, self.feed), &self.database, &self.control_lines)
+    }
+
+    /// Starts the control plane again where it is, which is then the address it calls its own.
+    pub(crate) async fn keep_api_address(&mut self) {
+        self.api = self.control().api_addr;
+        self.stop_control().await;
+        self.start_control().await;
     }
 
     pub(crate) async fn stop_control(&mut self) {

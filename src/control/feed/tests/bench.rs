@@ -131,10 +131,10 @@ impl Bench {
         new.record.elevation.service = service();
         let grant = new.grant.as_mut().unwrap();
         grant.grant.service = service();
-        grant.token = mint_grant(&grant.grant, "https://control.test", &self.key).unwrap();
+        grant.token = Some(mint_grant(&grant.grant, "https://control.test", &self.key).unwrap());
         let id = grant.grant.id.clone();
         match sample::create(&self.store, &new).await.unwrap() {
-            Created::New { revision } => (id, revision),
+            Created::New { revision } => (id, revision.unwrap()),
             other => panic!("{other:?}"),
         }
     }
