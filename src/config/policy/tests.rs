@@ -75,7 +75,7 @@ p.toml:21:11: tier[0].actions: "payment.steal" is not in ceiling.actions of serv
 p.toml:22:13: tier[0].maximum_s: must be from 1 to 100
 p.toml:23:13: tier[0].default_s: must be from 1 to 100
 p.toml:24:13: tier[0].approvals: must say who approves (such as approvals = { count = 2, groups = ["payments-leads"] })
-p.toml:25:11: tier[0].binding: must be one of "identity", "bearer"
+p.toml:25:11: tier[0].binding: must be one of "identity", "mtls", "dpop", "bearer"
 p.toml:26:12: tier[0].max_uses.maximum: is missing
 p.toml:27:19: tier[0].staleness_max_s: must be from 1 to 30"#;
     assert_eq!(report(text), expected);

@@ -119,7 +119,7 @@ async fn two_people_agree_and_the_clock_starts_there() {
     let denied = problem(&bench.get(&lead, &format!("/v1/grants/{}/token", grant.id)).await);
     assert_eq!(denied.code, "not_permitted", "an approver never sees the token");
     let kinds = bench.entry_kinds().await;
-    assert_eq!(kinds[4..], ["elevation_requested", "elevation_approved", "elevation_approved", "grant_issued"]);
+    assert_eq!(kinds[5..], ["elevation_requested", "elevation_approved", "elevation_approved", "grant_issued"]);
     bench.running.stop().await;
 }
 
@@ -133,14 +133,23 @@ fn claims_of(token: &str) -> GrantClaims {
 async fn nobody_decides_on_their_own_request_under_any_login() {
     let key = TestKey::new(Algorithm::EdDSA, "other");
     let other = TestIssuer::start(&[&key]).await;
-    let bench = Bench::start_with(FOUR_EYES, &format!("[[issuer]]\nurl = \"{}\"\n", other.url)).await;
-    let asked = bench.asked(json!({})).await;
+    // Both issuers name people by the same claim of the same people.
+    let bench = Bench::start_on(FOUR_EYES, |file| {
+        let text = std::fs::read_to_string(file).unwrap().replace("[groups]", "person_claim = \"uid\"\n[groups]");
+        let other = format!("[[issuer]]\nurl = \"{}\"\nperson_claim = \"uid\"\n", other.url);
+        std::fs::write(file, text + &other).unwrap();
+    })
+    .await;
+    let uid = |person: &str| json!({ "uid": person });
+    let alice = bench.token("alice", &["payments-oncall"], uid("alice"));
+    let answer = bench.post(&alice, "/v1/elevations", &four_eyes(json!({}))).await;
+    let asked: ElevationView = answer.json().unwrap();
     let claims = json!({
-        "iss": other.url, "aud": "control", "sub": "alice", "client_id": "cli", "jti": "1", "iat": NOW_S,
+        "iss": other.url, "aud": "control", "sub": "one-more-subject", "uid": "alice", "client_id": "cli", "jti": "1", "iat": NOW_S,
         "exp": NOW_S + 1000, "groups": ["leads", "risk"],
     });
     let elsewhere = key.sign(&claims);
-    let here = bench.token("alice", &["leads", "risk"], json!({}));
+    let here = bench.token("alice", &["leads", "risk"], uid("alice"));
     for token in [&here, &elsewhere] {
         let refused = problem(&bench.approve(token, &asked, json!({})).await);
         assert_eq!((refused.status, refused.code.as_str()), (403, "own_request"), "{}", refused.detail);
@@ -148,16 +157,16 @@ async fn nobody_decides_on_their_own_request_under_any_login() {
         assert_eq!(problem(&denied).code, "own_request");
     }
     // Nor does one person count twice, from two issuers and in two groups.
-    let both = bench.token("bo", &["leads", "risk"], json!({}));
+    let both = bench.token("bo", &["leads", "risk"], uid("bo"));
     bench.approved(&both, &asked, json!({})).await;
     let mut claims = claims;
-    claims["sub"] = "bo".into();
+    claims["uid"] = "bo".into();
     let again = problem(&bench.approve(&key.sign(&claims), &asked, json!({})).await);
     assert_eq!(
         (again.status, again.code.as_str(), again.state.as_deref()),
         (409, "already_approved", Some("requested"))
     );
-    let second = bench.token("lu", &["leads"], json!({}));
+    let second = bench.token("lu", &["leads"], uid("lu"));
     let done = bench.approved(&second, &asked, json!({})).await;
     assert_eq!(done.state, ElevationState::Approved, "bo stands for risk, lu for leads");
     bench.running.stop().await;

@@ -67,12 +67,17 @@ impl Bench {
 
     /// With more lines in the policy and in the control plane's own file.
     pub(super) async fn start_with(policy: &str, control: &str) -> Self {
+        Self::start_on(policy, |file| add_lines(file, control)).await
+    }
+
+    /// With more lines in the policy, and whatever `change` does to the control plane's own file.
+    pub(super) async fn start_on(policy: &str, change: impl FnOnce(&Path)) -> Self {
         let key = TestKey::new(Algorithm::EdDSA, "k");
         let issuer = TestIssuer::start(&[&key]).await;
         let folder = tempfile::tempdir().unwrap();
         let file = write_files(folder.path(), &issuer.url);
         add_lines(&folder.path().join("policy.toml"), policy);
-        add_lines(&file, control);
+        change(&file);
         let config = ControlConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
         let moment = Moment { boot: BootTime::ZERO, wall: WallTime::from_unix_s(NOW_S) };
         let clock = ManualClock::starting_at(moment);
