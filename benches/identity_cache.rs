@@ -123,5 +123,5 @@ async fn main() {
         println!("{what:>20}  {:>8} ns", took.as_nanos());
     }
     println!("{:>20}  {:>8.0}", "first / again", first.as_secs_f64() / again.as_secs_f64());
-    bench.flood(tokens);
+    Bench::start().await.flood(tokens);
 }
