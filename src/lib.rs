@@ -10,7 +10,7 @@
 //! 2. [`decision`]: the verdict, a pure function of facts. Only it makes a permit.
 #![cfg_attr(feature = "sidecar", doc = "3. [`sidecar`]: the journey of a request, step by step, a file each.")]
 //! 4. [`token`] and [`identity`]: what we sign, and whom we believe. [`wire`]: the JSON between the parts.
-//! 5. [`audit`]: the sidecar's log as a format; [`ledger`]: the control plane's entries as a format.
+//! 5. [`audit`]: the sidecar's log as a format; [`ledger`]: the control plane's entries and their Merkle tree.
 #![cfg_attr(feature = "control", doc = "6. [`policy`]: who may ask for what, a pure function too.")]
 #![cfg_attr(feature = "control", doc = "7. [`control`] and [`store`]: workflow, API and feed over one database.")]
 //!
@@ -42,12 +42,20 @@ pub mod identity;
 pub mod ledger;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;
+#[cfg(feature = "cli")]
+pub mod proxy;
 pub mod secret;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod sink;
 #[cfg(feature = "control")]
 pub mod store;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 pub mod telemetry;
 pub mod token;
+#[cfg(all(unix, any(feature = "sidecar", feature = "cli")))]
+pub mod unix_socket;
 pub mod wire;
+#[cfg(feature = "cli")]
+pub mod witness;

@@ -46,7 +46,12 @@ const ROOMS: &[(&str, Imports)] = &[
     ("config", Never(PLANES)),
     ("policy", Only(&["domain", "config", "wire"])),
     ("certs", Only(&["domain", "http", "secret"])),
+    // A server of the command line's own: it serves one person on their machine, and knows neither plane nor arguments.
+    ("proxy", Only(&["clock", "domain", "error_chain", "http", "secret", "token", "unix_socket", "wire"])),
+    ("unix_socket", Only(&[])),
     ("telemetry", Never(PLANES)),
+    ("sink", Never(PLANES)),
+    ("witness", Never(PLANES)),
     ("store", Never(&["sidecar", "control", "cli", "demo"])),
     ("sidecar", Never(&["store", "control", "cli", "demo"])),
     ("control", Never(&["sidecar", "cli", "demo"])),
@@ -60,8 +65,8 @@ const ROOMS: &[(&str, Imports)] = &[
 
 /// Which rooms ship code that names a crate of others. A crate that is not here may be used anywhere.
 const CRATES: &[(&str, &[&str])] = &[
-    ("hyper", &["sidecar", "control", "http", "demo", "telemetry"]),
-    ("hyper_util", &["sidecar", "control", "http", "demo", "telemetry"]),
+    ("hyper", &["sidecar", "control", "http", "proxy", "demo", "telemetry", "witness"]),
+    ("hyper_util", &["sidecar", "control", "http", "proxy", "demo", "telemetry", "witness"]),
     ("axum", &["control", "demo"]),
     ("calcard", &["config", "control"]),
     // The product's own times are those of the domain: calendars alone need zones and weeks.

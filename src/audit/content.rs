@@ -194,6 +194,7 @@ pub(super) fn intent_line<'a>(intent: &'a Intent, cuts: &mut Cuts) -> Content<'a
             auth_time: grant.authentication.auth_time,
         },
         grant: grant_facts(grant, cuts),
+        number: intent.number,
     };
     Content {
         severity_id: MEDIUM,

@@ -211,6 +211,8 @@ pub(super) struct IntentFacts<'a> {
     pub idp: &'a str,
     pub authentication: AuthenticationFacts<'a>,
     pub grant: GrantFacts<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
 }
 
 #[derive(Serialize)]

@@ -15,10 +15,12 @@ pub mod folder;
 pub mod line;
 pub mod loss;
 mod ocsf;
+pub mod pruned;
 pub mod record;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod segment;
+mod told;
 pub mod verify;
 
 pub use chain::{Chain, LineHash, Link, LogId, Position};
@@ -31,4 +33,5 @@ pub use record::{
     RequestFacts, Summary,
 };
 pub use segment::SegmentName;
+pub use told::{LineKind, ToldLine};
 pub use verify::{Beginning, Expectation, Loss, Problem, ProblemKind, Report, Verifier};

@@ -67,16 +67,25 @@ pub struct Intent {
     pub(super) grant: Arc<Grant>,
     pub(super) resource: Resource,
     pub(super) action: Action,
+    /// Which of its grant's in this log, from 1.
+    pub(super) number: Option<u64>,
 }
 
 impl Intent {
     pub fn new(request: RequestFacts, permit: &Permit) -> Self {
         Self {
+            number: None,
             request,
             grant: Arc::clone(permit.grant()),
             resource: permit.resource().clone(),
             action: permit.action().clone(),
         }
+    }
+
+    /// As the log's writer counts it.
+    #[must_use]
+    pub fn numbered(self, number: u64) -> Self {
+        Self { number: Some(number), ..self }
     }
 
     pub fn request(&self) -> &RequestFacts {

@@ -76,6 +76,7 @@ pub(crate) fn intent(id: &str) -> Intent {
 
 pub(crate) fn intent_under(id: &str, grant: Grant) -> Intent {
     Intent {
+        number: None,
         request: request(id),
         grant: Arc::new(grant),
         resource: "contract/C-1042".parse().unwrap(),
@@ -166,6 +167,7 @@ pub(crate) fn longest_intent() -> Intent {
         ..grant(u64::MAX)
     };
     Intent {
+        number: Some(u64::MAX),
         request: longest_request(),
         grant: Arc::new(grant),
         resource: longest_resource(),

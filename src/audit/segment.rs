@@ -32,6 +32,11 @@ impl SegmentName {
         Self { number, log_prefix, resumed }
     }
 
+    /// The beginning of the log id.
+    pub fn log_prefix(&self) -> &str {
+        &self.log_prefix
+    }
+
     pub const fn number(&self) -> u64 {
         self.number
     }

@@ -40,6 +40,8 @@ pub enum Beginning {
     OfALog,
     /// Any line: earlier segments were removed on purpose.
     Pruned,
+    /// The line right after this one, which was removed on purpose.
+    After(Position),
 }
 
 /// What stands after a segment.
@@ -221,11 +223,25 @@ impl<O: Observer> Verifier<O> {
         let is_first = line.link.seq == 1;
         match (&line.body, self.expectation.beginning) {
             (_, Beginning::Pruned) => Ok(()),
+            (_, Beginning::After(before)) => self.check_after(line, &before),
             (LineBody::LogStarted { .. }, Beginning::OfALog) if is_first => Ok(()),
             (LineBody::LogStarted { previous: None, .. }, _) if is_first && line.link.prev == LineHash::NONE => Ok(()),
             (LineBody::LogStarted { previous: Some(_), .. }, _) => Err(ProblemKind::BeginningMissing),
             _ => Err(ProblemKind::LogBegins { found: line.link.log_id, sequence: line.link.seq }),
         }
+    }
+
+    /// The first line that is here, after the last that was pruned.
+    fn check_after(&self, line: &ParsedLine, before: &Position) -> Result<(), ProblemKind> {
+        let link = &line.link;
+        if link.log_id != before.log_id {
+            return self.check_new_log(line, before);
+        }
+        let expected = before.sequence.saturating_add(1);
+        if link.seq != expected {
+            return Err(ProblemKind::Sequence { expected, found: link.seq });
+        }
+        if link.prev == before.head { Ok(()) } else { Err(ProblemKind::BeginningMissing) }
     }
 
     fn check_new_log(&self, line: &ParsedLine, cursor: &Position) -> Result<(), ProblemKind> {

@@ -3,19 +3,22 @@
 mod policy;
 mod proven;
 
+pub(super) use self::proven::Proving;
+
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_MATCH};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::header::{ETAG, IF_MATCH};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::calls::Calls;
 use super::failure::{Exit, Failure};
 use super::own_key::OwnKey;
+use super::sign_in::Credentials;
 use crate::domain::{ElevationId, GrantId, RevocationId, ServiceName};
 use crate::error_chain::error_chain;
 use crate::http::{Answer, Client, HttpError};
-use crate::secret::Secret;
 use crate::wire::api::{
     ElevationView, Enforcement, GrantTokenView, GrantView, Page, RequestOptions, RevokeRequest, SidecarView,
 };
@@ -25,6 +28,7 @@ use crate::wire::revocations::{
     FreezeLiftedView, FreezeRequest, FreezeView, RevocationEnforcement, RevocationPreview, RevocationRequest,
     RevocationView,
 };
+use crate::wire::sign_in::WhoamiView;
 
 /// Pages read of one list before we say that there is more.
 const PAGES_MAX: usize = 100;
@@ -48,6 +52,9 @@ pub enum ApiError {
     /// The caller's key can't be proven.
     #[error("{}", .0.message)]
     Key(Box<Failure>),
+    /// There is no access token to call with.
+    #[error("{}", .0.message)]
+    NotSignedIn(Box<Failure>),
 }
 
 impl ApiError {
@@ -57,7 +64,7 @@ impl ApiError {
             Self::Problem(problem) => matches!(problem.status, 429 | 502..=504),
             Self::Status { status, .. } => matches!(status, 429 | 502..=504),
             Self::Unreachable { .. } => true,
-            Self::Unusable { .. } | Self::Untagged | Self::TooLong | Self::Key(_) => false,
+            Self::Unusable { .. } | Self::Untagged | Self::TooLong | Self::Key(_) | Self::NotSignedIn(_) => false,
         }
     }
 }
@@ -81,7 +88,7 @@ impl From<ApiError> for Failure {
             ApiError::Unusable { .. } | ApiError::Untagged => {
                 Self::new(Exit::Failed, message, "are this program and the control plane of the same version?")
             }
-            ApiError::Key(failure) => *failure,
+            ApiError::Key(failure) | ApiError::NotSignedIn(failure) => *failure,
             ApiError::TooLong => Self::new(Exit::Failed, message, "narrow the list with --service, --state or --mine"),
         }
     }
@@ -90,7 +97,7 @@ impl From<ApiError> for Failure {
 /// What a status means to a script, and what its reader can do.
 const fn meaning(status: u16) -> (Exit, &'static str) {
     match status {
-        401 => (Exit::NotAuthenticated, "get a fresh access token for the control plane, and try again"),
+        401 => (Exit::NotAuthenticated, "sign in again with breakglass login, or get a fresh access token"),
         404 => (Exit::Failed, "check the name: what is not yours to see does not exist for you"),
         502..=504 => (Exit::Unreachable, "try again shortly; grants that are live go on working"),
         400..=499 => (Exit::Refused, "see what policy allows: breakglass request --help"),
@@ -140,22 +147,25 @@ fn query(service: Option<&ServiceName>, words: &[(&str, Option<&str>)], flags: &
 /// A client of one control plane, for one caller.
 #[derive(Debug, Clone)]
 pub struct Api {
-    client: Client,
-    base: Uri,
-    token: Secret<String>,
+    calls: Calls,
     /// Absent: nothing can be proven.
     key: Option<OwnKey>,
 }
 
 impl Api {
-    pub fn new(client: Client, base: Uri, token: Secret<String>) -> Self {
-        Self { client, base, token, key: None }
+    pub(super) const fn new(client: Client, base: Uri, credentials: Credentials) -> Self {
+        Self { calls: Calls::new(client, base, credentials), key: None }
     }
 
     /// The same, with the caller's own key.
     #[must_use]
     pub(super) fn with_key(self, key: OwnKey) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    /// Whom the control plane takes the caller for.
+    pub async fn whoami(&self) -> Result<WhoamiView, ApiError> {
+        self.get("/v1/whoami").await
     }
 
     pub async fn options(&self, service: &ServiceName) -> Result<RequestOptions, ApiError> {
@@ -309,7 +319,6 @@ impl Api {
         answer.json().map_err(|source| ApiError::Unusable { source })
     }
 
-    /// An answer that is no refusal.
     async fn ask(
         &self,
         method: Method,
@@ -317,50 +326,7 @@ impl Api {
         body: Vec<u8>,
         condition: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Answer, ApiError> {
-        let answer = self.answer(method, target, body, condition).await?;
-        self.accepted(answer)
-    }
-
-    fn uri(&self, target: &str) -> Result<Uri, ApiError> {
-        let text = format!("{}{target}", self.base.to_string().trim_end_matches('/'));
-        text.parse().map_err(|_| self.unreachable(HttpError::Url("it is not a URL")))
-    }
-
-    async fn answer(
-        &self,
-        method: Method,
-        target: &str,
-        body: Vec<u8>,
-        more: Option<(HeaderName, HeaderValue)>,
-    ) -> Result<Answer, ApiError> {
-        let uri = self.uri(target)?;
-        let mut headers = self.headers().map_err(|source| ApiError::Unusable { source })?;
-        headers.extend(more);
-        self.client.send(method, &uri, headers, body.into()).await.map_err(|e| self.unreachable(e))
-    }
-
-    fn accepted(&self, answer: Answer) -> Result<Answer, ApiError> {
-        if answer.status.is_success() { Ok(answer) } else { Err(self.refused(&answer)) }
-    }
-
-    fn headers(&self) -> Result<HeaderMap, HttpError> {
-        let mut bearer =
-            HeaderValue::try_from(format!("Bearer {}", self.token.expose())).map_err(|_| HttpError::RequestHeader)?;
-        bearer.set_sensitive(true);
-        let json = HeaderValue::from_static("application/json");
-        let accept = HeaderValue::from_static("application/json, application/problem+json");
-        Ok(HeaderMap::from_iter([(AUTHORIZATION, bearer), (CONTENT_TYPE, json), (ACCEPT, accept)]))
-    }
-
-    fn refused(&self, answer: &Answer) -> ApiError {
-        match serde_json::from_slice::<Problem>(&answer.body) {
-            Ok(problem) => ApiError::Problem(Box::new(problem)),
-            Err(_) => ApiError::Status { control: self.base.to_string(), status: answer.status.as_u16() },
-        }
-    }
-
-    fn unreachable(&self, source: HttpError) -> ApiError {
-        ApiError::Unreachable { control: self.base.to_string(), source }
+        self.calls.send(method, target, body.into(), condition, None).await
     }
 }
 
@@ -373,7 +339,7 @@ fn body<Q: Serialize>(document: &Q) -> Result<Vec<u8>, ApiError> {
 }
 
 /// The text as a query value (RFC 3986 §3.4).
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let unreserved = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     text.bytes().map(|b| if unreserved(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }

@@ -22,7 +22,7 @@ pub(super) async fn approve(
     env: Lookup<'_>,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let mut prompt = Prompt::of_process(false);
     approve_with(&api, &args, &mut prompt, out).await
 }
@@ -108,7 +108,7 @@ fn told(view: &ElevationView, out: &mut Output) -> Result<(), Failure> {
 /// # Errors
 /// When the control plane refuses.
 pub(super) async fn deny(args: DenyArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let view = session::connect(global, env)?.deny(&args.id, args.note).await?;
+    let view = session::connect(global, env, out)?.deny(&args.id, args.note).await?;
     told_ended(&view, out)
 }
 
@@ -120,7 +120,7 @@ pub(super) async fn withdraw(
     env: Lookup<'_>,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let view = session::connect(global, env)?.withdraw(&args.id).await?;
+    let view = session::connect(global, env, out)?.withdraw(&args.id).await?;
     told_ended(&view, out)
 }
 

@@ -1,12 +1,15 @@
 //! What can be typed: verbs and flags, by clap. Text becomes domain values here; a token never has a flag, since
 //! command lines are seen by every process of the machine.
 
+mod audit;
 mod claim;
 mod decisions;
 mod demo;
 mod justify;
 mod policy;
+mod sign_in;
 mod stopping;
+mod using;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,6 +17,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::{AuditArgs, AuditVerb, TrustArgs, WitnessArgs};
 pub use claim::ClaimArgs;
 pub use decisions::{
     ApproveArgs, DenyArgs, RequestStateFilter, RequestsArgs, RequestsFilter, RequestsVerb, ReviewArgs, ReviewFilter,
@@ -25,17 +29,20 @@ pub use policy::{
     BindingChoice, PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles,
     PolicyShowArgs, PolicyTestArgs, PolicyVerb, ProposalArgs,
 };
+pub use sign_in::{LoginArgs, TokenArgs};
 pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
+pub use using::{EnvArgs, ProxyArgs, Shell, Which};
 
 use crate::domain::{Action, GrantId, Resource, ServiceName};
 
 const AFTER_HELP: &str = "\
 Environment:
   BREAKGLASS_CONTROL, BREAKGLASS_CA     as --control and --ca
-  BREAKGLASS_TOKEN[_FILE]               access token for the control plane
+  BREAKGLASS_TOKEN[_FILE]               access token for the control plane, in the place of a sign-in
   BREAKGLASS_IDENTITY[_FILE]            access token for the contract API; default: the same token
   BREAKGLASS_DPOP_KEY                   as --dpop-key
   BREAKGLASS_CLIENT_CERT, …_CLIENT_KEY  as --client-cert and --client-key
+  BROWSER                               what opens the page to sign in at
   NO_COLOR                              no colour
 
 Exit codes:
@@ -97,6 +104,14 @@ pub enum Format {
 
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Sign in, and stay signed in
+    Login(LoginArgs),
+    /// End the sign-in, here and at the issuer
+    Logout,
+    /// Show whom the control plane takes you for
+    Whoami,
+    /// Print an access token of the sign-in: a credential
+    Token(TokenArgs),
     /// Ask for elevation; returns when every connected sidecar enforces the grant
     Request(RequestArgs),
     /// List requests, or show one
@@ -111,6 +126,10 @@ pub enum Verb {
     Claim(ClaimArgs),
     /// Run curl; when the answer is a break-glass refusal, elevate and send once more
     Curl(CurlArgs),
+    /// Print what a shell needs to use a live grant with plain curl
+    Env(EnvArgs),
+    /// Serve a live grant to a client that can't set headers
+    Proxy(ProxyArgs),
     /// List grants, or show one
     Grants(GrantsArgs),
     /// End a grant, or many, now, and watch it arrive at the sidecars
@@ -127,8 +146,10 @@ pub enum Verb {
     Review(ReviewArgs),
     /// List the sidecars that the control plane knows
     Sidecars,
-    /// Check audit logs
+    /// Check audit logs and the ledger, and prove what is in it
     Audit(AuditArgs),
+    /// Witness ledgers of others: cosign their checkpoints as long as each grows out of the one before
+    Witness(WitnessArgs),
     /// Make certificates
     Certs(CertsArgs),
     /// Check configuration files
@@ -221,25 +242,6 @@ pub enum GrantsVerb {
     Show { id: GrantId },
     /// Print the grant token alone: a credential, only for its requester
     Token { id: GrantId },
-}
-
-#[derive(Debug, Args)]
-pub struct AuditArgs {
-    #[command(subcommand)]
-    pub what: AuditVerb,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum AuditVerb {
-    /// Check that an audit log is whole and unchanged
-    Verify {
-        /// Folders of a sidecar's audit log, or single segments
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
-        /// Ask only for what stands after the last loss that an operator accepted
-        #[arg(long)]
-        since_accepted: bool,
-    },
 }
 
 #[derive(Debug, Args)]

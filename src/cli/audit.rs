@@ -1,13 +1,15 @@
-//! `breakglass audit verify`: checks a sidecar's audit log without asking anybody.
+//! `breakglass audit`: checks a sidecar's audit log without asking anybody; what is asked about a ledger is in `ledger`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::args::{AuditArgs, AuditVerb, Format};
+use super::args::{AuditArgs, AuditVerb, Format, Global};
 use super::failure::{Exit, Failure};
 use super::output::{Cell, Colour, Output};
+use super::{ledger, session};
 use crate::audit::folder::{self, read_segments};
+use crate::audit::pruned::{self, Pruned};
 use crate::audit::verify::NoObserver;
 use crate::audit::{AcceptedLoss, Beginning, Expectation, FolderError, Loss, PastIntent, Report};
 use crate::error_chain::error_chain;
@@ -68,10 +70,38 @@ struct Head {
 
 /// # Errors
 /// When a log cannot be read, or does not hold.
-pub(super) fn run(args: &AuditArgs, out: &mut Output) -> Result<(), Failure> {
-    let AuditVerb::Verify { paths, since_accepted } = &args.what;
+pub(super) async fn run(
+    args: &AuditArgs,
+    global: &Global,
+    env: session::Lookup<'_>,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let asked = ledger::Asked { global, env };
+    match &args.what {
+        AuditVerb::Verify { paths, since_accepted, trust, known, copy_to } => {
+            let ledgers = paths.iter().filter(|path| ledger::is_ledger(path)).count();
+            if ledgers == 0 {
+                return segments(paths, *since_accepted, out);
+            }
+            if ledgers < paths.len() {
+                let hint = "run it once for the ledger and once for the sidecars' logs";
+                return Err(Failure::new(Exit::Usage, "a ledger and audit logs are not checked in one run", hint));
+            }
+            ledger::verify(paths, trust, known, copy_to.as_deref(), &asked, out).await
+        }
+        AuditVerb::Prove { entry, log, trust, out: file } => {
+            ledger::prove(*entry, log, trust, file.as_deref(), &asked, out).await
+        }
+        AuditVerb::CheckProof { paths, trust } => ledger::check_proofs(paths, trust, out),
+        AuditVerb::Export { grant, log, trust, out: folder } => {
+            ledger::export(grant, log, trust, folder, &asked, out).await
+        }
+    }
+}
+
+fn segments(paths: &[PathBuf], since_accepted: bool, out: &mut Output) -> Result<(), Failure> {
     let findings =
-        paths.iter().map(|path| verify(path, *since_accepted)).collect::<Result<Vec<_>, _>>().map_err(|error| {
+        paths.iter().map(|path| verify(path, since_accepted)).collect::<Result<Vec<_>, _>>().map_err(|error| {
             Failure::new(
                 Exit::Failed,
                 error_chain(&error),
@@ -103,7 +133,17 @@ fn verify(path: &Path, since_accepted: bool) -> Result<Finding, FolderError> {
         if segments.is_empty() {
             return Err(FolderError::Empty(path.to_owned()));
         }
-        let (report, open, _) = read_segments(path, &segments, Expectation::default(), NoObserver)?;
+        let at = |source| FolderError::Io { path: path.join(pruned::FILE), source };
+        let pruned = Pruned::read(path).map_err(at)?;
+        let (segments, beginning) = match pruned {
+            // What is left of the part that was pruned is no part of the log.
+            Some(pruned) => {
+                let kept = segments.into_iter().filter(|name| name.number() >= pruned.first).collect();
+                (kept, Beginning::After(pruned.after))
+            }
+            None => (segments, Beginning::Whole),
+        };
+        let (report, open, _) = read_segments(path, &segments, Expectation { beginning, position: None }, NoObserver)?;
         (report, open)
     } else {
         let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());

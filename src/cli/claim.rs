@@ -10,7 +10,7 @@ use crate::domain::Confirmation;
 /// # Errors
 /// When it is not the caller's, has ended, is bound already, or nothing can be proven.
 pub(super) async fn run(args: ClaimArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let grant = api.grant(&args.id).await?;
     let claimed = api.claim(&grant).await?;
     let justify = Justify { wait: args.wait, ..Justify::default() };

@@ -21,7 +21,7 @@ pub(super) async fn freeze(
     env: Lookup<'_>,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let (is_new, freeze) = api.freeze(args.service.as_ref(), &args.note).await?;
     if !is_new {
         out.note(&format!("it was frozen before, and that freeze stands: {}", told(&freeze)));
@@ -48,7 +48,7 @@ pub(super) async fn unfreeze(
     env: Lookup<'_>,
     out: &mut Output,
 ) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let what = named(args.service.as_ref());
     if !args.yes {
         let stands = api.freezes().await?.into_iter().find(|freeze| freeze.service == args.service);
@@ -85,7 +85,7 @@ async fn confirm(
 /// # Errors
 /// When the control plane does not answer.
 pub(super) async fn list(global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    show(session::connect(global, env)?.freezes().await?, out)
+    show(session::connect(global, env, out)?.freezes().await?, out)
 }
 
 fn show(freezes: Vec<FreezeView>, out: &mut Output) -> Result<(), Failure> {

@@ -14,7 +14,7 @@ use crate::wire::api::{GrantState, GrantView, Page};
 /// # Errors
 /// When the control plane does not answer, or refuses.
 pub(super) async fn run(args: GrantsArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     match args.what {
         None => list(api.grants(&query(args.filter)).await?, Clock::System.wall(), out),
         Some(GrantsVerb::Show { id }) => show(&api.grant(&id).await?, out),

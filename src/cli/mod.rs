@@ -10,20 +10,30 @@ mod approve;
 pub mod args;
 mod arrival;
 mod audit;
+mod calls;
 mod certs;
 mod claim;
 mod config;
+mod credential;
 mod curl;
 mod demo;
 mod elevate;
 mod enforcement;
+mod environment;
 pub mod failure;
 mod freeze;
 mod grants;
+mod held;
+mod interruption;
+mod ledger;
+mod login;
+mod logout;
 pub mod output;
 mod own_key;
 mod policy;
+mod private_files;
 mod prompt;
+mod proxy;
 mod request;
 mod requests;
 mod review;
@@ -31,6 +41,9 @@ mod revocations;
 mod revoke;
 mod session;
 mod sidecars;
+mod sign_in;
+mod whoami;
+mod witness;
 
 use std::ffi::OsString;
 use std::pin::Pin;
@@ -96,7 +109,13 @@ pub fn perform<'a>(
 async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> Result<u8, Failure> {
     let global = &line.global;
     match line.verb {
+        Verb::Login(args) => login::run(args, global, env, out).await,
+        Verb::Logout => logout::run(global, env, out).await,
+        Verb::Whoami => whoami::run(global, env, out).await,
+        Verb::Token(args) => login::token(&args, global, env, out).await,
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
+        Verb::Env(args) => environment::run(&args, global, env, out).await,
+        Verb::Proxy(args) => proxy::run(&args, global, env, out).await,
         Verb::Request(args) => request::run(args, global, env, out).await,
         Verb::Requests(args) => requests::run(args, global, env, out).await,
         Verb::Approve(args) => approve::approve(args, global, env, out).await,
@@ -111,7 +130,8 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Freezes => freeze::list(global, env, out).await,
         Verb::Review(args) => review::run(args, global, env, out).await,
         Verb::Sidecars => sidecars::run(global, env, out).await,
-        Verb::Audit(args) => audit::run(&args, out),
+        Verb::Audit(args) => audit::run(&args, global, env, out).await,
+        Verb::Witness(args) => witness::run(args, out).await,
         Verb::Certs(args) => certs::run(&args, out),
         Verb::Config(args) => config::run(&args, out),
         Verb::Policy(args) => return policy::run(&args, global, env, out).await,

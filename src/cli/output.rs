@@ -4,6 +4,8 @@
 //! the person who reads it.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -63,7 +65,8 @@ impl<T: AsRef<str>> From<T> for Cell {
 /// Both streams, and how to write to them.
 pub struct Output {
     data: Box<dyn Write + Send>,
-    talk: Box<dyn Write + Send>,
+    /// Shared with those who speak [aside](Self::aside).
+    talk: Arc<Mutex<Box<dyn Write + Send>>>,
     pub format: Format,
     quiet: bool,
     data_colour: bool,
@@ -73,7 +76,7 @@ pub struct Output {
     /// Standard output is a terminal.
     pub data_terminal: bool,
     /// A progress line stands unfinished.
-    unfinished: bool,
+    unfinished: Arc<AtomicBool>,
 }
 
 impl std::fmt::Debug for Output {
@@ -90,14 +93,14 @@ impl Output {
         let (data_terminal, live) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         Self {
             data: Box::new(io::stdout()),
-            talk: Box::new(io::stderr()),
+            talk: Arc::new(Mutex::new(Box::new(io::stderr()))),
             format,
             quiet,
             data_colour: colour && data_terminal,
             talk_colour: colour && live,
             live,
             data_terminal,
-            unfinished: false,
+            unfinished: Arc::default(),
         }
     }
 
@@ -105,15 +108,30 @@ impl Output {
     pub fn of_streams(data: Box<dyn Write + Send>, talk: Box<dyn Write + Send>, format: Format) -> Self {
         Self {
             data,
-            talk,
+            talk: Arc::new(Mutex::new(talk)),
             format,
             quiet: false,
             data_colour: false,
             talk_colour: false,
             live: false,
             data_terminal: false,
-            unfinished: false,
+            unfinished: Arc::default(),
         }
+    }
+
+    /// The same talk, and no data: for what has something to say while a verb goes on.
+    pub(super) fn aside(&self) -> Self {
+        Self {
+            data: Box::new(io::sink()),
+            talk: Arc::clone(&self.talk),
+            unfinished: Arc::clone(&self.unfinished),
+            ..*self
+        }
+    }
+
+    /// Somebody may be reading what is said.
+    pub(super) const fn is_live(&self) -> bool {
+        self.live
     }
 
     /// One line of data.
@@ -214,7 +232,7 @@ impl Output {
         if self.quiet || !self.live {
             return;
         }
-        self.unfinished = true;
+        self.unfinished.store(true, Ordering::Relaxed);
         self.talk_bytes(format!("\r\u{1b}[K\u{1b}[?7l{}\u{1b}[?7h", visible(text)).as_bytes());
     }
 
@@ -245,14 +263,15 @@ impl Output {
     }
 
     fn finish_progress(&mut self) {
-        if std::mem::take(&mut self.unfinished) {
+        if self.unfinished.swap(false, Ordering::Relaxed) {
             self.talk_bytes(b"\r\x1b[K");
         }
     }
 
     /// Talk that nobody hears is no reason to stop working.
     fn talk_bytes(&mut self, bytes: &[u8]) {
-        let _ = self.talk.write_all(bytes).and_then(|()| self.talk.flush());
+        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = talk.write_all(bytes).and_then(|()| talk.flush());
     }
 }
 

@@ -15,7 +15,7 @@ use crate::wire::api::{ElevationView, GrantView};
 /// # Errors
 /// As [`elevate::elevate`].
 pub(super) async fn run(args: RequestArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let wanted = Wanted { service: args.service, resources: args.resources, actions: args.actions };
     let mut prompt = Prompt::of_process(false);
     let view = elevate::elevate(&api, &wanted, (&args.justify, !args.no_wait), &mut prompt, out).await?;
@@ -24,7 +24,7 @@ pub(super) async fn run(args: RequestArgs, global: &Global, env: Lookup<'_>, out
 
 fn print(view: &ElevationView, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
     match (&view.grant, out.format) {
-        (Some(grant), Format::Table) => facts(grant, &session::identity_expression(global, env), out),
+        (Some(grant), Format::Table) => facts(grant, &session::identity_expression(global, env, &grant.service), out),
         (None, Format::Table) => out.facts(&requests::facts(view)),
         (_, Format::Json) => out.json(view),
     }

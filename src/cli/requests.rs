@@ -25,7 +25,7 @@ struct Tagged<'a> {
 /// # Errors
 /// When the control plane does not answer, or refuses.
 pub(super) async fn run(args: RequestsArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     match args.what {
         None => list(api.elevations(&query(args.filter)).await?, Clock::System.wall(), out),
         Some(RequestsVerb::Show { id }) => {

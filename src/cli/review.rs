@@ -11,7 +11,7 @@ use crate::wire::lifecycle::ReviewRequest;
 /// When the control plane refuses.
 pub(super) async fn run(args: ReviewArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
     let review = ReviewRequest { verdict: args.verdict.into(), findings: args.findings };
-    let grant = session::connect(global, env)?.review(&args.id, &review).await?;
+    let grant = session::connect(global, env, out)?.review(&args.id, &review).await?;
     match out.format {
         Format::Json => out.json(&grant),
         Format::Table => {

@@ -12,7 +12,7 @@ use crate::wire::revocations::{RecordedEnforcement, RevocationView};
 /// # Errors
 /// When the control plane does not answer, or refuses.
 pub(super) async fn run(global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    show(session::connect(global, env)?.revocations().await?, out)
+    show(session::connect(global, env, out)?.revocations().await?, out)
 }
 
 fn show(revocations: Vec<RevocationView>, out: &mut Output) -> Result<(), Failure> {

@@ -21,7 +21,7 @@ const SHOWN_MAX: usize = 10;
 /// When the control plane refuses, nobody says yes, or not every sidecar has answered in time: then the silent ones are
 /// named, with the time by which each stops by itself.
 pub(super) async fn run(args: RevokeArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let api = session::connect(global, env)?;
+    let api = session::connect(global, env, out)?;
     let wanted = || Failure::new(Exit::Usage, "nothing was named to end", "see breakglass revoke --help");
     match args.selector().ok_or_else(wanted)? {
         Selector::Grant { grant } => one(&api, &grant, args, out).await,

@@ -1,16 +1,21 @@
 //! Who calls, and where: the control plane's address, the certificate authorities trusted, and the caller's tokens.
 //!
-//! Tokens come from the environment or from files, never from the command line, and leave only in a header. A control
-//! plane's address is never taken from an answer: it would let any API ask for the caller's token.
+//! Tokens come from the environment, from files, or from the sign-in that is kept, never from the command line, and leave
+//! only in a header. A control plane's address is never taken from an answer: it would let any API ask for the caller's
+//! token.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use http::Uri;
 
 use super::api::Api;
 use super::args::Global;
 use super::failure::{Exit, Failure};
+use super::output::Output;
 use super::own_key::OwnKey;
+use super::sign_in::{Credentials, Keeper, Opener, Shelf, SignIn};
+use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
 use crate::http::{Client, ClientIdentity, ClientTls, Limits, TlsError, TlsRoots};
 use crate::secret::Secret;
@@ -29,15 +34,43 @@ pub(super) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A client of the control plane for the caller.
+/// A client of the control plane for the caller. Without a token in the environment or a file it goes by the sign-in
+/// that is kept, and speaks and asks aside of `out` where that takes a person.
 ///
 /// # Errors
 /// When the address, the token or the roots are missing or unusable.
-pub(super) fn connect(global: &Global, env: Lookup<'_>) -> Result<Api, Failure> {
+pub(super) fn connect(global: &Global, env: Lookup<'_>, out: &Output) -> Result<Api, Failure> {
+    let credentials = match control_token(global, env)? {
+        Some(token) => Credentials::Given(token),
+        None => Credentials::Kept(Arc::new(keeper(global, env, out)?)),
+    };
     let base = control_url(global.control.as_deref())?;
-    let token = control_token(global, env)?;
     let tls = tls_with(&base, global.ca.as_deref(), client_identity(global)?)?;
-    Ok(Api::new(Client::new(tls, Limits::DEFAULT), base, token).with_key(OwnKey::find(global, env)))
+    Ok(Api::new(Client::new(tls, Limits::DEFAULT), base, credentials).with_key(OwnKey::find(global, env)))
+}
+
+/// What signing in at the configured control plane takes.
+///
+/// # Errors
+/// When the address or the roots are missing or unusable, or there is no place to keep a sign-in.
+pub(super) fn sign_in(global: &Global, env: Lookup<'_>) -> Result<SignIn, Failure> {
+    let control = control_url(global.control.as_deref())?;
+    let tls = tls_with(&control, global.ca.as_deref(), None)?;
+    Ok(SignIn {
+        client: Client::new(tls, Limits::DEFAULT),
+        issuers: Client::new(issuer_tls(global.ca.as_deref())?, Limits::DEFAULT),
+        shelf: Shelf::new(&control.to_string(), env)?,
+        opener: Opener::find(env),
+        control,
+    })
+}
+
+/// Keeps the sign-in at the configured control plane usable.
+///
+/// # Errors
+/// As [`sign_in`].
+pub(super) fn keeper(global: &Global, env: Lookup<'_>, out: &Output) -> Result<Keeper, Failure> {
+    Ok(Keeper::new(sign_in(global, env)?, out.aside()))
 }
 
 fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
@@ -51,28 +84,37 @@ fn control_url(given: Option<&str>) -> Result<Uri, Failure> {
     if matches!(uri.scheme_str(), Some("https" | "http")) && plain { Ok(uri) } else { Err(wrong()) }
 }
 
+/// What a URL is reached with, without a certificate of the caller's own.
+///
+/// # Errors
+/// When the authorities can't be used.
+pub(super) fn tls_for(base: &Uri, ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> {
+    tls_with(base, ca, None)
+}
+
 /// The client certificate to show.
 ///
 /// # Errors
 /// When its files can't be used.
-fn client_identity(global: &Global) -> Result<Option<ClientIdentity>, Failure> {
+pub(super) fn client_identity(global: &Global) -> Result<Option<ClientIdentity>, Failure> {
     let (Some(certificate), Some(key)) = (&global.client_cert, &global.client_key) else { return Ok(None) };
     let unusable =
         |error| Failure::new(Exit::Failed, error_chain(&error), "name PEM files with --client-cert and --client-key");
     ClientIdentity::from_pem_files(certificate, key).map(Some).map_err(unusable)
 }
 
-fn tls_with(base: &Uri, ca: Option<&Path>, own: Option<ClientIdentity>) -> Result<Option<ClientTls>, Failure> {
+/// TLS to `base`, showing a certificate where there is one; none for http.
+///
+/// # Errors
+/// When the authorities or the certificate can't be used.
+pub(super) fn tls_with(
+    base: &Uri,
+    ca: Option<&Path>,
+    own: Option<ClientIdentity>,
+) -> Result<Option<ClientTls>, Failure> {
     if base.scheme_str() != Some("https") {
         return Ok(None);
     }
-    let unusable = |error: TlsError| {
-        Failure::new(
-            Exit::Failed,
-            error_chain(&error),
-            "name a PEM file of certificate authorities with --ca or BREAKGLASS_CA",
-        )
-    };
     let roots = match ca {
         Some(file) => TlsRoots::from_pem_files([file]),
         None => TlsRoots::native(),
@@ -80,30 +122,87 @@ fn tls_with(base: &Uri, ca: Option<&Path>, own: Option<ClientIdentity>) -> Resul
     ClientTls::new(roots.map_err(unusable)?, own).map(Some).map_err(unusable)
 }
 
-/// The access token for the control plane: `--token-file`, else `BREAKGLASS_TOKEN`, else `BREAKGLASS_TOKEN_FILE`.
-///
-/// # Errors
-/// When there is none, or it has the wrong form.
-pub(super) fn control_token(global: &Global, env: Lookup<'_>) -> Result<Secret<String>, Failure> {
-    find_token(global.token_file.as_deref(), "BREAKGLASS_TOKEN", env)?.ok_or_else(|| {
-        Failure::new(Exit::NotAuthenticated, "there is no access token for the control plane", TOKEN_HINT)
-    })
+/// An issuer is often a public one, also where the control plane has an authority of its own: both are trusted for it.
+fn issuer_tls(ca: Option<&Path>) -> Result<Option<ClientTls>, Failure> {
+    let roots = match (ca.map(|file| TlsRoots::from_pem_files([file])), TlsRoots::native()) {
+        (Some(own), Ok(system)) => own.map_err(unusable)?.and(system),
+        (Some(own), Err(_)) => own.map_err(unusable)?,
+        (None, Ok(system)) => system,
+        // Without any authority an issuer on this machine can still be reached.
+        (None, Err(_)) => return Ok(None),
+    };
+    ClientTls::new(roots, None).map(Some).map_err(unusable)
 }
 
-/// The access token for the contract API: `--identity-file`, else `BREAKGLASS_IDENTITY`, else
-/// `BREAKGLASS_IDENTITY_FILE`, else the control plane's.
+fn unusable(error: TlsError) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        error_chain(&error),
+        "name a PEM file of certificate authorities with --ca or BREAKGLASS_CA",
+    )
+}
+
+/// The access token that was given for the control plane: `--token-file`, else `BREAKGLASS_TOKEN`, else
+/// `BREAKGLASS_TOKEN_FILE`; `None`: the sign-in that is kept.
 ///
 /// # Errors
-/// As [`control_token`].
-pub(super) fn identity_token(global: &Global, env: Lookup<'_>) -> Result<Secret<String>, Failure> {
+/// When it has the wrong form.
+fn control_token(global: &Global, env: Lookup<'_>) -> Result<Option<Secret<String>>, Failure> {
+    find_token(global.token_file.as_deref(), "BREAKGLASS_TOKEN", env)
+}
+
+/// The access token that was given for contract APIs: `--identity-file`, else `BREAKGLASS_IDENTITY`, else
+/// `BREAKGLASS_IDENTITY_FILE`, else the control plane's.
+fn given_identity(global: &Global, env: Lookup<'_>) -> Result<Option<Secret<String>>, Failure> {
     match find_token(global.identity_file.as_deref(), "BREAKGLASS_IDENTITY", env)? {
-        Some(token) => Ok(token),
+        Some(token) => Ok(Some(token)),
         None => control_token(global, env),
     }
 }
 
+/// A token to read the ledger at `base` with: `BREAKGLASS_LEDGER_TOKEN` or `BREAKGLASS_LEDGER_TOKEN_FILE`; else, only where
+/// the ledger is the control plane's own, the token for that. Nobody else is ever shown it.
+///
+/// # Errors
+/// When there is one, and it has the wrong form.
+pub(super) fn ledger_token(global: &Global, base: &str, env: Lookup<'_>) -> Result<Option<Secret<String>>, Failure> {
+    if let Some(token) = find_token(None, "BREAKGLASS_LEDGER_TOKEN", env)? {
+        return Ok(Some(token));
+    }
+    let control =
+        global.control.as_deref().map(|control| control.trim_end_matches('/')).filter(|control| !control.is_empty());
+    if control.is_some_and(|control| base.strip_prefix(control).is_some_and(|rest| rest.starts_with('/'))) {
+        return find_token(global.token_file.as_deref(), "BREAKGLASS_TOKEN", env);
+    }
+    Ok(None)
+}
+
+/// The access token for the contract API of `service`: the one that was given, else one of the sign-in that is kept.
+///
+/// # Errors
+/// When it has the wrong form, or nobody is signed in.
+pub(super) async fn identity_token(
+    global: &Global,
+    env: Lookup<'_>,
+    service: &ServiceName,
+    out: &Output,
+) -> Result<Secret<String>, Failure> {
+    match given_identity(global, env)? {
+        Some(token) => Ok(token),
+        None => keeper(global, env, out)?.token(Some(service)).await,
+    }
+}
+
+/// Whether a token was given that comes before the sign-in that is kept: by which flag or variable.
+pub(super) fn given_by(global: &Global, env: Lookup<'_>) -> Option<String> {
+    if let Some(file) = &global.token_file {
+        return Some(file.display().to_string());
+    }
+    ["BREAKGLASS_TOKEN", "BREAKGLASS_TOKEN_FILE"].into_iter().find(|name| env(name).is_some()).map(str::to_owned)
+}
+
 /// A shell expression that prints the identity token, for a command line to paste. It holds no token itself.
-pub(super) fn identity_expression(global: &Global, env: Lookup<'_>) -> String {
+pub(super) fn identity_expression(global: &Global, env: Lookup<'_>, service: &ServiceName) -> String {
     let candidates = [(&global.identity_file, "BREAKGLASS_IDENTITY"), (&global.token_file, "BREAKGLASS_TOKEN")];
     for (file, variable) in candidates {
         if let Some(file) = file {
@@ -116,7 +215,7 @@ pub(super) fn identity_expression(global: &Global, env: Lookup<'_>) -> String {
             return format!("$(cat \"${variable}_FILE\")");
         }
     }
-    "$BREAKGLASS_IDENTITY".to_owned()
+    format!("$(breakglass token --service {service})")
 }
 
 /// The text as one word of a POSIX shell.
@@ -199,11 +298,15 @@ mod tests {
         let path = file.to_str().unwrap();
         let vars = [("BREAKGLASS_TOKEN", "from-variable"), ("BREAKGLASS_IDENTITY_FILE", path)];
         let mut global = sample::global();
-        assert_eq!(control_token(&global, &env(&vars)).unwrap().expose(), "from-variable");
-        assert_eq!(identity_token(&global, &env(&vars)).unwrap().expose(), "from-file");
-        assert_eq!(identity_token(&global, &env(&vars[..1])).unwrap().expose(), "from-variable", "the same by default");
+        let control = |global: &Global| control_token(global, &env(&vars)).unwrap().unwrap().into_exposed();
+        let identity = |vars: &[_]| given_identity(&sample::global(), &env(vars)).unwrap().unwrap().into_exposed();
+        assert_eq!(control(&global), "from-variable");
+        assert_eq!(identity(&vars), "from-file");
+        assert_eq!(identity(&vars[..1]), "from-variable", "the same by default");
         global.token_file = Some(file.clone());
-        assert_eq!(control_token(&global, &env(&vars)).unwrap().expose(), "from-file", "a flag comes first");
+        assert_eq!(control(&global), "from-file", "a flag comes first");
+        assert_eq!(given_by(&global, &env(&vars)).unwrap(), path);
+        assert_eq!(given_by(&sample::global(), &env(&vars)).unwrap(), "BREAKGLASS_TOKEN");
     }
 
     #[test]
@@ -213,7 +316,7 @@ mod tests {
             assert_eq!(failure.exit, Exit::NotAuthenticated);
             assert!(!failure.message.contains("words") && !failure.message.contains("X-Other"), "{}", failure.message);
         }
-        assert_eq!(control_token(&sample::global(), &env(&[])).unwrap_err().exit, Exit::NotAuthenticated);
+        assert_eq!(control_token(&sample::global(), &env(&[])).unwrap(), None, "then the sign-in that is kept counts");
     }
 
     #[test]
@@ -229,8 +332,10 @@ mod tests {
     #[test]
     fn the_pasted_line_names_the_token_and_never_holds_it() {
         let vars = [("BREAKGLASS_TOKEN", "s3cret")];
-        assert_eq!(identity_expression(&sample::global(), &env(&vars)), "$BREAKGLASS_TOKEN");
+        let expression = |global: &Global, vars: &[_]| identity_expression(global, &env(vars), &"pay".parse().unwrap());
+        assert_eq!(expression(&sample::global(), &vars), "$BREAKGLASS_TOKEN");
+        assert_eq!(expression(&sample::global(), &[]), "$(breakglass token --service pay)");
         let file = Global { identity_file: Some("/tmp/it's".into()), ..sample::global() };
-        assert_eq!(identity_expression(&file, &env(&vars)), "$(cat '/tmp/it'\\''s')");
+        assert_eq!(expression(&file, &vars), "$(cat '/tmp/it'\\''s')");
     }
 }

@@ -17,7 +17,7 @@ const DIGEST_CHARS: usize = 8;
 /// # Errors
 /// When the control plane does not answer, or refuses.
 pub(super) async fn run(global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<(), Failure> {
-    let sidecars = session::connect(global, env)?.sidecars().await?;
+    let sidecars = session::connect(global, env, out)?.sidecars().await?;
     list(sidecars, Clock::System.wall(), out)
 }
 

@@ -10,14 +10,18 @@ use std::time::Duration;
 use super::database::DatabaseConfig;
 use super::identity::{is_http_url, read_issuers};
 use super::keys::{KeysConfig, read_keys};
+use super::ledger::{LedgerConfig, read_ledger};
 use super::limits::{ApiLimits, read_limits};
 use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::sign_in::read_sign_in;
+use super::sinks::{SinkConfig, read_sinks};
 use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
 use crate::token::dpop::ProofUrl;
+use crate::wire::sign_in::SignInTerms;
 
 const ADMIN_PORT: u16 = 9902;
 /// Shortest and longest validity of a grant key.
@@ -36,6 +40,7 @@ pub struct ControlConfig {
     pub instance: InstanceName,
     pub database: DatabaseConfig,
     pub keys: KeysConfig,
+    pub ledger: LedgerConfig,
     /// Folder of the tokens, private addresses and authorities that the policy's schedules name.
     pub credentials: Option<PathBuf>,
     /// How long a grant key may sign. A new one is made when a third of it is left.
@@ -49,7 +54,11 @@ pub struct ControlConfig {
     pub feed: FeedListener,
     pub admin: SocketAddr,
     pub issuers: Vec<IssuerConfig>,
+    /// How the command line signs people in, where the file says it.
+    pub sign_in: Option<SignInTerms>,
     pub groups: AccessGroups,
+    /// Where entries are handed on to.
+    pub sinks: Vec<SinkConfig>,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
 }
@@ -127,6 +136,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let instance = read_instance(root);
     let database = DatabaseConfig::read(root);
     let keys = read_keys(root, matches!(database, Some(DatabaseConfig::Postgres(_))));
+    let ledger = read_ledger(root.section("ledger").as_ref(), issuer.as_ref(), database.as_ref());
     let credentials = root.path("credentials");
     let validity_s = root.integer("key_validity_s", KEY_VALIDITY_S, 90 * 86_400);
     let assertion_validity_s = root.integer("assertion_key_validity_s", ASSERTION_KEY_VALIDITY_S, 86_400);
@@ -144,8 +154,12 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let audience: Option<Audience> = root.required("audience");
     let issuers = read_issuers(root, audience.as_ref());
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
+    let sinks = read_sinks(root, &[]);
     let services = read_services(root, file, elsewhere);
-    let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
+    keep_audiences_apart(root, &issuers, &services);
+    let known: Vec<ServiceConfig> = services.iter().map(|service| service.checked.clone()).collect();
+    let sign_in = read_sign_in(root, &issuers, &known);
+    let policy = root.required_path("policy").and_then(|path| read_policy(path, &known, elsewhere));
     let (api, api_client_ca, limits) = api?;
     Some(ControlConfig {
         issuer: issuer?,
@@ -153,6 +167,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         instance: instance?,
         database: database?,
         keys: keys?,
+        ledger: ledger?,
         credentials,
         key_validity: Duration::from_secs(validity_s),
         assertion_key_validity: Duration::from_secs(assertion_validity_s),
@@ -162,7 +177,9 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         feed: feed?,
         admin,
         issuers,
+        sign_in,
         groups,
+        sinks,
         policy: policy?,
         services,
     })
@@ -195,6 +212,15 @@ fn read_groups(section: &Section<'_>) -> AccessGroups {
     }
 }
 
+/// A contract API sees the tokens for its own audience; with one of them nobody may call the control plane.
+fn keep_audiences_apart(root: &Section<'_>, issuers: &[IssuerConfig], services: &[SourceFile<ServiceConfig>]) {
+    let names = || services.iter().map(|service| service.checked.name.as_str());
+    if let Some(issuer) = issuers.iter().find(|issuer| names().any(|name| name == issuer.audience.as_str())) {
+        let what = format_args!("{} is a service: its API sees such tokens, which must not open this", issuer.audience);
+        root.mistake("audience", what, Some("take an audience that is the control plane's alone"));
+    }
+}
+
 fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Vec<SourceFile<ServiceConfig>> {
     let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let mut services: Vec<SourceFile<ServiceConfig>> = Vec::new();
@@ -221,12 +247,11 @@ fn read_services(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) 
 
 fn read_policy(
     path: PathBuf,
-    services: &[SourceFile<ServiceConfig>],
+    services: &[ServiceConfig],
     elsewhere: &mut Vec<Mistake>,
 ) -> Option<SourceFile<PolicyConfig>> {
-    let known: Vec<_> = services.iter().map(|service| service.checked.clone()).collect();
     let loaded = reader::read_file(&path).and_then(|text| {
-        let checked = PolicyConfig::parse(&path, &text, &known)?;
+        let checked = PolicyConfig::parse(&path, &text, services)?;
         Ok(SourceFile { path, text, checked })
     });
     loaded.map_err(|error| elsewhere.extend(error.mistakes)).ok()
@@ -242,6 +267,20 @@ mod tests {
         assert_eq!(config.services.len(), 1);
         assert!(config.admin.ip().is_loopback());
         assert_eq!(config.issuers.len(), 1);
+    }
+
+    #[test]
+    fn a_services_tokens_do_not_open_the_control_plane() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("services")).unwrap();
+        for file in ["policy.toml", "services/payments-demo.toml"] {
+            std::fs::copy(Path::new("config").join(file), folder.path().join(file)).unwrap();
+        }
+        let example = std::fs::read_to_string("config/control.toml").unwrap();
+        let changed = example.replace("audience = \"breakglass-control\"\n", "audience = \"payments-demo\"\n");
+        std::fs::write(folder.path().join("control.toml"), changed).unwrap();
+        let report = ControlConfig::load(&folder.path().join("control.toml")).unwrap_err().to_string();
+        assert!(report.contains("audience: payments-demo is a service"), "{report}");
     }
 
     #[test]

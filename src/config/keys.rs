@@ -16,6 +16,7 @@ const ACTIVATION_DELAY_S: u64 = 3600;
 const ACTIVATION_DELAY_S_RANGE: std::ops::RangeInclusive<u64> = 0..=7 * 86_400;
 const ROOT_LABEL: &str = "breakglass-root";
 const GRANT_LABEL: &str = "breakglass-grant";
+const LEDGER_LABEL: &str = "breakglass-ledger";
 
 /// The keys, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,7 @@ pub struct KeysConfig {
     pub former_roots: Vec<PublicKey>,
     pub root: KeySource,
     pub grant: KeySource,
+    pub ledger: KeySource,
 }
 
 /// Where the private keys of one purpose are.
@@ -101,6 +103,7 @@ impl KeysConfig {
             former_roots: Vec::new(),
             root: KeySource::File,
             grant: KeySource::File,
+            ledger: KeySource::File,
         }
     }
 }
@@ -125,6 +128,15 @@ fn read_table(section: &Section<'_>, is_shared: bool) -> Option<KeysConfig> {
     let former_roots = section.list("former_roots");
     let root = read_source(section, "root", ROOT_LABEL);
     let grant = read_source(section, "grant", GRANT_LABEL);
+    let ledger = read_source(section, "ledger", LEDGER_LABEL);
+    for (purpose, other) in [("root", &root), ("grant", &grant)] {
+        if let (Some(KeySource::Token(ledger)), Some(KeySource::Token(other))) = (&ledger, other)
+            && other.may_be_mistaken_for(ledger)
+        {
+            let what = format!("has the label of \"{purpose}\", in the same token");
+            section.mistake("ledger", what, Some("give each purpose its own label"));
+        }
+    }
     if let (Some(KeySource::Token(root)), Some(KeySource::Token(grant))) = (&root, &grant)
         && root.may_be_mistaken_for(grant)
     {
@@ -135,7 +147,8 @@ fn read_table(section: &Section<'_>, is_shared: bool) -> Option<KeysConfig> {
         );
     }
     let activation_delay = Duration::from_secs(delay_s);
-    Some(KeysConfig { folder: folder?, create, activation_delay, former_roots, root: root?, grant: grant? })
+    let folder = folder?;
+    Some(KeysConfig { folder, create, activation_delay, former_roots, root: root?, grant: grant?, ledger: ledger? })
 }
 
 fn read_source(keys: &Section<'_>, purpose: &'static str, label: &str) -> Option<KeySource> {

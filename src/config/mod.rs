@@ -16,6 +16,8 @@ mod identity;
 #[cfg(feature = "control")]
 pub mod keys;
 #[cfg(feature = "control")]
+pub mod ledger;
+#[cfg(feature = "control")]
 pub mod limits;
 mod mistakes;
 #[cfg(any(feature = "control", feature = "cli"))]
@@ -30,7 +32,13 @@ pub mod route_path;
 pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
+pub mod shipping;
+#[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(feature = "control")]
+mod sign_in;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod sinks;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
 #[cfg(feature = "sidecar")]

@@ -12,6 +12,8 @@ use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::shipping::{ShippingConfig, read_shipping};
+use super::sinks::{SinkConfig, SinkName, read_sinks};
 use super::upstream::{UpstreamAddress, UpstreamConfig, read_upstream};
 use crate::domain::{Audience, Binding, InstanceName};
 use crate::identity::IssuerConfig;
@@ -74,6 +76,11 @@ pub struct AuditConfig {
     pub override_reserve_bytes: u64,
     pub stranger_records_per_s_max: u32,
     pub stranger_bytes_per_s_max: u32,
+    pub shipping: ShippingConfig,
+    /// Where lines are handed on to.
+    pub sinks: Vec<SinkConfig>,
+    /// Those that must have an intent before its override may go, beside the local log, which always must.
+    pub required: Vec<SinkName>,
 }
 
 impl SidecarConfig {
@@ -223,6 +230,7 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
     let trust = root.required_section("trust").map(|section| read_trust(&section));
     let stand_in = "unknown".parse().ok();
     let issuers = read_issuers(root, audience.or(stand_in.as_ref()));
+    let issuers = issuers.into_iter().map(IssuerConfig::without_groups).collect();
     let audit = root.required_section("audit").and_then(|section| read_audit(&section));
     let admin = root.section("admin").map_or_else(
         || Some(default_admin()),
@@ -306,6 +314,8 @@ fn read_trust(section: &Section<'_>) -> Trust {
 
 fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
     let directory = section.required_path("directory");
+    let sinks = read_sinks(section, &[LOCAL, LEDGER]);
+    let (ledger_required, required) = read_required(section, &sinks);
     let audit = AuditConfig {
         directory: directory.clone().unwrap_or_default(),
         write_deadline: section.millis("write_deadline_ms_max", 10..=60_000, 1_000),
@@ -315,6 +325,29 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
             .unwrap_or(20),
         stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536))
             .unwrap_or(65_536),
+        shipping: read_shipping(section, ledger_required),
+        sinks,
+        required,
     };
     directory.map(|_| audit)
+}
+
+/// The local log, in a list of what must have a line.
+const LOCAL: &str = "local";
+/// The control plane's ledger, which is no sink.
+const LEDGER: &str = "ledger";
+
+/// What must have an override's line beside the local log, which always must: whether the ledger, and which sinks.
+fn read_required(section: &Section<'_>, sinks: &[SinkConfig]) -> (bool, Vec<SinkName>) {
+    if !section.has("required") {
+        return (false, Vec::new());
+    }
+    let names: Vec<SinkName> = section.required_list("required");
+    let is_sink = |name: &SinkName| !matches!(name.as_str(), LOCAL | LEDGER);
+    for name in names.iter().filter(|name| is_sink(name) && !sinks.iter().any(|sink| sink.name == **name)) {
+        let hint = "name \"local\", \"ledger\", or sinks of [[audit.sinks]]";
+        section.mistake("required", format_args!("there is no sink \"{name}\""), Some(hint));
+    }
+    let ledger = names.iter().any(|name| name.as_str() == LEDGER);
+    (ledger, names.into_iter().filter(is_sink).collect())
 }

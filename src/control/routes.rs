@@ -20,9 +20,10 @@ use super::api::caller::Told;
 use super::api::etag::if_none_match;
 use super::api::possession::{DPOP, DPOP_NONCE};
 use super::api::{
-    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations,
+    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations, sign_in,
 };
 use super::intake::take_in;
+use super::ledger::serve as serve_ledger;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
 use crate::telemetry::request_context::{RequestContext, attributed};
@@ -63,11 +64,18 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))
+        .add(routes!(sign_in::terms))
+        .add(routes!(sign_in::whoami))
         .add(routes!(serve::openapi))
 }
 
 pub(super) fn router(state: ApiState) -> Router {
     let limits = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(limited))
+        .layer(LoadShedLayer::new())
+        .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+        .layer(TimeoutLayer::new(REQUEST_TIME_MAX));
+    let ledger_limits = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(limited))
         .layer(LoadShedLayer::new())
         .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
@@ -79,6 +87,8 @@ pub(super) fn router(state: ApiState) -> Router {
         .layer(limits)
         .layer(middleware::from_fn(if_none_match))
         .layer(middleware::from_fn(take_in))
+        // Resources of a format of others, which are no calls of this API.
+        .merge(serve_ledger::router().layer(ledger_limits))
         .layer(middleware::from_fn_with_state(state.clone(), finish))
         .with_state(state)
 }

@@ -19,25 +19,30 @@ use super::arrival::Arrivals;
 use super::database_lock::DatabaseLock;
 use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
+use super::ledger::{Ledger, LedgerStartError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::on_call::{OnCall, OnCallSettings};
 use super::rates::Rates;
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
+use super::sinks::{self, Teller};
 use super::workflow::Workflow;
 use super::workflow::budget::RefusedBudget;
 use super::workflow::reads::ReadBook;
 use super::workflow::rules::{InForce, Rules, RulesError};
-use super::{admin, routes};
+use super::{admin, audit_upkeep, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
+use crate::config::sinks::SinkName;
 use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
 use crate::http::{Client, ClientAuthority, ClientAuthorityError, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
 use crate::ledger::entry::Draft;
+use crate::sink::SinkError;
 use crate::store::{OpenError, Store, StoreError};
 use crate::token::KeyError;
 use crate::token::dpop::Nonces;
+use crate::wire::sign_in::SignInView;
 
 /// How long the start waits for the issuers' keys, and for the schedules. It goes on without them.
 const ISSUERS_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -67,12 +72,20 @@ pub enum StartError {
     Open(#[from] OpenError),
     #[error("the keys can't be used")]
     Keys(#[from] KeysError),
+    #[error("the ledger can't be gone on with")]
+    Ledger(#[from] LedgerStartError),
     #[error(transparent)]
     Rules(#[from] RulesError),
     #[error("the freezes can't be read: it is not known what may be granted")]
     Freezes(#[source] StoreError),
     #[error("the sidecars known so far can't be read")]
     Sidecars(#[source] StoreError),
+    #[error("the sink \"{name}\" can't be used")]
+    Sink {
+        name: SinkName,
+        #[source]
+        source: SinkError,
+    },
     #[error("the start could not be recorded")]
     Record(#[from] StoreError),
     #[error("grant keys could not be prepared")]
@@ -125,6 +138,7 @@ impl Control {
         let clients = clients(&config)?;
         let api_tls = tls_config(&config.api.certificate, &config.api.key, clients.as_ref())?;
         let feed_tls = feed_tls(&config.feed)?;
+        let tellers = sinks::prepare(&config, &clock)?;
         let client_tls = client_tls();
         let verifier = verifier(&config, client_tls.clone(), &clock)?;
         let bound = Bound {
@@ -136,7 +150,9 @@ impl Control {
         let state = assemble(&config, clock, verifier, (client_tls, clients)).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
-        let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
+        let mut tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
+        state.workflow.metrics.observe_sinks(tellers.iter().map(Teller::view).collect())?;
+        sinks::spawn(&mut tasks, tellers, &state.workflow.store, &stopping);
         tokio::join!(fetch_issuer_keys(&state.verifier), fetch_schedules(&state.workflow.on_call));
         let (instance, replica) = (&config.instance, state.workflow.store.replica());
         tracing::info!(%api_addr, %feed_addr, %admin_addr, %instance, replica, "the control plane is up");
@@ -148,6 +164,11 @@ impl Running {
     /// Public root keys for grants, as a sidecar pins them.
     pub fn grant_roots(&self) -> Vec<String> {
         self.state.workflow.keys.roots()
+    }
+
+    /// The keys that sign the ledger now, as verifiers are given them.
+    pub fn ledger_keys(&self) -> Vec<String> {
+        self.state.ledger.verifier_keys().iter().map(ToString::to_string).collect()
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -216,6 +237,8 @@ async fn assemble(
 ) -> Result<ApiState, StartError> {
     let store = Store::open_configured(&config.database, clock.clone()).await?;
     let keys = Keys::open(&config.keys, config.key_validity, clock.wall()).await?;
+    let ledger =
+        Box::pin(Ledger::open(&config.ledger, &config.keys, tls.clone(), store.clone(), clock.clone())).await?;
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
@@ -243,7 +266,8 @@ async fn assemble(
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let possession = Arc::new(possession(&workflow.store, config, clients).await?);
     let (workflow, rates) = (Arc::new(workflow), Arc::new(Rates::new(config.limits)));
-    let state = ApiState { workflow, verifier, hub, rates, possession };
+    let (sign_in, ledger) = (Arc::new(SignInView { terms: config.sign_in.clone() }), Arc::new(ledger));
+    let state = ApiState { workflow, verifier, hub, rates, possession, sign_in, ledger };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }
@@ -288,6 +312,11 @@ fn spawn_all(
     let admin = Port { listener: bound.admin, tls: None, router, connections: None };
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
+    tasks.spawn(audit_upkeep::keep_up(state.workflow.store.clone(), stopping.clone()));
+    tasks.spawn(Arc::clone(&state.ledger).run(stopping.clone()));
+    for which in 0..state.ledger.witnesses() {
+        tasks.spawn(Arc::clone(&state.ledger).keep_witnessed(which, stopping.clone()));
+    }
     tasks.spawn(follow_staleness(state.clone(), stopped(stopping.clone())));
     tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
     let verifier = state.verifier.clone();

@@ -17,8 +17,8 @@ use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::domain::Issuer;
-use crate::sidecar::unix_socket;
 use crate::token::PublicKey;
+use crate::unix_socket;
 
 /// Serves the issuer until it is told to end.
 ///

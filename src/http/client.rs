@@ -5,18 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::connect::{self, Cleartext, Origin};
+use super::connect::{self, Cleartext, Origin, broken};
 use super::error::{HttpError, Step};
 use super::limits::Limits;
 use super::pool::Pool;
 use super::sender::{Call, Failed, Sender};
-use super::tls::{ClientTls, settled_on_h2};
+use super::tls::ClientTls;
 use crate::secret::Secret;
+
+type Whole = Full<Bytes>;
+type Headed = Result<Response<Incoming>, Failed<Whole>>;
 
 /// An answer with its whole body. Its `Debug` shows sizes, not contents.
 #[derive(Clone)]
@@ -127,11 +130,11 @@ impl Client {
 
     /// Sends over a kept connection, or over a new one when there is none, or when it was closed before the request
     /// went out.
-    async fn exchange(&self, origin: &Origin, call: &Call) -> Result<(Response<Incoming>, Sender), HttpError> {
+    async fn exchange(&self, origin: &Origin, call: &Call) -> Result<(Response<Incoming>, Sender<Whole>), HttpError> {
         if let Some(mut sender) = self.pool.take(origin) {
             match self.head(&mut sender, call).await? {
                 Ok(response) => return Ok((response, sender)),
-                Err(failed) if failed.unsent => {}
+                Err(failed) if failed.unsent.is_some() => {}
                 Err(failed) => return Err(broken(origin, failed.error)),
             }
         }
@@ -140,23 +143,14 @@ impl Client {
         Ok((response.map_err(|failed| broken(origin, failed.error))?, sender))
     }
 
-    async fn head(&self, sender: &mut Sender, call: &Call) -> Result<Result<Response<Incoming>, Failed>, HttpError> {
-        tokio::time::timeout(self.limits.response(), sender.send(call))
+    async fn head(&self, sender: &mut Sender<Whole>, call: &Call) -> Result<Headed, HttpError> {
+        tokio::time::timeout(self.limits.response(), sender.send(call.request()))
             .await
             .map_err(|_| HttpError::TimedOut { step: Step::Response, ms: self.limits.response_ms_max })
     }
 
-    async fn connect(&self, origin: &Origin) -> Result<Sender, HttpError> {
-        if !origin.secure {
-            let tcp = connect::tcp(&origin.host, origin.port, Some(self.cleartext)).await?;
-            return Sender::http1(tcp).await.map_err(|source| broken(origin, source));
-        }
-        let tls = self.tls.as_ref().ok_or_else(|| HttpError::NoTls { host: origin.host.clone() })?;
-        let tcp = connect::tcp(&origin.host, origin.port, None).await?;
-        let stream = connect::tls(tcp, tls.any(), origin.server_name()?).await?;
-        let h2 = settled_on_h2(&stream);
-        let sender = if h2 { Sender::http2(stream).await } else { Sender::http1(stream).await };
-        sender.map_err(|source| broken(origin, source))
+    async fn connect(&self, origin: &Origin) -> Result<Sender<Whole>, HttpError> {
+        connect::to(origin, self.tls.as_ref(), self.cleartext).await
     }
 
     async fn read(&self, origin: &Origin, body: Incoming) -> Result<Bytes, HttpError> {
@@ -171,10 +165,6 @@ impl Client {
             }
         })
     }
-}
-
-fn broken(origin: &Origin, source: hyper::Error) -> HttpError {
-    HttpError::Exchange { host: origin.host.clone(), source }
 }
 
 fn json_headers(bearer: Option<&Secret<String>>) -> Result<HeaderMap, HttpError> {

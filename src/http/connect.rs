@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::Uri;
+use hyper::body::Body;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -12,6 +14,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::error::{HttpError, Step};
 use super::limits::Limits;
+use super::sender::Sender;
+use super::tls::{ClientTls, settled_on_h2};
 
 /// Whom the client may speak to without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +57,32 @@ impl Origin {
     pub(super) fn server_name(&self) -> Result<ServerName<'static>, HttpError> {
         ServerName::try_from(self.host.clone()).map_err(|_| HttpError::Url("its host is no valid name"))
     }
+}
+
+/// A connection to `origin` that requests can be sent over; over TLS where it is https.
+pub(super) async fn to<B>(
+    origin: &Origin,
+    tls: Option<&ClientTls>,
+    cleartext: Cleartext,
+) -> Result<Sender<B>, HttpError>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let made = if origin.secure {
+        let tls = tls.ok_or_else(|| HttpError::NoTls { host: origin.host.clone() })?;
+        let tcp = tcp(&origin.host, origin.port, None).await?;
+        let stream = self::tls(tcp, tls.any(), origin.server_name()?).await?;
+        if settled_on_h2(&stream) { Sender::http2(stream).await } else { Sender::http1(stream).await }
+    } else {
+        Sender::http1(tcp(&origin.host, origin.port, Some(cleartext)).await?).await
+    };
+    made.map_err(|source| broken(origin, source))
+}
+
+/// An exchange that came to no end.
+pub(super) fn broken(origin: &Origin, source: hyper::Error) -> HttpError {
+    HttpError::Exchange { host: origin.host.clone(), source }
 }
 
 /// A TCP connection to the first address that takes one.

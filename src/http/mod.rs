@@ -1,5 +1,5 @@
-//! The only outbound client of the product: bounded JSON calls over http and https, and the full-duplex stream the feed
-//! runs on.
+//! The only outbound client of the product: bounded JSON calls over http and https, the full-duplex stream the feed runs
+//! on, and requests that the command line's proxy passes on.
 //!
 //! It is made of hyper's connection API (RFC 9110, RFC 9112, RFC 9113) and rustls. It never follows a redirect, never
 //! reads more than it was told to, never waits without a limit, never speaks in the clear to anything but this machine
@@ -9,13 +9,18 @@
 //! What listeners need of TLS beyond their own files is here too: the one crypto provider, and client certificates that
 //! are asked for and not insisted on.
 
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod byte_stream;
 mod client;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod client_authority;
 mod connect;
 mod error;
+mod hop_by_hop;
 mod limits;
 mod pool;
+#[cfg(feature = "cli")]
+mod relay;
 mod sender;
 mod stream;
 mod tls;
@@ -25,7 +30,10 @@ pub use client::{Answer, Client};
 pub use client_authority::{ClientAuthority, ClientAuthorityError};
 pub use connect::Cleartext;
 pub use error::{HttpError, Step};
+pub use hop_by_hop::strip_hop_by_hop;
 pub use limits::Limits;
+#[cfg(feature = "cli")]
+pub use relay::{Relay, RelayBody};
 pub use stream::{H2Connection, H2Endpoint, connect_h2};
 pub use tls::{ClientIdentity, ClientTls, TlsError, TlsRoots, crypto_provider};
 

@@ -10,12 +10,14 @@ use super::connect::Origin;
 use super::limits::{IDLE_MS_MAX, POOLED_ORIGINS_MAX};
 use super::sender::Sender;
 
+type Whole = http_body_util::Full<bytes::Bytes>;
+
 #[derive(Debug, Default)]
 pub(super) struct Pool(Mutex<HashMap<Origin, Idle>>);
 
 #[derive(Debug)]
 struct Idle {
-    sender: Sender,
+    sender: Sender<Whole>,
     since: Instant,
 }
 
@@ -27,7 +29,7 @@ impl Idle {
 
 impl Pool {
     /// A connection to `origin` that was good a moment ago. An HTTP/2 connection stays for the calls beside this one.
-    pub(super) fn take(&self, origin: &Origin) -> Option<Sender> {
+    pub(super) fn take(&self, origin: &Origin) -> Option<Sender<Whole>> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = kept.remove(origin).filter(Idle::is_fresh)?;
         if let Some(sender) = idle.sender.shared() {
@@ -36,7 +38,7 @@ impl Pool {
         Some(idle.sender)
     }
 
-    pub(super) fn keep(&self, origin: Origin, sender: Sender) {
+    pub(super) fn keep(&self, origin: Origin, sender: Sender<Whole>) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, idle| idle.is_fresh());
         if kept.len() < POOLED_ORIGINS_MAX && !sender.is_closed() {

@@ -5,14 +5,12 @@ use http::header::{HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::limits::{HEAD_BYTES_MAX, HEADER_LIST_BYTES_MAX, HEADERS_MAX};
-
-type Body = Full<Bytes>;
 
 /// What is sent, apart from how.
 #[derive(Debug)]
@@ -24,25 +22,38 @@ pub(super) struct Call {
     pub(super) body: Bytes,
 }
 
-/// A failure, and whether the request certainly never left.
-pub(super) struct Failed {
-    pub(super) unsent: bool,
+/// A failure, with the request where it certainly never left.
+pub(super) struct Failed<B> {
+    pub(super) unsent: Option<Box<Request<B>>>,
     pub(super) error: hyper::Error,
 }
 
-impl From<TrySendError<Request<Body>>> for Failed {
-    fn from(mut failed: TrySendError<Request<Body>>) -> Self {
-        Self { unsent: failed.take_message().is_some(), error: failed.into_error() }
+impl<B> Failed<B> {
+    /// `uri`: as it was asked for.
+    fn of(mut failed: TrySendError<Request<B>>, uri: Uri) -> Self {
+        let unsent = failed.take_message().map(|mut request| {
+            *request.uri_mut() = uri;
+            Box::new(request)
+        });
+        Self { unsent, error: failed.into_error() }
+    }
+
+    fn unsent(request: Request<B>, error: hyper::Error) -> Self {
+        Self { unsent: Some(Box::new(request)), error }
     }
 }
 
 #[derive(Debug)]
-pub(super) enum Sender {
-    Http1(http1::SendRequest<Body>),
-    Http2(http2::SendRequest<Body>),
+pub(super) enum Sender<B> {
+    Http1(http1::SendRequest<B>),
+    Http2(http2::SendRequest<B>),
 }
 
-impl Sender {
+impl<B> Sender<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     pub(super) async fn http1<T>(io: T) -> hyper::Result<Self>
     where
         T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -65,19 +76,32 @@ impl Sender {
         Ok(Self::Http2(sender))
     }
 
-    pub(super) async fn send(&mut self, call: &Call) -> Result<Response<Incoming>, Failed> {
+    /// Waits until a request can be sent; false, where none can any more.
+    #[cfg(feature = "cli")]
+    pub(super) async fn is_ready(&mut self) -> bool {
         match self {
-            Self::Http1(sender) => {
-                sender.ready().await.map_err(|error| Failed { unsent: true, error })?;
-                Ok(sender.try_send_request(call.for_http1()).await?)
-            }
-            Self::Http2(sender) => {
-                sender.ready().await.map_err(|error| Failed { unsent: true, error })?;
-                Ok(sender.try_send_request(call.for_http2()).await?)
-            }
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            Self::Http2(sender) => sender.ready().await.is_ok(),
         }
     }
 
+    /// `request` has an absolute URI.
+    pub(super) async fn send(&mut self, request: Request<B>) -> Result<Response<Incoming>, Failed<B>> {
+        let uri = request.uri().clone();
+        match self {
+            Self::Http1(sender) => match sender.ready().await {
+                Err(error) => Err(Failed::unsent(request, error)),
+                Ok(()) => sender.try_send_request(for_http1(request)).await.map_err(|failed| Failed::of(failed, uri)),
+            },
+            Self::Http2(sender) => match sender.ready().await {
+                Err(error) => Err(Failed::unsent(request, error)),
+                Ok(()) => sender.try_send_request(for_http2(request)).await.map_err(|failed| Failed::of(failed, uri)),
+            },
+        }
+    }
+}
+
+impl<B> Sender<B> {
     /// A second handle, where the connection can carry several calls at once.
     pub(super) fn shared(&self) -> Option<Self> {
         match self {
@@ -95,31 +119,32 @@ impl Sender {
 }
 
 impl Call {
-    /// Origin-form and a Host header (RFC 9112 §3.2.1).
-    fn for_http1(&self) -> Request<Body> {
-        let path = self.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let mut request = self.request(Uri::from(path), Version::HTTP_11);
-        let host = self.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        if let Some(host) = host {
-            request.headers_mut().insert(HOST, host);
-        }
-        request
-    }
-
-    /// The whole URI: HTTP/2 makes its pseudo-headers of it (RFC 9113 §8.3.1).
-    fn for_http2(&self) -> Request<Body> {
-        self.request(self.uri.clone(), Version::HTTP_2)
-    }
-
-    fn request(&self, uri: Uri, version: Version) -> Request<Body> {
+    pub(super) fn request(&self) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(self.body.clone()));
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
-        *request.version_mut() = version;
+        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
         request
     }
+}
+
+/// Origin-form and a Host header (RFC 9112 §3.2.1).
+fn for_http1<B>(mut request: Request<B>) -> Request<B> {
+    let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(host) = authority {
+        request.headers_mut().insert(HOST, host);
+    }
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+    *request.version_mut() = Version::HTTP_11;
+    request
+}
+
+/// The whole URI: HTTP/2 makes its pseudo-headers of it (RFC 9113 §8.3.1).
+fn for_http2<B>(mut request: Request<B>) -> Request<B> {
+    *request.version_mut() = Version::HTTP_2;
+    request
 }
 
 /// Runs a connection until both sides are done with it. It ends by itself once its sender is dropped.

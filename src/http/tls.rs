@@ -74,6 +74,14 @@ impl TlsRoots {
         Self::of(store)
     }
 
+    /// Those of both.
+    #[cfg(feature = "cli")]
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.0.extend(other.0.roots);
+        self
+    }
+
     fn of(store: RootCertStore) -> Result<Self, TlsError> {
         if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(Self(store)) }
     }
@@ -98,6 +106,12 @@ impl ClientIdentity {
         let key = PrivateKeyDer::from_pem_file(key)
             .map_err(|error| TlsError::Pem { path: key.to_owned(), reason: error.to_string() })?;
         Ok(Self { chain, key })
+    }
+
+    /// The certificate itself, without those of its authorities.
+    #[cfg(feature = "cli")]
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
     }
 }
 
@@ -139,6 +153,11 @@ impl ClientTls {
 
     pub(super) fn any(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.any)
+    }
+
+    #[cfg(any(feature = "sidecar", feature = "control"))]
+    pub(super) fn without_alpn(&self) -> Arc<ClientConfig> {
+        with_alpn(&self.any, &[])
     }
 
     pub(super) fn h2_only(&self) -> Arc<ClientConfig> {

@@ -14,6 +14,11 @@ use crate::domain::Deadline;
 
 /// Greatest number of tokens kept. Only genuine tokens enter, so a stranger can push none out.
 pub(super) const ENTRIES_MAX: usize = 4096;
+/// Greatest size of what is remembered of all of them: an issuer may list a thousand groups in each.
+pub(super) const BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What an entry takes besides its texts, and a text besides its letters, roughly.
+const ENTRY_BYTES: usize = 384;
+const TEXT_BYTES: usize = 48;
 
 /// What the digest is for. Other documents, such as grant tokens, can never meet an entry made for this purpose.
 const PURPOSE: &[u8] = b"break-glass identity access token\0";
@@ -44,6 +49,7 @@ pub(super) struct Entry {
 pub(super) struct VerifiedCache {
     inner: Mutex<Inner>,
     entries_max: usize,
+    bytes_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -51,18 +57,21 @@ struct Inner {
     slots: Vec<Slot>,
     by_key: HashMap<CacheKey, usize>,
     hand: usize,
+    /// Of all slots.
+    bytes: usize,
 }
 
 #[derive(Debug)]
 struct Slot {
     key: CacheKey,
     entry: Entry,
+    bytes: usize,
     used: bool,
 }
 
 impl VerifiedCache {
-    pub(super) fn new(entries_max: usize) -> Self {
-        Self { inner: Mutex::default(), entries_max: entries_max.max(1) }
+    pub(super) fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self { inner: Mutex::default(), entries_max: entries_max.max(1), bytes_max }
     }
 
     pub(super) fn get(&self, key: &CacheKey) -> Option<Entry> {
@@ -74,18 +83,21 @@ impl VerifiedCache {
     }
 
     pub(super) fn insert(&self, key: CacheKey, entry: Entry) {
-        let slot = Slot { key, entry, used: false };
+        let bytes = bytes(&entry.verified);
         let mut inner = self.lock();
-        let index = match inner.by_key.get(&key) {
-            Some(index) => *index,
-            None if inner.slots.len() < self.entries_max => inner.slots.len(),
-            None => inner.evict(),
-        };
-        match inner.slots.get_mut(index) {
-            Some(old) => *old = slot,
-            None => inner.slots.push(slot),
+        if let Some(index) = inner.by_key.get(&key).copied() {
+            inner.remove(index);
         }
+        let is_full = |inner: &Inner| inner.slots.len() >= self.entries_max || inner.bytes + bytes > self.bytes_max;
+        while is_full(&inner) && inner.evict() {}
+        let index = inner.slots.len();
         inner.by_key.insert(key, index);
+        inner.slots.push(Slot { key, entry, bytes, used: false });
+        inner.bytes += bytes;
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().slots.len()
     }
 
     /// Drops every entry that `keep` does not want.
@@ -93,6 +105,7 @@ impl VerifiedCache {
         let mut inner = self.lock();
         inner.slots.retain(|slot| keep(&slot.entry));
         inner.by_key = inner.slots.iter().enumerate().map(|(index, slot)| (slot.key, index)).collect();
+        inner.bytes = inner.slots.iter().map(|slot| slot.bytes).sum();
         inner.hand = 0;
     }
 
@@ -102,22 +115,45 @@ impl VerifiedCache {
 }
 
 impl Inner {
-    /// The place of the entry that goes. Two rounds suffice: the first takes every mark away.
-    fn evict(&mut self) -> usize {
+    /// Takes one entry out; false when there is none. Two rounds suffice: the first takes every mark away.
+    fn evict(&mut self) -> bool {
         loop {
-            let index = self.hand;
-            self.hand = (self.hand + 1) % self.slots.len().max(1);
+            let index = self.hand % self.slots.len().max(1);
             match self.slots.get_mut(index) {
-                Some(slot) if slot.used => slot.used = false,
-                Some(slot) => {
-                    let gone = slot.key;
-                    self.by_key.remove(&gone);
-                    return index;
+                Some(slot) if slot.used => {
+                    slot.used = false;
+                    self.hand = index + 1;
                 }
-                None => return index,
+                Some(_) => {
+                    // The last comes into its place, and has its turn a round later.
+                    self.hand = index + 1;
+                    self.remove(index);
+                    return true;
+                }
+                None => return false,
             }
         }
     }
+
+    fn remove(&mut self, index: usize) {
+        if index >= self.slots.len() {
+            return;
+        }
+        let gone = self.slots.swap_remove(index);
+        self.by_key.remove(&gone.key);
+        self.bytes = self.bytes.saturating_sub(gone.bytes);
+        if let Some(moved) = self.slots.get(index) {
+            self.by_key.insert(moved.key, index);
+        }
+    }
+}
+
+/// What remembering it takes, roughly.
+fn bytes(verified: &Verified) -> usize {
+    let (groups, authentication) = (&verified.groups, &verified.authentication);
+    let texts = groups.iter().chain(&authentication.amr).chain(&authentication.acr);
+    let names = verified.person.as_str().len() + verified.principal.subject.as_str().len();
+    ENTRY_BYTES + names + texts.map(|text| text.len() + TEXT_BYTES).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -139,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_used_outlives_what_is_not() {
-        let cache = VerifiedCache::new(3);
+        let cache = VerifiedCache::new(3, BYTES_MAX);
         for i in 0..3 {
             cache.insert([i; 32], entry(usize::from(i)));
         }
@@ -152,7 +188,7 @@ mod tests {
 
     #[test]
     fn it_never_grows_past_its_limit() {
-        let cache = VerifiedCache::new(8);
+        let cache = VerifiedCache::new(8, BYTES_MAX);
         for i in 0..=255 {
             cache.insert([i; 32], entry(0));
             cache.get(&[i; 32]).unwrap();
@@ -162,8 +198,28 @@ mod tests {
     }
 
     #[test]
+    fn long_lists_of_groups_count() {
+        let groups = vec!["g".repeat(256); 1024];
+        let mut large = entry(0);
+        large.verified = Arc::new(Verified { groups, ..Verified::clone(&large.verified) });
+        let each = bytes(&large.verified);
+        assert!(each > 1024 * 256);
+        let cache = VerifiedCache::new(100, 10 * each + each / 2);
+        for i in 0..=255 {
+            cache.insert([i; 32], large.clone());
+            cache.get(&[i; 32]).unwrap();
+            cache.insert([i; 32], large.clone());
+        }
+        let held = cache.lock();
+        assert_eq!((held.slots.len(), held.by_key.len(), held.bytes), (10, 10, 10 * each));
+        drop(held);
+        cache.retain(|_| false);
+        assert_eq!((cache.len(), cache.lock().bytes), (0, 0));
+    }
+
+    #[test]
     fn retained_entries_are_still_found() {
-        let cache = VerifiedCache::new(8);
+        let cache = VerifiedCache::new(8, BYTES_MAX);
         for i in 0..6 {
             cache.insert([i; 32], entry(usize::from(i % 2)));
         }

@@ -7,27 +7,36 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::error::IdentityError;
-use super::issuer::IssuerConfig;
+use super::issuer::{IssuerConfig, PARTY_CLAIMS};
+use super::people::{groups, is_a_persons_own, person};
 use super::verifier::Verified;
-use crate::domain::{Authentication, Person, Principal, Subject, WallTime};
+use crate::domain::{Authentication, Principal, Subject, WallTime};
 
-type Claims = Map<String, Value>;
+pub(super) type Claims = Map<String, Value>;
 
-/// Greatest number of groups, and greatest length of the name of one.
-const GROUPS_MAX: usize = 1024;
-const GROUP_BYTES_MAX: usize = 256;
 /// Greatest number of authentication methods, and greatest length of a method and of the context class.
 const METHODS_MAX: usize = 16;
 const AUTHENTICATION_BYTES_MAX: usize = 255;
 
 /// Members that only ID tokens, logout tokens and security events have (OpenID Connect Core 1.0 §2 and §3.3.2.11,
 /// Back-Channel Logout 1.0 §2.4).
-const FOREIGN: [&str; 5] = ["nonce", "at_hash", "c_hash", "s_hash", "events"];
+const FOREIGN: [&str; 4] = ["at_hash", "c_hash", "s_hash", "events"];
+/// The same, but Keycloak before version 24 put it into access tokens too.
+const NONCE: &str = "nonce";
 
-/// The identity that `claims` prove to the audience of `config` at `now`.
-pub(super) fn identity(claims: &Claims, config: &IssuerConfig, now: WallTime) -> Result<Verified, IdentityError> {
-    is_access_token(claims)?;
+/// The identity that `claims` prove to the audience of `config` at `now`. `is_typed`: the header says `at+jwt`.
+pub(super) fn identity(
+    claims: &Claims,
+    is_typed: bool,
+    config: &IssuerConfig,
+    now: WallTime,
+) -> Result<Verified, IdentityError> {
+    if !is_typed && !config.plain_jwt {
+        return Err(IdentityError::WrongType);
+    }
+    is_access_token(claims, is_typed)?;
     is_for_us(claims, config)?;
+    is_from_a_party(claims, config)?;
     let expires = is_current(claims, config, now)?;
     let subject: Subject = required_text(claims, "sub")?.parse().map_err(|_| IdentityError::Claim("sub"))?;
     is_a_persons_own(claims, &subject)?;
@@ -40,16 +49,31 @@ pub(super) fn identity(claims: &Claims, config: &IssuerConfig, now: WallTime) ->
     })
 }
 
-fn is_access_token(claims: &Claims) -> Result<(), IdentityError> {
+fn is_access_token(claims: &Claims, is_typed: bool) -> Result<(), IdentityError> {
     if FOREIGN.iter().any(|name| claims.contains_key(*name)) {
         return Err(IdentityError::WrongType);
     }
-    // Keycloak says in a claim what others say in the header: Bearer, ID, Refresh, Offline, Logout …
-    match claims.get("typ") {
-        None => Ok(()),
-        Some(Value::String(typ)) if ["Bearer", "JWT", "at+jwt"].iter().any(|t| t.eq_ignore_ascii_case(typ)) => Ok(()),
-        Some(_) => Err(IdentityError::WrongType),
+    let is_said = is_said_to_be_one(claims)?;
+    if claims.contains_key(NONCE) && !is_typed && !is_said {
+        return Err(IdentityError::WrongType);
     }
+    Ok(())
+}
+
+/// What others say in the header, Keycloak says in the claim `typ` (Bearer, ID, Refresh, Offline, Logout …) and Cognito in
+/// `token_use` (access, id). False where neither is there.
+fn is_said_to_be_one(claims: &Claims) -> Result<bool, IdentityError> {
+    let mut said = false;
+    for (claim, fitting) in [("typ", &["Bearer", "at+jwt", "JWT"][..]), ("token_use", &["access"])] {
+        match claims.get(claim) {
+            None => {}
+            Some(Value::String(name)) if fitting.iter().any(|known| known.eq_ignore_ascii_case(name)) => {
+                said |= !name.eq_ignore_ascii_case("JWT");
+            }
+            Some(_) => return Err(IdentityError::WrongType),
+        }
+    }
+    Ok(said)
 }
 
 fn is_for_us(claims: &Claims, config: &IssuerConfig) -> Result<(), IdentityError> {
@@ -60,6 +84,19 @@ fn is_for_us(claims: &Claims, config: &IssuerConfig) -> Result<(), IdentityError
         _ => return Err(IdentityError::Claim("aud")),
     };
     if named { Ok(()) } else { Err(IdentityError::WrongAudience) }
+}
+
+/// Where parties are listed, the token says whom it was given to, and each claim that does names one of them.
+fn is_from_a_party(claims: &Claims, config: &IssuerConfig) -> Result<(), IdentityError> {
+    if config.authorised_parties.is_empty() {
+        return Ok(());
+    }
+    let mut named = PARTY_CLAIMS.iter().filter_map(|name| claims.get(*name)).peekable();
+    if named.peek().is_none() {
+        return Err(IdentityError::WrongParty);
+    }
+    let fits = |party: &Value| party.as_str().is_some_and(|party| config.authorised_parties.contains(party));
+    if named.all(fits) { Ok(()) } else { Err(IdentityError::WrongParty) }
 }
 
 /// The end of the token, if it has begun and has not ended.
@@ -77,66 +114,7 @@ fn is_current(claims: &Claims, config: &IssuerConfig, now: WallTime) -> Result<W
     Ok(expires)
 }
 
-/// Neither delegated, nor a machine's, nor bound to a key that would have to be proven.
-fn is_a_persons_own(claims: &Claims, subject: &Subject) -> Result<(), IdentityError> {
-    if claims.contains_key("act") {
-        return Err(IdentityError::Delegated);
-    }
-    if is_machine(claims, subject) {
-        return Err(IdentityError::Machine);
-    }
-    if claims.contains_key("cnf") {
-        return Err(IdentityError::SenderConstrained);
-    }
-    Ok(())
-}
-
-/// RFC 9068 §2.2: for client credentials, `sub` is the client. The rest is what Auth0, Entra ID and Keycloak say.
-fn is_machine(claims: &Claims, subject: &Subject) -> bool {
-    let says = |name: &str, value: &str| claims.get(name).and_then(Value::as_str) == Some(value);
-    let preferred = claims.get("preferred_username").and_then(Value::as_str);
-    says("client_id", subject.as_str())
-        || says("azp", subject.as_str())
-        || says("gty", "client-credentials")
-        || says("idtyp", "app")
-        || preferred.is_some_and(|name| name.starts_with("service-account-"))
-}
-
-/// The person; a token without the claim is taken for a machine's.
-fn person(claims: &Claims, config: &IssuerConfig) -> Result<Person, IdentityError> {
-    let refused = IdentityError::Claim("that names the person");
-    let name = match claims.get(&config.person_claim) {
-        None => return Err(IdentityError::Machine),
-        Some(Value::String(name)) if !name.is_empty() => name,
-        Some(_) => return Err(refused),
-    };
-    // An address nobody has confirmed is whatever its owner typed (OpenID Connect Core 1.0 §5.7).
-    if config.person_claim == "email" && claims.get("email_verified") != Some(&Value::Bool(true)) {
-        return Err(IdentityError::Claim("email_verified"));
-    }
-    format!("{}{name}", config.person_prefix).parse().map_err(|_| refused)
-}
-
-fn groups(claims: &Claims, config: &IssuerConfig) -> Result<Vec<String>, IdentityError> {
-    let refused = IdentityError::Claim("that lists the groups");
-    let value = match config.groups_claim.strip_prefix('/').map(|path| path.split_once('/')) {
-        Some(Some((first, rest))) => claims.get(first).and_then(|value| value.pointer(&format!("/{rest}"))),
-        Some(None) => claims.get(config.groups_claim.trim_start_matches('/')),
-        None => claims.get(&config.groups_claim),
-    };
-    let listed = match value {
-        None => Vec::new(),
-        Some(Value::String(one)) => vec![one.clone()],
-        Some(Value::Array(values)) => texts(values).ok_or(refused)?,
-        Some(_) => return Err(refused),
-    };
-    if listed.len() > GROUPS_MAX || listed.iter().any(|group| group.len() > GROUP_BYTES_MAX) {
-        return Err(refused);
-    }
-    Ok(listed)
-}
-
-fn authentication(claims: &Claims) -> Result<Authentication, IdentityError> {
+pub(super) fn authentication(claims: &Claims) -> Result<Authentication, IdentityError> {
     let acr = match claims.get("acr") {
         None => None,
         Some(Value::String(acr)) if acr.len() <= AUTHENTICATION_BYTES_MAX => Some(acr.clone()),
@@ -153,7 +131,7 @@ fn authentication(claims: &Claims) -> Result<Authentication, IdentityError> {
     Ok(Authentication { acr, amr, auth_time: numeric_date(claims, "auth_time")? })
 }
 
-fn texts(values: &[Value]) -> Option<Vec<String>> {
+pub(super) fn texts(values: &[Value]) -> Option<Vec<String>> {
     values.iter().map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
@@ -162,7 +140,7 @@ pub(super) fn required_text<'a>(claims: &'a Claims, name: &'static str) -> Resul
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, possibly with a fraction.
-fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
+pub(super) fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(IdentityError::Claim(name)) };
     match (number.as_i64(), number.as_f64()) {

@@ -16,14 +16,18 @@ const KID_BYTES_MAX: usize = 512;
 /// nothing to us and are passed over, as RFC 7515 §4 says.
 const FORBIDDEN: [&str; 11] = ["jwk", "jku", "x5u", "x5c", "crit", "zip", "b64", "enc", "epk", "cty", "url"];
 
-/// What a `typ` of an access token can be (RFC 9068 §2.1); older issuers write `JWT` or nothing.
-const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
+/// What a `typ` of an access token is (RFC 9068 §2.1).
+const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
+/// What older issuers write, or nothing.
+const PLAIN: &str = "JWT";
 
 /// A token whose signature has not been checked yet.
 #[derive(Debug)]
 pub(super) struct Unverified<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
+    /// Whether the header says `at+jwt`: what no ID token, logout token or security event does (RFC 8725 §3.11).
+    pub(super) is_typed: bool,
     /// Not to be believed before [`Unverified::is_signed_by`].
     pub(super) claims: Map<String, Value>,
     signing_input: &'a str,
@@ -37,11 +41,12 @@ impl<'a> Unverified<'a> {
         }
         let (signing_input, header, payload, signature) = split(token)?;
         let header = object(header, "its header is not an unambiguous JSON object")?;
+        let is_typed = checked_type(&header)?;
         let (algorithm, kid) = checked_header(&header)?;
         // Decoded here only to refuse other spellings of the same bytes.
         decoded(signature, "its signature is not base64url")?;
         let claims = object(payload, "its payload is not an unambiguous JSON object")?;
-        Ok(Self { algorithm, kid, claims, signing_input, signature })
+        Ok(Self { algorithm, kid, is_typed, claims, signing_input, signature })
     }
 
     pub(super) fn is_signed_by(&self, key: &DecodingKey) -> bool {
@@ -69,16 +74,21 @@ fn object(part: &str, otherwise: &'static str) -> Result<Map<String, Value>, Ide
     parse_object(&decoded(part, otherwise)?).map_err(|_| IdentityError::Malformed(otherwise))
 }
 
-fn checked_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), IdentityError> {
+/// Whether the header says that this is an access token; one that says it is something else is refused.
+fn checked_type(header: &Map<String, Value>) -> Result<bool, IdentityError> {
     if let Some(name) = FORBIDDEN.into_iter().find(|name| header.contains_key(*name)) {
         return Err(IdentityError::ForbiddenHeader(name));
     }
     // Media types are compared without regard to case (RFC 7515 §4.1.9).
     match header.get("typ") {
-        None => {}
-        Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {}
-        Some(_) => return Err(IdentityError::WrongType),
+        None => Ok(false),
+        Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => Ok(true),
+        Some(Value::String(typ)) if PLAIN.eq_ignore_ascii_case(typ) => Ok(false),
+        Some(_) => Err(IdentityError::WrongType),
     }
+}
+
+fn checked_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), IdentityError> {
     let algorithm = match header.get("alg") {
         Some(Value::String(name)) => name.parse().map_err(|_| IdentityError::AlgorithmNotAllowed)?,
         _ => return Err(IdentityError::Malformed("its header names no algorithm")),

@@ -68,7 +68,11 @@ fn keys_url(metadata: &Map<String, Value>, issuer: &Issuer) -> Result<Uri, Refre
     Ok(url)
 }
 
-async fn fetch(client: &Client, url: &Uri, document: &'static str) -> Result<Map<String, Value>, RefreshError> {
+pub(super) async fn fetch(
+    client: &Client,
+    url: &Uri,
+    document: &'static str,
+) -> Result<Map<String, Value>, RefreshError> {
     let answer = client
         .send(Method::GET, url, HeaderMap::new(), Bytes::new())
         .await

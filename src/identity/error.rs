@@ -24,6 +24,9 @@ pub enum IdentityError {
     /// The issuer's keys have never been reached: nothing can be said of any token of it.
     #[error("the issuer's keys have not been reached yet")]
     Unverifiable,
+    /// Nothing can be said of the token until the issuer has been asked for the key; that has been set going.
+    #[error("the key that signed the token is not known here yet; the issuer is being asked for it")]
+    KeyAwaited,
     #[error("the issuer has no such key")]
     UnknownKey,
     #[error("the token's signature does not hold")]
@@ -35,6 +38,9 @@ pub enum IdentityError {
     NotYetValid,
     #[error("the token is for another audience")]
     WrongAudience,
+    /// OpenID Connect Core 1.0 §2, `azp`.
+    #[error("the token was given to a client whose tokens are not taken here")]
+    WrongParty,
     /// RFC 8693 §4.1: someone acts for someone else.
     #[error("the token is delegated")]
     Delegated,
@@ -58,11 +64,13 @@ impl IdentityError {
             Self::AlgorithmNotAllowed => "algorithm_not_allowed",
             Self::UnknownIssuer => "unknown_issuer",
             Self::Unverifiable => "unverifiable",
+            Self::KeyAwaited => "key_awaited",
             Self::UnknownKey => "unknown_key",
             Self::BadSignature => "bad_signature",
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::WrongAudience => "wrong_audience",
+            Self::WrongParty => "wrong_party",
             Self::Delegated => "delegated",
             Self::Machine => "machine",
             Self::SenderConstrained => "sender_constrained",

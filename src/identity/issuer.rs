@@ -79,6 +79,10 @@ impl FromStr for Algorithm {
     }
 }
 
+/// The claims by which issuers name the client that a token was given to: RFC 9068 and OpenID Connect Core 1.0 §2, and then
+/// Entra ID's first version and Okta.
+pub(super) const PARTY_CLAIMS: [&str; 4] = ["client_id", "azp", "appid", "cid"];
+
 /// An issuer whose access tokens are accepted, and how its claims name people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerConfig {
@@ -86,12 +90,24 @@ pub struct IssuerConfig {
     pub issuer: Issuer,
     /// Who we are to this issuer: `aud` must contain it.
     pub audience: Audience,
-    /// The claim that names the person: stable, and never given to someone else.
+    /// The clients whose tokens are taken, by what the issuer calls them; empty: any. See [`PARTY_CLAIMS`].
+    pub authorised_parties: BTreeSet<String>,
+    /// Whether a token is taken whose header does not say `at+jwt` (RFC 9068 §4 would refuse it; many issuers make no other).
+    pub plain_jwt: bool,
+    /// The claim that names the person, by name or JSON pointer: stable, and never given to someone else.
     pub person_claim: String,
     /// Put before the claim, so that two issuers' people cannot be mistaken for each other.
     pub person_prefix: String,
-    /// The claim that lists groups: a name, or a JSON pointer (RFC 6901) such as `/realm_access/roles`.
+    /// Whether `A` and `a` in the claim are one person: four-eyes rules compare persons byte for byte.
+    pub person_lowercase: bool,
+    /// The claim that lists groups: a name, or a JSON pointer (RFC 6901) such as `/realm_access/roles`; empty: none does.
     pub groups_claim: String,
+    /// A claim that lists roles, by name or pointer. They stand among the groups as `role:NAME`.
+    pub roles_claim: Option<String>,
+    /// Put before each group and role, so that an issuer cannot name the groups of another.
+    pub groups_prefix: String,
+    /// What separates groups (or roles) that are listed in one text; absent: a text is one group.
+    pub groups_separator: Option<String>,
     pub algorithms: BTreeSet<Algorithm>,
     /// How far the issuer's clock may run ahead of ours, in seconds. It holds for `nbf` and `iat`, never for `exp`.
     pub clock_leeway_s: u64,
@@ -104,17 +120,32 @@ impl IssuerConfig {
     /// A leeway beyond this hides a broken clock.
     pub const CLOCK_LEEWAY_S_MAX: u64 = 60;
 
+    /// The claim of a person that is an address.
+    pub const EMAIL: &str = "email";
+
     /// The defaults: the person is `sub`, the groups are `groups`, and RSA-PKCS#1 only as RS256.
     pub fn new(issuer: Issuer, audience: Audience) -> Self {
         Self {
             issuer,
             audience,
+            authorised_parties: BTreeSet::new(),
+            plain_jwt: true,
             person_claim: "sub".to_owned(),
             person_prefix: String::new(),
+            person_lowercase: false,
             groups_claim: "groups".to_owned(),
+            roles_claim: None,
+            groups_prefix: String::new(),
+            groups_separator: None,
             algorithms: [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA].into(),
             clock_leeway_s: Self::CLOCK_LEEWAY_S_DEFAULT,
             ca: None,
         }
+    }
+
+    /// The same for who asks for no more than the person: groups are neither read nor remembered.
+    #[must_use]
+    pub fn without_groups(self) -> Self {
+        Self { groups_claim: String::new(), roles_claim: None, ..self }
     }
 }

@@ -50,6 +50,14 @@ impl KeySet {
         if kid.is_none() && fitting.next().is_some() { None } else { Some(first) }
     }
 
+    pub(super) fn has_named(&self, kid: &str) -> bool {
+        self.kids().any(|known| known == kid)
+    }
+
+    pub(super) fn kids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|key| key.kid.as_deref())
+    }
+
     pub(super) fn contains(&self, thumbprint: &Thumbprint) -> bool {
         self.0.iter().any(|key| key.thumbprint == *thumbprint)
     }

@@ -12,14 +12,24 @@ mod claims;
 mod compact;
 mod discovery;
 mod error;
+#[cfg(feature = "cli")]
+mod id_token;
 mod issuer;
 mod jwks;
+mod people;
+#[cfg(feature = "cli")]
+mod provider;
 mod refresh;
+mod sought;
 mod verifier;
 
 pub use discovery::RefreshError;
 pub use error::{IdentityError, SetupError};
+#[cfg(feature = "cli")]
+pub use id_token::{IdTokenError, Proven, Wanted};
 pub use issuer::{Algorithm, IssuerConfig};
+#[cfg(feature = "cli")]
+pub use provider::{Provider, ProviderError};
 pub use refresh::{IssuerHealth, RefreshTimes};
 pub use verifier::{Verified, Verifier};
 

@@ -12,6 +12,7 @@ use super::discovery::{RefreshError, discovery_url, fetch_keys};
 use super::error::SetupError;
 use super::issuer::IssuerConfig;
 use super::jwks::KeySet;
+use super::sought::Sought;
 use super::verifier::Verifier;
 use crate::clock::Clock;
 use crate::domain::{Issuer, WallTime};
@@ -58,6 +59,7 @@ pub(super) struct IssuerKeys {
     discovery_url: Uri,
     keys: RwLock<Option<Arc<KeySet>>>,
     wanted: Notify,
+    pub(super) sought: Sought,
     last: Mutex<Last>,
 }
 
@@ -81,8 +83,8 @@ impl IssuerKeys {
                 .map(|tls| client.with_tls(tls))
                 .map_err(|source| SetupError::Ca { issuer: config.issuer.clone(), source })?,
         };
-        let (keys, wanted, last) = (RwLock::default(), Notify::new(), Mutex::default());
-        Ok(Self { config, client, discovery_url, keys, wanted, last })
+        let (keys, wanted, sought, last) = Default::default();
+        Ok(Self { config, client, discovery_url, keys, wanted, sought, last })
     }
 
     /// The keys as last fetched; `None` when the issuer was never reached.
@@ -104,6 +106,7 @@ impl IssuerKeys {
 
     async fn refresh(&self, clock: &Clock) -> Result<(), RefreshError> {
         let (issuer, allowed) = (&self.config.issuer, &self.config.algorithms);
+        let question = self.sought.ask();
         let fetched = fetch_keys(&self.client, issuer, &self.discovery_url, allowed).await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match fetched {
@@ -112,7 +115,10 @@ impl IssuerKeys {
                     // The issuer's word counts even so: a key it withdrew verifies nothing any more.
                     tracing::warn!(%issuer, "the issuer's key set has no usable key");
                 }
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+                let keys = Arc::new(keys);
+                let before = self.keys.write().unwrap_or_else(PoisonError::into_inner).replace(Arc::clone(&keys));
+                let known = before.iter().flat_map(|before| before.kids());
+                self.sought.answered(question, known.filter(|kid| !keys.has_named(kid)));
                 *last = Last { refreshed: Some(clock.wall()), failure: None, failures: last.failures };
                 Ok(())
             }

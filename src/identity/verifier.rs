@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::cache::{ENTRIES_MAX, Entry, VerifiedCache, cache_key};
+use super::cache::{BYTES_MAX, ENTRIES_MAX, Entry, VerifiedCache, cache_key};
 use super::claims;
 use super::compact::Unverified;
 use super::error::{IdentityError, SetupError, TOKEN_BYTES_MAX};
@@ -68,7 +68,7 @@ impl Verifier {
             issuers.push(IssuerKeys::new(config, client)?);
         }
         let (attempts, _) = watch::channel(0);
-        let cache = VerifiedCache::new(ENTRIES_MAX);
+        let cache = VerifiedCache::new(ENTRIES_MAX, BYTES_MAX);
         Ok(Self { inner: Arc::new(Inner { issuers, clock, cache, times, attempts }) })
     }
 
@@ -115,6 +115,11 @@ impl Verifier {
         Some(if is_over { Err(IdentityError::Expired) } else { Ok(Verified::clone(&entry.verified)) })
     }
 
+    /// How many verified tokens are remembered; the number has a limit, and a token that is not genuine never counts.
+    pub fn remembered(&self) -> usize {
+        self.inner.cache.len()
+    }
+
     fn is_key_in_force(&self, entry: &Entry) -> bool {
         let keys = self.inner.issuers.get(entry.issuer).and_then(IssuerKeys::current);
         keys.is_some_and(|keys| keys.contains(&entry.key))
@@ -128,7 +133,7 @@ impl Verifier {
             known.find(|(_, issuer)| issuer.config.issuer.as_str() == named).ok_or(IdentityError::UnknownIssuer)?;
         let key = signing_key(issuer, &unverified)?;
         let now = self.inner.clock.now();
-        let verified = claims::identity(&unverified.claims, &issuer.config, now.wall)?;
+        let verified = claims::identity(&unverified.claims, unverified.is_typed, &issuer.config, now.wall)?;
         let deadline = Deadline::from_ping(verified.expires, now.boot, now.wall);
         Ok(Entry { verified: Arc::new(verified), issuer: position, key, deadline })
     }
@@ -145,7 +150,9 @@ fn signing_key(issuer: &IssuerKeys, token: &Unverified<'_>) -> Result<super::jwk
     };
     let Some(key) = keys.find(token.kid.as_deref(), token.algorithm) else {
         issuer.want_refresh();
-        return Err(IdentityError::UnknownKey);
+        // A key of this name that does not fit stays what it is, whatever the issuer says next.
+        let is_awaited = token.kid.as_deref().is_some_and(|kid| !keys.has_named(kid) && issuer.sought.awaits(kid));
+        return Err(if is_awaited { IdentityError::KeyAwaited } else { IdentityError::UnknownKey });
     };
     if token.is_signed_by(&key.decoding) { Ok(key.thumbprint) } else { Err(IdentityError::BadSignature) }
 }

@@ -13,6 +13,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::tile::ENTRY_BYTES_MAX;
 use crate::domain::WallTime;
 
 /// Version of the format described in `docs/ledger-entries.md`.
@@ -26,6 +27,7 @@ pub const SALT_BYTES: usize = 32;
 pub enum EntryKind {
     ControlStarted,
     KeyCreated,
+    LedgerKeyCreated,
     AssertionKeyCertified,
     PolicyProposed,
     PolicyProposalWithdrawn,
@@ -49,6 +51,11 @@ pub enum EntryKind {
     RevocationEnforced,
     DatabaseRestored,
     DataRead,
+    AuditLine,
+    AuditFork,
+    AuditLost,
+    AuditAnchored,
+    GrantClosed,
 }
 
 impl EntryKind {
@@ -56,6 +63,7 @@ impl EntryKind {
         match self {
             Self::ControlStarted => "control_started",
             Self::KeyCreated => "key_created",
+            Self::LedgerKeyCreated => "ledger_key_created",
             Self::AssertionKeyCertified => "assertion_key_certified",
             Self::PolicyProposed => "policy_proposed",
             Self::PolicyProposalWithdrawn => "policy_proposal_withdrawn",
@@ -79,6 +87,11 @@ impl EntryKind {
             Self::RevocationEnforced => "revocation_enforced",
             Self::DatabaseRestored => "database_restored",
             Self::DataRead => "data_read",
+            Self::AuditLine => "audit_line",
+            Self::AuditFork => "audit_fork",
+            Self::AuditLost => "audit_lost",
+            Self::AuditAnchored => "audit_anchored",
+            Self::GrantClosed => "grant_closed",
         }
     }
 }
@@ -97,6 +110,8 @@ pub enum PersonalField {
     Note,
     /// Thumbprint of a key or certificate that only one human has.
     Confirmation,
+    /// A line of a sidecar's audit log, whole: it names who did what from where.
+    Line,
 }
 
 impl PersonalField {
@@ -108,6 +123,7 @@ impl PersonalField {
             Self::Ticket => "ticket",
             Self::Note => "note",
             Self::Confirmation => "confirmation",
+            Self::Line => "line",
         }
     }
 }
@@ -119,6 +135,8 @@ pub enum EntryError {
     Canonical(String),
     #[error("the system's randomness failed")]
     Randomness,
+    #[error("the entry has {bytes} bytes, and may have {ENTRY_BYTES_MAX}")]
+    TooLarge { bytes: usize },
 }
 
 /// An entry before it has its place.
@@ -242,6 +260,9 @@ impl Draft {
         };
         let canonical =
             serde_json_canonicalizer::to_string(&document).map_err(|error| EntryError::Canonical(error.to_string()))?;
+        if canonical.len() > ENTRY_BYTES_MAX {
+            return Err(EntryError::TooLarge { bytes: canonical.len() });
+        }
         Ok(Entry { index, at, kind: self.kind, canonical, personal })
     }
 }
@@ -285,6 +306,18 @@ mod tests {
         bytes.extend_from_slice(b"INC-2041");
         assert_eq!(value.commitment(), hex(digest::digest(&digest::SHA256, &bytes).as_ref()));
         assert_ne!(sealed(1).canonical, sealed(2).canonical, "another salt is another commitment");
+    }
+
+    #[test]
+    fn an_entry_that_no_bundle_can_hold_is_refused() {
+        let sealed = |length: usize| {
+            let draft = Draft::new(EntryKind::GrantRevoked).fact("why", "x".repeat(length));
+            draft.seal(0, WallTime::EPOCH, None, || Ok([0; SALT_BYTES]))
+        };
+        let around = sealed(0).unwrap().canonical.len();
+        assert_eq!(sealed(ENTRY_BYTES_MAX - around).unwrap().canonical.len(), ENTRY_BYTES_MAX);
+        let bytes = ENTRY_BYTES_MAX + 1;
+        assert_eq!(sealed(bytes - around).unwrap_err(), EntryError::TooLarge { bytes });
     }
 
     #[test]

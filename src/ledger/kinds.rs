@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 use super::entry::{Draft, EntryKind, PersonalField};
 use crate::domain::{
-    Approval, Confirmation, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId, Resource,
-    RevocationId, Selector, ServiceName, Ticket, Verdict, WallTime,
+    Approval, Authentication, Confirmation, Elevation, ElevationId, Grant, GrantId, InstanceName, Person, ProposalId,
+    Resource, RevocationId, Selector, ServiceName, Ticket, Verdict, WallTime,
 };
 
 impl Draft {
@@ -112,12 +112,19 @@ impl Draft {
             .fact("idp", elevation.idp.as_str())
             .personal(PersonalField::Person, elevation.person.as_str())
             .personal(PersonalField::Ticket, elevation.justification.ticket.as_str());
-        let authentication = &elevation.authentication;
         draft
             .fact_if("max_uses", elevation.max_uses.map(NonZeroU32::get))
-            .fact_if("acr", authentication.acr.as_deref())
-            .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
             .fact_if("lapses", lapses.map(WallTime::unix_ms))
+            .authenticated(&elevation.authentication)
+    }
+
+    /// How the person had authenticated: context class, methods, time; of each what the issuer said.
+    #[must_use]
+    pub fn authenticated(self, authentication: &Authentication) -> Self {
+        let methods = (!authentication.amr.is_empty()).then(|| texts(&authentication.amr));
+        self.fact_if("acr", authentication.acr.as_deref())
+            .fact_if("amr", methods)
+            .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
     }
 
     /// By what the tier was open to who asked, and the group that stood in for a schedule which was not known.
@@ -204,6 +211,7 @@ impl Draft {
             .personal_if(PersonalField::Confirmation, grant.confirmation.as_ref().map(Confirmation::thumbprint))
             .fact_if("max_uses", grant.max_uses.map(NonZeroU32::get))
             .fact_if("review_due_s", issued.review_due.map(|due| due.as_secs()))
+            .authenticated(&grant.authentication)
     }
 
     /// The person has bound what they proved to a grant that was issued unbound. Only now there is a token.
@@ -298,24 +306,6 @@ impl Draft {
             [("service", service.map(ServiceName::as_str)), ("revocation", revocation.map(RevocationId::as_str))];
         let named = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
         named.fold(draft, |draft, (name, text)| draft.fact(name, text)).personal_if(PersonalField::Note, note)
-    }
-
-    /// A backup was put in place: a new history begins, everything frozen, after `revision` of the one before.
-    pub fn database_restored(epoch_before: &str, epoch: &str, revision: u64) -> Self {
-        Self::new(EntryKind::DatabaseRestored)
-            .fact("epoch_before", epoch_before)
-            .fact("epoch", epoch)
-            .fact("revision_before", revision)
-    }
-
-    /// A grant of a restored backup: what became of it after the backup is not known, so it has ended.
-    pub fn grant_revoked_by_restore(grant: &GrantId) -> Self {
-        Self::new(EntryKind::GrantRevoked).fact("grant", grant.as_str()).fact("cause", "database_restored")
-    }
-
-    /// Frozen by the restore of a backup, until a human lifts it.
-    pub fn frozen_by_restore() -> Self {
-        Self::new(EntryKind::FreezeChanged).fact("frozen", true).fact("cause", "database_restored")
     }
 
     /// Somebody looked at what is not theirs.

@@ -230,6 +230,8 @@ impl Readyz {
                 "slow" => "audit_slow",
                 "opening" => "audit_opening",
                 "damaged" => "audit_damaged",
+                "spool" => "audit_spool",
+                "ledger" => "audit_ledger",
                 _ => "audit_failed",
             }),
         ];

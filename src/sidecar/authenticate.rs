@@ -57,7 +57,7 @@ fn person(verifier: &Verifier, token: &Secret<String>) -> Result<Authenticated, 
 const fn unproven(error: IdentityError) -> Unproven {
     match error {
         IdentityError::Expired => Unproven::Expired,
-        IdentityError::Unverifiable => Unproven::Unverifiable,
+        IdentityError::Unverifiable | IdentityError::KeyAwaited => Unproven::Unverifiable,
         IdentityError::TooLarge
         | IdentityError::Malformed(_)
         | IdentityError::ForbiddenHeader(_)
@@ -68,6 +68,7 @@ const fn unproven(error: IdentityError) -> Unproven {
         | IdentityError::BadSignature
         | IdentityError::NotYetValid
         | IdentityError::WrongAudience
+        | IdentityError::WrongParty
         | IdentityError::Delegated
         | IdentityError::Machine
         | IdentityError::SenderConstrained

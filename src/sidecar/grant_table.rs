@@ -24,6 +24,9 @@ pub fn token_digest(token: &str) -> TokenDigest {
     digest.as_ref().try_into().unwrap_or_default()
 }
 
+/// How often uses are asked for that do not come.
+const WANTED_EVERY_MS: u64 = 200;
+
 /// A grant in the table, shared by every request that uses it.
 #[derive(Debug)]
 pub struct LiveGrant {
@@ -35,6 +38,8 @@ pub struct LiveGrant {
     /// Boot time in milliseconds; only ever lowered.
     boot_deadline_ms: AtomicU64,
     share: Share,
+    /// Boot time in milliseconds at which uses were last asked for; 0 since some were allotted.
+    wanted_ms: AtomicU64,
     /// Wakes what runs under the grant when it ends.
     ended: Notify,
     /// Only measured by: nothing is decided by it.
@@ -144,6 +149,20 @@ impl LiveGrant {
     pub fn share(&self) -> &Share {
         &self.share
     }
+
+    /// What this sidecar may spend in all, from now on.
+    pub fn allot(&self, allotted: u32) {
+        self.share.allot(allotted);
+        self.wanted_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether it is time to ask for uses: at once when the last are gone, and then now and then, however many requests are
+    /// refused for the want of them.
+    pub fn may_want(&self, now: BootTime) -> bool {
+        let now = u64::try_from(now.as_duration().as_millis()).unwrap_or(u64::MAX).max(1);
+        let is_due = |last: u64| last == 0 || now.saturating_sub(last) >= WANTED_EVERY_MS;
+        self.wanted_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| is_due(last).then_some(now)).is_ok()
+    }
 }
 
 /// The table.
@@ -175,6 +194,7 @@ impl GrantTable {
             standing: AtomicU8::new(0),
             boot_deadline_ms: AtomicU64::new(u64::MAX),
             share: Share::new(spent),
+            wanted_ms: AtomicU64::new(0),
             ended: Notify::new(),
             revoked: OnceLock::new(),
         });
@@ -277,6 +297,19 @@ mod tests {
         assert!(!live.deadline_at(&standing, at(20, 1010)).has_passed(at(20, 1010)));
         assert!(live.deadline_at(&standing, at(21, 4611)).has_passed(at(21, 4611)));
         assert!(live.deadline_at(&standing, at(22, 1012)).has_passed(at(22, 1012)), "set right again, it stays over");
+    }
+
+    #[test]
+    fn uses_are_asked_for_at_once_and_then_now_and_then() {
+        let table = GrantTable::default();
+        table.put(grant(1060), [0; 32], "k", 0);
+        let live = table.by_token(&[0; 32]).unwrap();
+        let at = |ms: u64| BootTime::from_duration(Duration::from_millis(ms));
+        let asked = |from: u64, until: u64| (from..until).filter(|ms| live.may_want(at(*ms))).count();
+        assert_eq!(asked(1_000, 1_000 + WANTED_EVERY_MS), 1);
+        assert_eq!(asked(1_000 + WANTED_EVERY_MS, 2_000 + WANTED_EVERY_MS), 1_000 / WANTED_EVERY_MS as usize);
+        live.allot(2);
+        assert!(live.may_want(at(2_001 + WANTED_EVERY_MS)), "what was allotted is gone too");
     }
 
     #[test]

@@ -6,20 +6,18 @@
 //! or digit, to `_` (RFC 3875 §4.1.18).
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use crate::decision::{Credential, CredentialFault, NamedBy};
 use crate::domain::GrantId;
 use crate::secret::Secret;
 use crate::token::TOKEN_BYTES_MAX;
 use crate::token::dpop::PROOF_BYTES_MAX;
+pub use crate::wire::own_headers::strip;
+use crate::wire::own_headers::{BREAK_GLASS, DPOP, IDENTITY, looks_like_ours, reads_as};
 
 /// Greatest length of an identity token.
 pub const IDENTITY_BYTES_MAX: usize = 16 * 1024;
-
-const BREAK_GLASS: &str = "break-glass";
-const IDENTITY: &str = "break-glass-identity";
-const DPOP: &str = "break-glass-dpop";
 
 /// Headers by which some servers and frameworks take another method or path than the request line's.
 const REWRITE_HEADERS: &[&str] = &[
@@ -82,31 +80,9 @@ impl NamedGrant {
     }
 }
 
-/// True when a header of this name could be taken for one of ours. `name` is in lower case, as `http` keeps it.
-pub fn looks_like_ours(name: &str) -> bool {
-    name.as_bytes().get(..BREAK_GLASS.len()).is_some_and(|start| reads_as(start, BREAK_GLASS))
-}
-
-/// True when a server that folds separators could read `given` as `name`.
-fn reads_as(given: &[u8], name: &str) -> bool {
-    given.len() == name.len()
-        && given
-            .iter()
-            .zip(name.bytes())
-            .all(|(b, wanted)| *b == wanted || (wanted == b'-' && !b.is_ascii_alphanumeric()))
-}
-
 /// True when a header asks for another method or path, in any spelling.
 fn asks_for_another(headers: &HeaderMap) -> bool {
     headers.keys().any(|given| REWRITE_HEADERS.iter().any(|name| reads_as(given.as_str().as_bytes(), name)))
-}
-
-/// Removes every header that looks like ours.
-pub fn strip(headers: &mut HeaderMap) {
-    let found: Vec<HeaderName> = headers.keys().filter(|name| looks_like_ours(name.as_str())).cloned().collect();
-    for name in found {
-        headers.remove(name);
-    }
 }
 
 /// Takes our headers off and strips the look-alikes.
@@ -219,7 +195,7 @@ mod tests {
             ("breakglass", "kept"),
         ]);
         assert_eq!(take(&mut map).credential, Credential::Absent);
-        let mut kept: Vec<_> = map.keys().map(HeaderName::as_str).collect();
+        let mut kept: Vec<_> = map.keys().map(http::HeaderName::as_str).collect();
         kept.sort_unstable();
         assert_eq!(kept, ["breakglass", "x-break-glass"]);
     }

@@ -221,7 +221,6 @@ impl Case<'_> {
     async fn record_intent(&self, permit: Permit, facts: &RequestFacts) -> Result<Recorded, (RefusalCode, Durable)> {
         let live = self.examined.live().ok_or((RefusalCode::GrantNotUsable, Durable::No))?;
         if !live.spend() {
-            self.shared.tell(ShareNews::Wanted(permit.grant().id.clone()));
             return Err((RefusalCode::UsesElsewhere, Durable::No));
         }
         let asked = Instant::now();
@@ -264,7 +263,7 @@ impl Case<'_> {
         if code == RefusalCode::UsesElsewhere
             && let Some(live) = self.examined.live()
         {
-            self.shared.tell(ShareNews::Wanted(live.grant().id.clone()));
+            self.shared.want_uses(live);
         }
         let mut response = refusal::respond(code, &self.about(self.detail(code)));
         self.point_to_request_form(&mut response);
@@ -333,9 +332,13 @@ enum Durable {
 /// A use is given back only where it is certain that no intent was or will be written.
 fn give_back_use(live: &super::grant_table::LiveGrant, error: IntentError) {
     match error {
-        IntentError::Full | IntentError::Busy | IntentError::Closed | IntentError::Opening | IntentError::Damaged => {
-            live.unspend()
-        }
+        IntentError::Full
+        | IntentError::Busy
+        | IntentError::Closed
+        | IntentError::Opening
+        | IntentError::Damaged
+        | IntentError::Spool
+        | IntentError::NoLedger => live.unspend(),
         IntentError::Slow | IntentError::Failed | IntentError::Untaken => {}
     }
 }

@@ -16,7 +16,8 @@
 //! upstream gives before its answer; and [`upgrade`], after which a [`tunnel`] passes bytes of another protocol.
 //!
 //! [`journey`] reads these steps from top to bottom, and [`refusal`] says no. Beside the path, [`grant_feed`] fills the
-//! [`grant_table`] and the [`standing`]. Nothing here knows a database, the control plane's code or the command line.
+//! [`grant_table`] and the [`standing`], [`shipping`] brings the audit log's lines to the ledger, and [`sinks`] hand them on.
+//! Nothing here knows a database, the control plane's code or the command line.
 
 pub mod admin;
 pub mod assertion;
@@ -65,8 +66,10 @@ mod running;
 pub mod setup;
 pub mod share;
 pub mod shared;
+pub mod shipping;
 pub mod signals;
 pub mod signature_limit;
+pub mod sinks;
 pub mod sockets;
 pub mod standing;
 pub mod start;
@@ -75,7 +78,6 @@ pub mod supervisor;
 pub mod target;
 pub mod tls;
 pub mod tunnel;
-pub mod unix_socket;
 pub mod upgrade;
 pub mod upstream;
 pub mod watchers;

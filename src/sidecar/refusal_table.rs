@@ -71,7 +71,7 @@ pub(super) const fn table(code: RefusalCode) -> Row {
         }
         RefusalCode::IdentityUnverifiable => row(
             WAIT,
-            "The identity provider's keys have not been reached yet",
+            "The identity provider's key for your token is not here yet",
             "Wait a moment and try again; ordinary requests are not affected.",
         ),
         RefusalCode::DpopProofInvalid => row(

@@ -61,6 +61,8 @@ pub(super) struct Crew {
 pub(super) struct LogEnd {
     pub(super) workers_ended: oneshot::Sender<()>,
     pub(super) closed: tokio::task::JoinHandle<Result<(), CloseError>>,
+    /// Ends by itself, soon after the log is closed.
+    pub(super) shipped: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
@@ -193,6 +195,9 @@ impl Running {
         }
         let _ = log.workers_ended.send(());
         let closed = background.block_on(log.closed).unwrap_or(Err(CloseError::Failed));
+        if background.block_on(log.shipped).is_err() {
+            tracing::error!("the last audit lines could not be shipped; the next start does it");
+        }
         background.shutdown_timeout(BACKGROUND_MAX);
         closed
     }

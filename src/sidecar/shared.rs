@@ -3,21 +3,24 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::assertion::Assertions;
 use super::audit_log::{AuditLog, Readiness};
 use super::ending::Ending;
-use super::grant_table::GrantTable;
+use super::grant_table::{GrantTable, LiveGrant};
 use super::handover::Handovers;
 use super::occurrences::Occurrences;
 use super::possession::Possession;
 use super::reload::Reloads;
 use super::setup::Setup;
+use super::shipping::Shipped;
+use super::sinks::Sinks;
 use super::standing::Standing;
 use crate::clock::Clock;
 use crate::domain::GrantId;
 use crate::token::KeyRing;
+use crate::wire::audit::Settled;
 
 /// See the module.
 #[derive(Debug)]
@@ -25,6 +28,12 @@ pub struct Shared {
     pub grants: GrantTable,
     pub standing: Standing,
     pub audit: AuditLog,
+    /// How far the log's lines are shipped.
+    pub shipped: Shipped,
+    /// Up to where the feed is enforced.
+    pub enforced: watch::Sender<Option<Settled>>,
+    /// Where the log's lines are handed on to.
+    pub sinks: Sinks,
     pub assertions: Arc<Assertions>,
     pub possession: Possession,
     pub clock: Clock,
@@ -67,6 +76,13 @@ impl Shared {
 
     pub fn audit_is_ready(&self) -> bool {
         self.audit.readiness() == Readiness::Ready
+    }
+
+    /// No use of the grant is left here: more are asked for.
+    pub fn want_uses(&self, live: &LiveGrant) {
+        if live.may_want(self.clock.boot()) {
+            self.tell(ShareNews::Wanted(live.grant().id.clone()));
+        }
     }
 
     /// Tells the feed's task. Losing one is harmless: the task reports all shares anew with every heartbeat.

@@ -5,12 +5,12 @@ use std::sync::{Arc, RwLock};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::admin;
 use super::assertion::Assertions;
 use super::assertion::address::{self, Bound};
-use super::audit_log::{AuditLog, AuditLogConfig, CloseError, OpenError, WhenLocked};
+use super::audit_log::{AuditLog, AuditLogConfig, OpenError, WhenLocked};
 use super::counters::Counters;
 use super::ending::Ending;
 use super::grant_feed::{self, FeedClient};
@@ -24,6 +24,8 @@ use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
 use super::shared::{ShareNews, Shared};
+use super::shipping::{self, Job, Shipped};
+use super::sinks::{self, Handler};
 use super::sockets::{Passed, SocketError, Wanted};
 use super::standing::Standing;
 use super::watchers;
@@ -31,7 +33,9 @@ use super::worker::{self, Equipment};
 use crate::audit::LogIdentity;
 use crate::clock::Clock;
 use crate::config::sidecar::{AuditConfig, SidecarConfig};
+use crate::config::sinks::SinkName;
 use crate::drain::{self, Drain};
+use crate::sink::SinkError;
 use crate::token::{KeyError, KeyRing};
 
 /// News of shares waiting for the feed's task; what does not fit is repeated by the task itself.
@@ -46,6 +50,12 @@ pub enum StartError {
     Sockets(#[from] SocketError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error("the sink \"{name}\" can't be used")]
+    Sink {
+        name: SinkName,
+        #[source]
+        source: SinkError,
+    },
     #[error("the audit log can't be opened")]
     Audit(#[from] OpenError),
     #[error("an assertion key can't be made")]
@@ -78,13 +88,18 @@ impl Sidecar {
     pub fn start_on(passed: Passed, config: SidecarConfig, clock: Clock) -> Result<Running, StartError> {
         let setup = Setup::new(&config, &clock, None)?;
         let sockets = passed.sort(&wanted(&config))?;
+        let (sinks, handlers) = sinks::prepare(&config, &clock)?;
         let audit = open_audit(&config, sockets.passed, &clock)?;
+        sinks.make_known(&audit);
         let assertions = Assertions::new(config.service.name.clone(), config.instance.clone(), clock.clone())?;
         let (share_news, news) = mpsc::channel(SHARE_NEWS_MAX);
         let shared = Arc::new(Shared {
             grants: GrantTable::default(),
             standing: Standing::default(),
             audit,
+            shipped: Shipped::new(config.audit.shipping.spool_bytes_max),
+            enforced: watch::Sender::new(None),
+            sinks,
             assertions: Arc::new(assertions),
             possession: Possession::new().map_err(|_| KeyError::Generate)?,
             clock,
@@ -106,14 +121,13 @@ impl Sidecar {
         background.spawn(admin::serve(admin, Arc::clone(&shared), metrics, drain.clone()));
         let jwks = sockets.jwks.try_clone().map_err(SocketError::Use)?;
         background.spawn(serve_keys(jwks, Arc::clone(&shared), drain.clone()));
-        let (workers_ended, log) = beside_the_path(&shared, &background, &config, news, &drain);
+        let log = beside_the_path(&shared, &background, &config, (news, handlers), &drain);
         let (reloads, orders) = mpsc::channel(RELOAD_ORDERS_MAX);
         {
             let _entered = background.enter();
             background.spawn(Reloader::new(Arc::clone(&shared), config, drain.clone()).run(orders));
         }
         let crew = crew(&shared, listeners, &counters, &drain)?;
-        let log = LogEnd { workers_ended, closed: log };
         Running::new(shared, sockets, trigger, counters, crew, log, background, reloads)
     }
 }
@@ -154,17 +168,31 @@ fn beside_the_path(
     shared: &Arc<Shared>,
     background: &Runtime,
     config: &SidecarConfig,
-    news: mpsc::Receiver<ShareNews>,
+    (news, handlers): (mpsc::Receiver<ShareNews>, Vec<Handler>),
     drain: &Drain,
-) -> (oneshot::Sender<()>, tokio::task::JoinHandle<Result<(), CloseError>>) {
+) -> LogEnd {
     let (over, overrides_over) = drain::channel();
     let (workers_ended, ended) = oneshot::channel();
     let feed = FeedClient { instance: config.instance.clone(), share_news: news };
     background.spawn(grant_feed::run(Arc::clone(shared), feed, overrides_over.clone()));
     background.spawn(watchers::watch_clocks(Arc::clone(shared), overrides_over.clone()));
-    background.spawn(watchers::watch_freeze_file(Arc::clone(shared), overrides_over));
-    let log = background.spawn(running::close_log(shared.audit.clone(), drain.clone(), ended, over));
-    (workers_ended, log)
+    background.spawn(watchers::watch_freeze_file(Arc::clone(shared), overrides_over.clone()));
+    let handed_on = sinks::spawn(background.handle(), shared, handlers, &overrides_over);
+    let job = Job {
+        instance: config.instance.clone(),
+        folder: config.audit.directory.clone(),
+        config: config.audit.shipping.clone(),
+        write_deadline: config.audit.write_deadline,
+    };
+    let shipped = background.spawn(shipping::run(Arc::clone(shared), job, overrides_over));
+    let closing = running::close_log(shared.audit.clone(), drain.clone(), ended, over);
+    let closed = background.spawn(async move {
+        let closed = closing.await;
+        // They end by themselves, soon after the log.
+        futures_util::future::join_all(handed_on).await;
+        closed
+    });
+    LogEnd { workers_ended, closed, shipped }
 }
 
 /// It goes on through a drain, since what was signed last may be checked last; after a hand-over the successor's keys are
@@ -214,6 +242,7 @@ fn audit_config(config: &AuditConfig) -> AuditLogConfig {
         override_reserve_bytes: config.override_reserve_bytes,
         stranger_records_per_s_max: config.stranger_records_per_s_max.into(),
         stranger_bytes_per_s_max: config.stranger_bytes_per_s_max.into(),
+        ledger_required: config.shipping.ledger_required,
         ..AuditLogConfig::default()
     }
 }

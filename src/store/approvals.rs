@@ -64,7 +64,8 @@ async fn agree(
     insert(transition, id, &new.approval).await?;
     once::keep(transition, &new.approval.person, new.once.as_ref(), id.as_str()).await?;
     let number = record.approvals.len().saturating_add(1);
-    let entry = Draft::elevation_approved(id, &new.approval, number, new.grant.is_some(), &new.etag);
+    let entry = Draft::elevation_approved(id, &new.approval, number, new.grant.is_some(), &new.etag)
+        .authenticated(&new.authentication);
     transition.entry(entry, None).await?;
     match &new.grant {
         Some(grant) => {

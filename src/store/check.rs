@@ -6,6 +6,7 @@
 mod elevations;
 mod entries;
 mod grants;
+mod ledger;
 mod numbers;
 mod revocations;
 
@@ -31,6 +32,8 @@ pub struct CheckReport {
     pub revision: u64,
     pub entries: u64,
     pub grants: u64,
+    /// Entries of the Merkle tree.
+    pub ledger: u64,
     pub findings: Vec<Finding>,
     /// Findings beyond [`FINDINGS_MAX`].
     pub untold: u64,
@@ -70,6 +73,7 @@ impl Store {
         elevations::check(&mut reading, &told, &mut report).await?;
         grants::check(&mut reading, &told, &mut report).await?;
         revocations::check(&mut reading, &told, &mut report).await?;
+        ledger::check(&mut reading, &mut report).await?;
         Ok(report)
     }
 }

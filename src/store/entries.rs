@@ -28,6 +28,17 @@ impl Store {
         Ok(index)
     }
 
+    /// Records many entries at once, in one transaction. Answers the index of the first.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then none of them is recorded.
+    pub async fn record_all(&self, entries: Vec<Draft>) -> Result<u64, StoreError> {
+        let mut transition = self.transition().await?;
+        let first = transition.entries(entries).await?;
+        transition.commit().await?;
+        Ok(first)
+    }
+
     /// Records a grant key that is not known yet and tells every sidecar to take the new set. Answers the revision;
     /// `None` when the key was known.
     ///

@@ -1,5 +1,6 @@
 //! Grants: issued once their request is approved, ended by revocation, time or use, read one by one or in pages.
 
+use super::audit;
 use super::rows::{ended_state, from_json, from_sql, parsed, state, state_text, to_json, to_sql, uses};
 use super::statement::{On, Row, sql};
 use super::transition::{StoredChange, Transition};
@@ -230,6 +231,7 @@ pub(super) async fn end_grant(
     .execute(transition.connection())
     .await?;
     transition.entry(end.entry, Some(revision)).await?;
+    audit::await_closing(transition, id, service, revision).await?;
     Ok(revision)
 }
 

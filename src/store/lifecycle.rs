@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::domain::{
-    Approval, Elevation, ElevationId, ElevationState, Grant, GrantId, Person, ReviewState, RevocationId, Verdict,
-    WallTime,
+    Approval, Authentication, Elevation, ElevationId, ElevationState, Grant, GrantId, Person, ReviewState,
+    RevocationId, Verdict, WallTime,
 };
 use crate::policy::{AdmittedBy, History};
 use crate::secret::Secret;
@@ -130,6 +130,8 @@ pub struct NewApproval {
     pub elevation: ElevationId,
     /// Its time is the transition's.
     pub approval: Approval,
+    /// How the approver had authenticated, for the record.
+    pub authentication: Authentication,
     /// The entity tag of what the approver saw, for the record.
     pub etag: String,
     pub seen: Seen,

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use database::Database;
 
 mod approvals;
+pub mod audit;
 pub mod check;
 mod claims;
 pub mod contract;
@@ -27,6 +28,8 @@ mod filling;
 mod freezes;
 mod grants;
 mod history;
+mod ledger;
+mod ledger_growth;
 pub mod lifecycle;
 mod once;
 mod opening;
@@ -47,6 +50,7 @@ mod schema;
 mod scope_items;
 mod share_turn;
 mod shares;
+mod sink_places;
 mod sqlite;
 mod statement;
 mod streams;
@@ -59,6 +63,8 @@ pub use contract::*;
 pub use entries::StoredEntry;
 pub use freezes::{FreezeLifted, FreezeOutcome, FreezeRecord};
 pub use history::Past;
+pub use ledger::{Cosigned, LedgerError, LedgerStanding, StoredCheckpoint};
+pub use ledger_growth::Growth;
 pub use lifecycle::*;
 pub use opening::OpenError;
 pub use policies::{LiveGrant, NoLongerAllowed, PolicyChange, PolicyOutcome, StillAllowed};
@@ -68,6 +74,7 @@ pub use restoring::{BackupError, Restored};
 pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
 pub use revocations::{OrderOutcome, Progress, Settled};
 pub use share_turn::ShareTurn;
+pub use sink_places::ToldEntry;
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -85,6 +92,8 @@ struct Shared {
     newest: watch::Sender<u64>,
     /// Counts what should be looked at: reports of other replicas, questions of any.
     replicas: watch::Sender<u64>,
+    /// Counts the transitions that this process has committed.
+    commits: watch::Sender<u64>,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
     /// Has the next commit's answer lost, as a broken connection would.
@@ -121,6 +130,11 @@ impl Store {
     /// Wakes when another replica reported something, or any asked for shares. A hint only.
     pub fn subscribe_replicas(&self) -> watch::Receiver<u64> {
         self.shared.replicas.subscribe()
+    }
+
+    /// Wakes after each transition of this process, most of which make an entry.
+    pub fn subscribe_commits(&self) -> watch::Receiver<u64> {
+        self.shared.commits.subscribe()
     }
 
     /// The id of this opening of the database.

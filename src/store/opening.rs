@@ -112,6 +112,7 @@ impl Store {
             replica,
             newest,
             replicas,
+            commits: watch::Sender::new(0),
             listening,
             #[cfg(test)]
             loses_answer: false.into(),

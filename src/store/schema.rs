@@ -29,6 +29,9 @@ pub(super) const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0004_replicas.sql")),
     Step::of(include_str!("migrations/0005_policy.sql")),
     Step::of(include_str!("migrations/0006_bindings.sql")),
+    Step::of(include_str!("migrations/0008_ledger.sql")),
+    Step::of(include_str!("migrations/0009_shipping.sql")),
+    Step::of(include_str!("migrations/0012_sinks.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

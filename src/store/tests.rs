@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+mod audit;
 mod bench;
 mod checking;
+mod ledger;
 mod lifecycle;
 mod migration;
 mod model;

@@ -60,6 +60,15 @@ impl SigningKey {
         &self.public
     }
 
+    /// The Ed25519 signature of `message` (RFC 8032 §5.1.6).
+    ///
+    /// # Errors
+    /// When the system's cryptography is unusable.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(self.pkcs8.expose()).map_err(|_| KeyError::Private)?;
+        Ok(pair.sign(message).as_ref().to_vec())
+    }
+
     pub(super) fn encoding_key(&self) -> &EncodingKey {
         &self.encoding
     }

@@ -296,4 +296,8 @@ pub struct Page<T> {
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct KeysView {
     pub grant_roots: Vec<String>,
+    /// What verifies the ledger's checkpoints, as verifier keys (c2sp.org/signed-note): the newest last.
+    #[serde(default)]
+    #[cfg_attr(feature = "control", schema(example = json!(["breakglass.example/ledger+530d903a+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k"])))]
+    pub ledger_keys: Vec<String>,
 }

@@ -2,10 +2,13 @@
 //! shape becomes a domain value at the edge by `TryFrom`.
 
 pub mod api;
+pub mod audit;
 pub mod feed;
 pub mod lifecycle;
+pub mod own_headers;
 pub mod policy;
 pub mod problem;
 pub mod query;
 pub mod revocations;
+pub mod sign_in;
 pub mod strict_json;

@@ -31,6 +31,7 @@ mod hints;
 mod identity;
 mod keys;
 mod kill;
+mod local_use;
 mod logs;
 mod metrics;
 mod observe_mode;
@@ -49,6 +50,9 @@ mod proxying;
 mod reload;
 mod replicas;
 mod revocation;
+mod shipping;
+mod sign_in;
+mod sinks;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

@@ -12,6 +12,8 @@
 //   {"do": "groups", "person": "alice", "groups": […]}
 //   {"do": "disable", "person": "alice"}   no sign-in, no refresh, no active token of theirs; "enable" undoes it
 //   {"do": "revoke", "person": "alice"}    what was granted to their clients so far is gone
+//   {"do": "sign", "input": "…"}           any text, by the newest key (RFC 7515 §5.1)     {"signature": "…"}
+//   {"do": "public"}                       the newest key                                  {"pem": "…"}
 //   {"do": "counts"}                       requests so far, by path                        {"/jwks": 2, …}
 import http from 'node:http';
 import https from 'node:https';
@@ -65,6 +67,8 @@ const commands = {
   disable: ({ person }) => site.disable(person, true),
   enable: ({ person }) => site.disable(person, false),
   revoke: ({ person }) => site.revoke(person),
+  sign: ({ input }) => site.sign(input),
+  public: () => site.public(),
   counts: () => Object.fromEntries(site.counts),
 };
 

@@ -6,7 +6,7 @@
 // An audience is asked for by its resource indicator (RFC 8707), urn:break-glass:NAME. Access tokens are JWT (RFC 9068) with
 // groups, acr, amr and auth_time.
 import { createRequire } from 'node:module';
-import { generateKeyPairSync, randomUUID, createHash } from 'node:crypto';
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { People } from './people.mjs';
@@ -185,6 +185,18 @@ export class Site {
   withdraw() {
     this.keys = this.keys.slice(0, 1);
     return this.#renew();
+  }
+
+  /** For tokens that no provider would make. */
+  sign(input) {
+    const key = { key: createPrivateKey({ key: this.keys[0], format: 'jwk' }), dsaEncoding: 'ieee-p1363' };
+    const hash = this.keys[0].alg === 'EdDSA' ? null : 'sha256';
+    return { signature: sign(hash, Buffer.from(input), key).toString('base64url') };
+  }
+
+  public() {
+    const key = createPublicKey(createPrivateKey({ key: this.keys[0], format: 'jwk' }));
+    return { pem: key.export({ type: 'spki', format: 'pem' }) };
   }
 
   async revoke(person) {

@@ -110,9 +110,12 @@ fn told(report: &CheckReport) -> io::Result<()> {
     if report.untold > 0 {
         writeln!(out, "… and {} more", report.untold)?;
     }
-    let CheckReport { epoch, revision, entries, grants, .. } = report;
+    let CheckReport { epoch, revision, entries, grants, ledger, .. } = report;
     let word = if report.is_sound() { "sound" } else { "NOT sound" };
-    writeln!(out, "{word}: epoch {epoch}, revision {revision}, {entries} entries, {grants} grants")
+    writeln!(
+        out,
+        "{word}: epoch {epoch}, revision {revision}, {entries} entries ({ledger} in the tree), {grants} grants"
+    )
 }
 
 async fn restore(database: &DatabaseConfig, from: Option<PathBuf>) -> Result<(), DatabaseFailure> {

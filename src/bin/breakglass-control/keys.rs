@@ -10,6 +10,7 @@ use breakglass::clock::Clock;
 use breakglass::config::ConfigError;
 use breakglass::config::control::ControlConfig;
 use breakglass::control::keys::KeysError;
+use breakglass::control::keys::ledger;
 use breakglass::control::keys::operate::{self, KeyState, Listed, Made};
 use breakglass::domain::WallTime;
 use clap::Subcommand;
@@ -25,6 +26,9 @@ pub(crate) enum KeysCommand {
         /// Let it sign at once. Replicas and sidecars that do not have it yet will refuse its grants
         #[arg(long)]
         now: bool,
+        /// Make the next key of the ledger's checkpoints instead; it signs at once, beside the one before
+        #[arg(long, conflicts_with = "now")]
+        ledger: bool,
     },
     /// Remove a grant key: the grants it signed end at every sidecar
     Retire {
@@ -68,7 +72,12 @@ pub(crate) async fn run(file: &Path, command: KeysCommand) -> Result<(), KeysFai
             told(&made)
         }
         KeysCommand::List => table(&operate::list(&config.keys, now).await?),
-        KeysCommand::Rotate { now: at_once } => {
+        KeysCommand::Rotate { ledger: true, .. } => {
+            let key = ledger::rotate(&config.keys).await?;
+            writeln!(io::stdout(), "{}", key.kid())?;
+            Ok(writeln!(io::stderr(), "ledger key {}: signs as soon as each control plane has noticed", key.kid())?)
+        }
+        KeysCommand::Rotate { now: at_once, .. } => {
             let made = operate::rotate(&config.keys, config.key_validity, at_once, now).await?;
             writeln!(io::stdout(), "{}", made.kid)?;
             told(&made)

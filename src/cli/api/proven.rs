@@ -1,6 +1,6 @@
 //! Calls that prove the caller's own key (RFC 9449), so that a grant is bound to it.
 
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -9,6 +9,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::clock::Clock;
 use crate::domain::Binding;
 use crate::http::Answer;
+use crate::secret::Secret;
 use crate::token::dpop::{Making, ProofKey, ProofUrl};
 use crate::wire::api::{ElevationRequest, ElevationView, GrantView};
 use crate::wire::lifecycle::ClaimRequest;
@@ -31,8 +32,8 @@ impl Api {
         self.post_proven(&target, &ClaimRequest {}, grant.binding == Binding::Dpop).await
     }
 
-    /// With a proof of the caller's key, if it takes one. The first may lack a nonce, which the answer then brings.
-    pub(super) async fn post_proven<Q: Serialize, T: DeserializeOwned>(
+    /// With a proof of the caller's key, if it takes one.
+    async fn post_proven<Q: Serialize, T: DeserializeOwned>(
         &self,
         target: &str,
         document: &Q,
@@ -40,24 +41,45 @@ impl Api {
     ) -> Result<T, ApiError> {
         let Some(own) = self.key.as_ref().filter(|_| proves) else { return self.post(target, document).await };
         let key = own.load_or_make().map_err(|failure| ApiError::Key(Box::new(failure)))?;
-        let (mut nonce, document) = (None, body(document)?);
-        for _ in 0..=NONCES_MAX {
-            let proof = self.proof(&key, target, nonce.as_deref())?;
-            let answer = self.answer(Method::POST, target, document.clone(), Some((DPOP, proof))).await?;
-            nonce = wanted_nonce(&answer);
-            if nonce.is_none() {
-                return self.accepted(answer)?.json().map_err(|source| ApiError::Unusable { source });
-            }
-        }
-        Err(unproven("the control plane wanted another nonce each time"))
+        let proving = Proving { key, nonce: None, nonces: 0 };
+        let answer = self.calls.send(Method::POST, target, body(document)?.into(), None, Some(proving)).await?;
+        answer.json().map_err(|source| ApiError::Unusable { source })
+    }
+}
+
+/// Proves the caller's key in one call. The first proof may lack a nonce, which the answer then brings.
+#[derive(Debug)]
+pub(in crate::cli) struct Proving {
+    key: ProofKey,
+    nonce: Option<String>,
+    nonces: usize,
+}
+
+impl Proving {
+    /// The header for one request with `token`.
+    pub(in crate::cli) fn header(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        token: &Secret<String>,
+    ) -> Result<(HeaderName, HeaderValue), ApiError> {
+        let unmade = || unproven("no proof of your key could be made");
+        let url: ProofUrl = uri.to_string().parse().map_err(|_| unmade())?;
+        let (token, nonce) = (Some(token.expose().as_str()), self.nonce.as_deref());
+        let making = Making { method: method.as_str(), url: &url, token, nonce, now: Clock::System.wall() };
+        let proof = self.key.prove(&making).map_err(|_| unmade())?;
+        Ok((DPOP, HeaderValue::try_from(proof).map_err(|_| unmade())?))
     }
 
-    fn proof(&self, key: &ProofKey, target: &str, nonce: Option<&str>) -> Result<HeaderValue, ApiError> {
-        let unmade = || unproven("no proof of your key could be made");
-        let url: ProofUrl = self.uri(target)?.to_string().parse().map_err(|_| unmade())?;
-        let (token, now) = (Some(self.token.expose().as_str()), Clock::System.wall());
-        let proof = key.prove(&Making { method: "POST", url: &url, token, nonce, now }).map_err(|_| unmade())?;
-        HeaderValue::try_from(proof).map_err(|_| unmade())
+    /// Whether the answer only wanted a proof with the nonce that it brings, which the next one has.
+    pub(in crate::cli) fn takes_nonce(&mut self, answer: &Answer) -> Result<bool, ApiError> {
+        let Some(nonce) = wanted_nonce(answer) else { return Ok(false) };
+        if self.nonces == NONCES_MAX {
+            return Err(unproven("the control plane wanted another nonce each time"));
+        }
+        self.nonces += 1;
+        self.nonce = Some(nonce);
+        Ok(true)
     }
 }
 

@@ -14,8 +14,7 @@ fn verified(path: &Path) -> (Result<(), Failure>, String) {
 
 fn verified_since(path: &Path, since_accepted: bool) -> (Result<(), Failure>, String) {
     let (mut out, data, _) = capture::output(Format::Table);
-    let args = AuditArgs { what: AuditVerb::Verify { paths: vec![path.to_owned()], since_accepted } };
-    (run(&args, &mut out), data.text())
+    (segments(&[path.to_owned()], since_accepted, &mut out), data.text())
 }
 
 #[test]
@@ -29,7 +28,7 @@ fn a_folder_without_a_log_is_no_verdict() {
 }
 
 /// Writes a log of one segment to a folder.
-fn write(folder: &Path, log: &LogBuilder) -> std::path::PathBuf {
+fn write(folder: &Path, log: &LogBuilder) -> PathBuf {
     let name = SegmentName::new(1, log.chain.position().log_id, false);
     let path = folder.join(name.to_string());
     let text: Vec<u8> = log.lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();

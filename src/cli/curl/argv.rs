@@ -5,18 +5,38 @@
 
 use std::ffi::{OsStr, OsString};
 
-/// Flags with a value that stand before the verb or after it.
-const GLOBAL_VALUES: &[&str] = &["--control", "--ca", "--token-file", "--identity-file"];
-/// Flags with a value of the verb alone.
-const VERB_VALUES: &[&str] = &["--reason", "--ticket", "--for", "--uses", "--tier", "--wait", "--approval-wait"];
-const VERB_FLAGS: &[&str] = &["--yes", "--quiet", "--help"];
+use clap::{ArgAction, CommandFactory as _};
+
+use crate::cli::args::CommandLine;
+
+/// A flag, such as `--reason`.
+struct Flag {
+    name: String,
+    /// Its value may be the next word.
+    takes_value: bool,
+    global: bool,
+}
+
+/// Every flag that the verb takes. What is short is curl's.
+fn flags() -> Vec<Flag> {
+    let command = CommandLine::command();
+    let global = command.get_arguments().filter(|argument| argument.is_global_set()).map(|argument| (argument, true));
+    let verb = command.find_subcommand("curl").into_iter().flat_map(clap::Command::get_arguments);
+    let all = global.chain(verb.map(|argument| (argument, false)));
+    let named = all.filter_map(|(argument, global)| {
+        let takes_value = matches!(argument.get_action(), ArgAction::Set | ArgAction::Append);
+        Some(Flag { name: format!("--{}", argument.get_long()?), takes_value, global })
+    });
+    named.chain([Flag { name: "--help".to_owned(), takes_value: false, global: true }]).collect()
+}
 
 /// The command line with a `--` before curl's arguments, where the verb is `curl`; unchanged where it is not.
 pub(crate) fn with_divider(arguments: Vec<OsString>) -> Vec<OsString> {
-    let Some(verb) = verb(&arguments).filter(|at| arguments.get(*at).is_some_and(|word| word == "curl")) else {
+    let flags = flags();
+    let Some(verb) = verb(&arguments, &flags).filter(|at| arguments.get(*at).is_some_and(|word| word == "curl")) else {
         return arguments;
     };
-    let end = ours_end(&arguments, verb + 1);
+    let end = ours_end(&arguments, &flags, verb + 1);
     let mut divided = arguments;
     let is_divided = divided.get(end).is_none_or(|word| word == "--");
     if !is_divided {
@@ -26,35 +46,26 @@ pub(crate) fn with_divider(arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Index of the verb: the first word that is neither a flag nor the value of one.
-fn verb(arguments: &[OsString]) -> Option<usize> {
+fn verb(arguments: &[OsString], flags: &[Flag]) -> Option<usize> {
     let mut at = 1;
     loop {
         let word = arguments.get(at)?;
         if !starts_with_dash(word) {
             return Some(at);
         }
-        at += if takes_next(word, GLOBAL_VALUES) || word == "--output" { 2 } else { 1 };
+        let takes_next = flags.iter().any(|flag| flag.global && flag.takes_value && *word == *flag.name);
+        at += if takes_next { 2 } else { 1 };
     }
 }
 
-/// Index of the first word that is curl's.
-fn ours_end(arguments: &[OsString], mut at: usize) -> usize {
+/// Index of the first word that is curl's. `--output` is, once the verb has been said.
+fn ours_end(arguments: &[OsString], flags: &[Flag], mut at: usize) -> usize {
     while let Some(word) = arguments.get(at) {
         let name = flag_name(word);
-        if takes_next(word, GLOBAL_VALUES) || takes_next(word, VERB_VALUES) {
-            at += 2;
-        } else if [GLOBAL_VALUES, VERB_VALUES, VERB_FLAGS].concat().contains(&name) {
-            at += 1;
-        } else {
-            break;
-        }
+        let Some(flag) = flags.iter().find(|flag| flag.name == name && name != "--output") else { break };
+        at += if flag.takes_value && *word == *flag.name { 2 } else { 1 };
     }
     at.min(arguments.len())
-}
-
-/// True when the word is one of `flags` and its value is the next word.
-fn takes_next(word: &OsStr, flags: &[&str]) -> bool {
-    word.to_str().is_some_and(|word| flags.contains(&word))
 }
 
 fn flag_name(word: &OsStr) -> &str {
@@ -87,6 +98,8 @@ mod tests {
             ("breakglass curl --ticket=T https://a/ --yes", "breakglass curl --ticket=T -- https://a/ --yes"),
             ("breakglass --control https://c curl -s x", "breakglass --control https://c curl -- -s x"),
             ("breakglass --output json --quiet curl x", "breakglass --output json --quiet curl -- x"),
+            ("breakglass curl --binding dpop -s x", "breakglass curl --binding dpop -- -s x"),
+            ("breakglass --dpop-key curl curl x", "breakglass --dpop-key curl curl -- x"),
             ("breakglass curl", "breakglass curl"),
             ("breakglass curl --reason", "breakglass curl --reason"),
             ("breakglass grants --mine", "breakglass grants --mine"),

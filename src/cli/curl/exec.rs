@@ -5,8 +5,8 @@
 //! INVARIANT: the header file is given to exactly one curl process.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -19,7 +19,7 @@ use super::plan::{BodyTo, Plan};
 use super::refusal::{PROBLEM_BYTES_MAX, may_be_locked};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
-use crate::secret::Secret;
+use crate::cli::private_files;
 
 /// Greatest size of a request body that is read from standard input.
 const STDIN_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -32,14 +32,6 @@ pub(super) type Input = Box<dyn io::Read + Send>;
 pub(super) struct Workshop {
     folder: TempDir,
     stdin: Option<PathBuf>,
-}
-
-/// What an override shows: both are kept out of arguments and traces.
-#[derive(Debug)]
-pub(super) struct Proof {
-    /// The grant's id, or its token where the grant is bound to that.
-    pub grant: Secret<String>,
-    pub identity: Secret<String>,
 }
 
 /// How the first run went.
@@ -69,7 +61,7 @@ impl Workshop {
                 "make room in the folder that TMPDIR names",
             )
         };
-        let folder = private_folder().map_err(failed)?;
+        let folder = private_files::temporary_folder(None).map_err(failed)?;
         let Some(input) = input else { return Ok(Self { folder, stdin: None }) };
         let path = folder.path().join("stdin");
         let spooled = tokio::task::spawn_blocking(move || spool(input, &path).map(|()| path));
@@ -77,8 +69,10 @@ impl Workshop {
         Ok(Self { folder, stdin: Some(stdin) })
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+    /// A path in the folder that nothing has had yet.
+    fn fresh(&self, name: &str) -> PathBuf {
+        let taken = (0_u32..).map(|number| self.folder.path().join(format!("{name}-{number}")));
+        taken.into_iter().find(|path| !path.exists()).unwrap_or_default()
     }
 
     fn stdin(&self) -> io::Result<Stdio> {
@@ -90,10 +84,22 @@ impl Workshop {
     /// # Errors
     /// When there is no curl, or standard output cannot be written to.
     pub(super) async fn first(&self, arguments: &[OsString], plan: &Plan, out: &mut Output) -> Result<First, Failure> {
-        let dump = self.path("head");
+        self.watched(arguments, plan, (&[], may_be_locked), out).await
+    }
+
+    /// Runs curl with `more`, and holds its answer back where `holds` says so of its head.
+    pub(super) async fn watched(
+        &self,
+        arguments: &[OsString],
+        plan: &Plan,
+        (more, holds): (&[OsString], fn(&Head) -> bool),
+        out: &mut Output,
+    ) -> Result<First, Failure> {
+        let dump = self.fresh("head");
         let shows_body = plan.fail && plan.body_to == BodyTo::Stdout && !plan.write_out;
-        let mut extra: Vec<&OsStr> = vec!["--suppress-connect-headers".as_ref(), "--no-buffer".as_ref()];
-        extra.extend(["--dump-header".as_ref(), dump.as_os_str()]);
+        let mut extra: Vec<&OsStr> = more.iter().map(OsString::as_os_str).collect();
+        extra.extend(["--suppress-connect-headers", "--no-buffer", "--dump-header"].map(OsStr::new));
+        extra.push(dump.as_os_str());
         if shows_body {
             extra.extend(["--no-fail", "--fail-with-body"].map(OsStr::new));
         }
@@ -103,31 +109,35 @@ impl Workshop {
         }
         let mut command = curl(arguments, plan.options_end, &extra);
         let mut child = spawn(command.stdin(self.stdin().map_err(|e| not_run(&e))?).stdout(Stdio::piped()))?;
-        let mut relay = Relay { dump: &dump, plan, shows_body, state: State::Undecided, held: Vec::new() };
+        let mut relay = Relay { dump: &dump, plan, shows_body, holds, state: State::Undecided, held: Vec::new() };
         let relayed = relay.run(&mut child, out).await;
         let status = child.wait().await.map_err(|error| not_run(&error))?;
         relayed?;
         relay.finish(code_of(status))
     }
 
-    /// Sends the override: once.
+    /// What makes curl send an override: our headers from a private file, and nothing that sends twice, elsewhere, or
+    /// shows what is sent.
+    ///
+    /// # Errors
+    /// When the file can't be written.
+    pub(super) fn override_options(&self, lines: &str) -> Result<Vec<OsString>, Failure> {
+        let header = self.fresh("override");
+        // An empty Expect keeps curl from asking first and sending the request again after a 417 (RFC 9110 §10.1.1).
+        private_files::write(&header, format!("{lines}Expect:\n").as_bytes()).map_err(|error| not_run(&error))?;
+        let mut options: Vec<OsString> = ["--no-location", "--retry", "0", "--header"].map(OsString::from).to_vec();
+        options.push(OsString::from_iter(["@".as_ref(), header.as_os_str()]));
+        // Tracing would show the tokens.
+        options.push("--no-verbose".into());
+        Ok(options)
+    }
+
+    /// Runs curl with `more` on its own streams.
     ///
     /// # Errors
     /// When it cannot be run.
-    pub(super) async fn send_override(self, arguments: &[OsString], plan: &Plan, proof: &Proof) -> Result<u8, Failure> {
-        let header = self.path("override");
-        // An empty Expect keeps curl from asking first and sending the request again after a 417 (RFC 9110 §10.1.1).
-        let lines = format!(
-            "Break-Glass: {}\nBreak-Glass-Identity: {}\nExpect:\n",
-            proof.grant.expose(),
-            proof.identity.expose()
-        );
-        write_private(&header, lines.as_bytes()).map_err(|error| not_run(&error))?;
-        let reference = OsString::from_iter(["@".as_ref(), header.as_os_str()]);
-        let mut extra: Vec<&OsStr> = ["--no-location", "--retry", "0", "--header"].map(OsStr::new).to_vec();
-        extra.push(&reference);
-        // Tracing would show the identity token.
-        extra.push("--no-verbose".as_ref());
+    pub(super) async fn last(self, arguments: &[OsString], plan: &Plan, more: &[OsString]) -> Result<u8, Failure> {
+        let extra: Vec<&OsStr> = more.iter().map(OsString::as_os_str).collect();
         let mut command = curl(arguments, plan.options_end, &extra);
         let mut child = spawn(command.stdin(self.stdin().map_err(|e| not_run(&e))?))?;
         child.wait().await.map(code_of).map_err(|error| not_run(&error))
@@ -195,6 +205,7 @@ struct Relay<'a> {
     dump: &'a Path,
     plan: &'a Plan,
     shows_body: bool,
+    holds: fn(&Head) -> bool,
     state: State,
     held: Vec<u8>,
 }
@@ -245,7 +256,7 @@ impl Relay<'_> {
 
     fn decide(&self, head: Option<&Head>) -> State {
         match head {
-            Some(head) if may_be_locked(head) => State::Held,
+            Some(head) if (self.holds)(head) => State::Held,
             Some(head) if self.shows_body && head.status >= 400 => State::Dropped,
             _ => State::Shown,
         }
@@ -301,31 +312,11 @@ fn beginning_of(file: &Path) -> Vec<u8> {
     bytes
 }
 
-fn private_folder() -> io::Result<TempDir> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("breakglass-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-    builder.tempdir()
-}
-
 fn spool(input: Input, path: &Path) -> io::Result<()> {
-    let copied = io::copy(&mut input.take(STDIN_BYTES_MAX + 1), &mut private_file(path)?)?;
+    let copied = io::copy(&mut input.take(STDIN_BYTES_MAX + 1), &mut private_files::create(path)?)?;
     if copied > STDIN_BYTES_MAX {
         let what = format!("standard input is larger than {STDIN_BYTES_MAX} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
     }
     Ok(())
-}
-
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    private_file(path)?.write_all(bytes)
-}
-
-fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }

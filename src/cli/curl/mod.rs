@@ -11,27 +11,29 @@ mod exec;
 mod head;
 mod options;
 mod plan;
+mod proven;
 mod refusal;
 
 use std::time::Duration;
 
 pub(super) use argv::with_divider;
-use exec::{First, Input, Proof, Workshop};
+use exec::{First, Input, Workshop};
 use plan::{Analysis, Plan};
 use refusal::Locked;
 
 use super::api::{Api, GrantQuery};
 use super::args::{CurlArgs, Global};
+use super::credential::{self, Credential};
 use super::elevate::{self, Wanted};
 use super::enforcement::{clock_time, span};
 use super::failure::{Exit, Failure};
 use super::grants::joined;
+use super::interruption::interrupted;
 use super::output::Output;
 use super::prompt::Prompt;
 use super::session::{self, Lookup};
 use crate::clock::Clock;
 use crate::domain::{Binding, WallTime};
-use crate::secret::Secret;
 use crate::wire::api::{GrantState, GrantView};
 
 /// A grant with less left than this is not worth beginning with.
@@ -56,22 +58,8 @@ pub(super) async fn run(args: CurlArgs, global: &Global, env: Lookup<'_>, out: &
     let input = plan.reads_stdin.then(|| Box::new(std::io::stdin()) as Input);
     tokio::select! {
         ended = call(&args, &plan, (global, env), input, &mut prompt, out) => ended,
-        code = interrupted() => {
-            Err(Failure { exit: code, message: String::new(), hint: String::new() })
-        }
+        failure = interrupted() => Err(failure),
     }
-}
-
-async fn interrupted() -> Exit {
-    #[cfg(unix)]
-    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => return Exit::Interrupted,
-            _ = terminated.recv() => return Exit::Interrupted,
-        }
-    }
-    let _ = tokio::signal::ctrl_c().await;
-    Exit::Interrupted
 }
 
 async fn call(
@@ -91,7 +79,7 @@ async fn call(
         return Ok(first.code);
     };
     match prepare(args, plan, &locked, caller, prompt, out).await {
-        Ok(proof) => workshop.send_override(&args.curl, plan, &proof).await,
+        Ok(credential) => proven::send(workshop, (&args.curl, plan), &credential, caller.0, out).await,
         Err(failure) => {
             show(&first, out)?;
             Err(failure)
@@ -126,7 +114,7 @@ async fn prepare(
     (global, env): (&Global, Lookup<'_>),
     prompt: &mut Prompt,
     out: &mut Output,
-) -> Result<Proof, Failure> {
+) -> Result<Credential, Failure> {
     out.note(&format!("{} {}", plan.method, shown_url(&plan.url)));
     out.note(&format!("locked: {}", locked.why));
     out.note(&format!("it takes {} on {} of {}", locked.action, locked.resource, locked.service));
@@ -135,32 +123,19 @@ async fn prepare(
         let hint = "add --reason CODE --ticket TICKET --yes before curl's arguments";
         return Err(Failure::new(Exit::Refused, "refused, and nobody can be asked about an override here", hint));
     }
-    let identity = session::identity_token(global, env)?;
-    let api = session::connect(global, env)?;
-    let grant = obtain(&api, args, locked, prompt, out).await?;
-    let shown = credential(&api, &grant).await?;
+    let api = session::connect(global, env, out)?;
+    let can_prove = |grant: &GrantView| credential::can_prove(grant, plan.certified, global, env);
+    let grant = obtain(&api, args, (locked, &can_prove), prompt, out).await?;
+    let credential = credential::of(&api, &grant, (global, env), out).await?;
     confirm(args.yes, plan, &grant, prompt, out).await?;
-    Ok(Proof { grant: shown, identity })
-}
-
-/// What the header takes: the token where the grant is bound to that, or else the id.
-async fn credential(api: &Api, grant: &GrantView) -> Result<Secret<String>, Failure> {
-    match grant.binding {
-        Binding::Identity => Ok(Secret::new(grant.id.to_string())),
-        Binding::Bearer => Ok(Secret::new(api.grant_token(&grant.id).await?.token)),
-        Binding::Mtls | Binding::Dpop => {
-            let message =
-                format!("{} is bound by {}, which curl cannot be given here", grant.id, grant.binding.as_str());
-            Err(Failure::new(Exit::Refused, message, "use curl itself, with the proof that this binding needs"))
-        }
-    }
+    Ok(credential)
 }
 
 /// A live grant that fits, or a new one; either way enforced.
 async fn obtain(
     api: &Api,
     args: &CurlArgs,
-    locked: &Locked,
+    (locked, can_prove): (&Locked, &dyn Fn(&GrantView) -> bool),
     prompt: &mut Prompt,
     out: &mut Output,
 ) -> Result<GrantView, Failure> {
@@ -172,7 +147,7 @@ async fn obtain(
     };
     let live = api.grants(&query).await?;
     let now = Clock::System.wall();
-    if let Some(grant) = live.into_iter().find(|grant| fits(grant, locked, now)) {
+    if let Some(grant) = live.into_iter().find(|grant| fits(grant, locked, now) && can_prove(grant)) {
         out.note(&format!("using {}, which you hold already", grant.id));
         return elevate::settle(api, grant, &args.justify, out).await;
     }
@@ -190,7 +165,6 @@ fn fits(grant: &GrantView, locked: &Locked, now: WallTime) -> bool {
         && grant.service == locked.service
         && grant.resources.contains(&locked.resource)
         && grant.actions.contains(&locked.action)
-        && matches!(grant.binding, Binding::Identity | Binding::Bearer)
         && grant.max_uses.is_none_or(|max| grant.spent < max)
         && grant.expires_at.since(now) >= LEFT_MIN
 }
@@ -218,10 +192,14 @@ async fn confirm(
     );
     say(out, &format!("  under {} until {} ({} left)", grant.id, clock_time(grant.expires_at), span(left)));
     if plan.insecure {
-        out.warn("with -k, whoever answers at that address gets your identity token");
+        match grant.binding {
+            Binding::Mtls | Binding::Dpop => {}
+            Binding::Identity => out.warn("with -k, whoever answers at that address gets your identity token"),
+            Binding::Bearer => out.warn("with -k, whoever answers at that address gets your grant token"),
+        }
     }
     if plan.traced {
-        out.note("-v and --trace are left out of the override: they would show the identity token");
+        out.note("-v and --trace are left out of the override: they would show what proves the grant");
     }
     if yes || prompt.confirm(out, "Send it?").await? {
         return Ok(());
@@ -240,7 +218,8 @@ fn check_cleartext(plan: &Plan) -> Result<(), Failure> {
     Err(Failure::new(Exit::Refused, message, "use the https address of the service"))
 }
 
-fn is_loopback(rest: &str) -> bool {
+/// Whether what begins with this authority is this machine.
+pub(super) fn is_loopback(rest: &str) -> bool {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     let host = match host.strip_prefix('[') {

@@ -34,6 +34,10 @@ pub(super) struct Plan {
     pub traced: bool,
     pub insecure: bool,
     pub local_socket: bool,
+    /// The person names a client certificate themselves.
+    pub certified: bool,
+    /// Another target than the URL's is asked for.
+    pub retargeted: bool,
     /// Where further options can be put: the end, or before `--`.
     pub options_end: usize,
 }
@@ -173,6 +177,8 @@ struct Reading {
     traced: bool,
     insecure: bool,
     local_socket: bool,
+    certified: bool,
+    retargeted: bool,
     globoff: bool,
 }
 
@@ -212,6 +218,8 @@ impl Reading {
             "trace" | "trace-ascii" | "trace-config" => self.traced = true,
             "insecure" => self.insecure = on,
             "unix-socket" | "abstract-unix-socket" => self.local_socket = true,
+            "cert" => self.certified = true,
+            "request-target" => self.retargeted = true,
             "globoff" => self.globoff = on,
             _ => {}
         }
@@ -261,6 +269,8 @@ impl Reading {
             traced: self.traced,
             insecure: self.insecure,
             local_socket: self.local_socket,
+            certified: self.certified,
+            retargeted: self.retargeted,
             options_end: self.options_end.unwrap_or(arguments),
             url,
         })))

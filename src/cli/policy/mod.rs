@@ -20,7 +20,7 @@ use super::session::{self, Lookup};
 /// What the verb says.
 pub(super) async fn run(args: &PolicyArgs, global: &Global, env: Lookup<'_>, out: &mut Output) -> Result<u8, Failure> {
     let done = |()| Exit::Ok as u8;
-    let connect = || session::connect(global, env);
+    let connect = || session::connect(global, env, out);
     let mut prompt = Prompt::of_process(false);
     match &args.what {
         PolicyVerb::Check(args) => check::run(args, out).map(done),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::step_up::StepUp;
 use crate::config::reader::Section;
 use crate::domain::Person;
 
@@ -17,6 +18,9 @@ pub struct Approvals {
     pub groups: BTreeSet<String>,
     /// Whether each of the groups must be stood for, by a person of its own.
     pub every_group: bool,
+    /// How strongly and how lately each of them must have authenticated when they agree. What was agreed to before a
+    /// policy asked for it stands.
+    pub step_up: Option<StepUp>,
 }
 
 /// Someone who agreed, with the groups they were in at that time.
@@ -62,7 +66,12 @@ impl Approvals {
             return true;
         }
         let each = !outer.every_group || (self.every_group && self.groups == outer.groups);
-        self.count >= outer.count && self.groups.is_subset(&outer.groups) && each
+        let step_up = match (&self.step_up, &outer.step_up) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(own), Some(outer)) => own.is_within(outer),
+        };
+        self.count >= outer.count && self.groups.is_subset(&outer.groups) && each && step_up
     }
 
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
@@ -87,6 +96,7 @@ impl Approvals {
         let groups: BTreeSet<String> =
             if count > 0 { table.required_list("groups") } else { table.list("groups") }.into_iter().collect();
         let every_group = table.boolean("every_group", false);
+        let step_up = StepUp::read(table).flatten();
         if every_group && count < u64::try_from(groups.len()).unwrap_or(u64::MAX) && table.has("count") {
             let what = format_args!("must be at least {}, one for every group", groups.len());
             table.mistake("count", what, None);
@@ -94,7 +104,7 @@ impl Approvals {
         if count == 0 {
             return Self::default();
         }
-        Self { count: u32::try_from(count).unwrap_or(u32::MAX), groups, every_group }
+        Self { count: u32::try_from(count).unwrap_or(u32::MAX), groups, every_group, step_up }
     }
 }
 
@@ -128,7 +138,7 @@ fn find_for(
     false
 }
 
-/// `none`, `1 of payments-leads`, `2 of payments-leads, risk, one of each`
+/// `none`, `1 of payments-leads`, `2 of payments-leads, risk, one of each, logged in with acr urn:a, at most 300 s ago`
 impl fmt::Display for Approvals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_wanted() {
@@ -136,7 +146,10 @@ impl fmt::Display for Approvals {
         }
         let groups: Vec<&str> = self.groups.iter().map(String::as_str).collect();
         write!(f, "{} of {}", self.count, groups.join(", "))?;
-        if self.every_group { f.write_str(", one of each") } else { Ok(()) }
+        if self.every_group {
+            f.write_str(", one of each")?;
+        }
+        self.step_up.as_ref().map_or(Ok(()), |step_up| write!(f, ", logged in with {step_up}"))
     }
 }
 
@@ -157,7 +170,7 @@ mod tests {
 
     #[test]
     fn distinct_people_of_the_groups_count() {
-        let two = Approvals { count: 2, groups: set(&["leads", "risk"]), every_group: false };
+        let two = Approvals { count: 2, groups: set(&["leads", "risk"]), ..Approvals::default() };
         for (people, met) in [
             (&[("ann", &["leads"][..]), ("bob", &["leads"])][..], true),
             (&[("ann", &["leads"]), ("ann", &["risk"])], false),
@@ -171,8 +184,22 @@ mod tests {
     }
 
     #[test]
+    fn a_login_that_may_be_weaker_is_wider() {
+        let wants = |max_age_s: Option<u64>| Approvals {
+            count: 1,
+            groups: set(&["leads"]),
+            step_up: max_age_s
+                .map(|most| StepUp { acr: BTreeSet::new(), max_age: Some(std::time::Duration::from_secs(most)) }),
+            ..Approvals::default()
+        };
+        assert!(wants(Some(60)).is_within(&wants(Some(300))) && wants(Some(60)).is_within(&wants(None)));
+        assert!(!wants(Some(300)).is_within(&wants(Some(60))) && !wants(None).is_within(&wants(Some(60))));
+        assert_eq!(wants(Some(60)).to_string(), "1 of leads, logged in with at most 60 s ago");
+    }
+
+    #[test]
     fn every_group_wants_a_person_of_its_own() {
-        let three = Approvals { count: 3, groups: set(&["leads", "legal", "risk"]), every_group: true };
+        let three = Approvals { count: 3, groups: set(&["leads", "legal", "risk"]), every_group: true, step_up: None };
         for (people, met) in [
             (&[("ann", &["leads"][..]), ("bob", &["legal"]), ("cy", &["risk"])][..], true),
             (&[("ann", &["leads", "legal", "risk"]), ("bob", &["leads"]), ("cy", &["legal"])], true),

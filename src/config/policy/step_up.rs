@@ -9,6 +9,8 @@ use crate::domain::{Authentication, WallTime};
 
 const AGE_MAX_S: u64 = 86_400;
 const ACR_BYTES_MAX: usize = 255;
+/// How far an issuer's clock may be ahead of ours: who authenticates later than that has not authenticated yet.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// What an authentication must be. Never demands nothing: at least one of both is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +25,8 @@ impl StepUp {
     /// Whether this authentication is strong and fresh enough at `now`. One that does not say is neither.
     pub fn is_met_by(&self, authentication: &Authentication, now: WallTime) -> bool {
         let strong = self.acr.is_empty() || authentication.acr.as_ref().is_some_and(|acr| self.acr.contains(acr));
-        let fresh = self.max_age.is_none_or(|most| authentication.auth_time.is_some_and(|at| now.since(at) <= most));
+        let within = |at: WallTime, most| at <= now.plus(AHEAD_MAX) && now.since(at) <= most;
+        let fresh = self.max_age.is_none_or(|most| authentication.auth_time.is_some_and(|at| within(at, most)));
         strong && fresh
     }
 
@@ -64,5 +67,28 @@ impl fmt::Display for StepUp {
         let acr = (!acr.is_empty()).then(|| format!("acr {}", acr.join(" or ")));
         let age = self.max_age.map(|age| format!("at most {} s ago", age.as_secs()));
         f.write_str(&acr.into_iter().chain(age).collect::<Vec<_>>().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_login_is_held_to_the_server_s() {
+        let step_up = StepUp { acr: BTreeSet::new(), max_age: Some(Duration::from_secs(300)) };
+        let now = WallTime::from_unix_s(1_000_000);
+        for (at_s, met) in [
+            (Some(1_000_000), true),
+            (Some(999_700), true),
+            (Some(999_699), false),
+            (Some(1_000_060), true),
+            (Some(1_000_061), false),
+            (None, false),
+        ] {
+            let authentication =
+                Authentication { auth_time: at_s.map(WallTime::from_unix_s), ..Authentication::default() };
+            assert_eq!(step_up.is_met_by(&authentication, now), met, "{at_s:?}");
+        }
     }
 }

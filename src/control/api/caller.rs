@@ -44,7 +44,7 @@ impl FromRequestParts<ApiState> for Caller {
 }
 
 /// A token that is known costs a look-up; one that is not costs a signature, of which an address has only so many.
-fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
+pub(in crate::control) fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
     let token = bearer(parts)?;
     let refused = |error: IdentityError| Refusal::new(error.into(), error.to_string());
     if let Some(known) = state.verifier.recall(token) {
@@ -57,13 +57,13 @@ fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
         return Err(refusal);
     }
     let verified = state.verifier.verify(token);
-    if matches!(verified, Ok(_) | Err(IdentityError::Unverifiable)) {
+    if matches!(verified, Ok(_) | Err(IdentityError::Unverifiable | IdentityError::KeyAwaited)) {
         state.rates.give_back(address);
     }
     verified.map_err(refused)
 }
 
-pub(super) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
+pub(in crate::control) fn bearer(parts: &Parts) -> Result<&str, Refusal> {
     let mut values = parts.headers.get_all(AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Err(Refusal::new(Cause::IdentityMissing, "there is no Authorization header"));

@@ -76,7 +76,7 @@ fn narrowing(asked: &ApproveRequest) -> Result<Narrowing, Refusal> {
         Cause::NotPermitted, Cause::OwnRequest, Cause::PreconditionRequired, Cause::PreconditionFailed,
         Cause::StateConflict, Cause::AlreadyApproved, Cause::PolicyChanged, Cause::Frozen, Cause::NarrowingWidens,
         Cause::NarrowingEmpty, Cause::Wildcard, Cause::ActionMalformed, Cause::DurationTooShort, Cause::TooFewUses,
-        Cause::KeyMalformed, Cause::KeyReused, Cause::RulesUnavailable, Cause::KeyUnavailable,
+        Cause::KeyMalformed, Cause::KeyReused, Cause::StepUp, Cause::RulesUnavailable, Cause::KeyUnavailable,
     ])))),
 )]
 pub(crate) async fn approve(

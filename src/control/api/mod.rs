@@ -19,14 +19,17 @@ pub mod possession;
 pub mod proposals;
 pub mod reviews;
 pub mod revocations;
+pub mod sign_in;
 mod words;
 
 use std::sync::Arc;
 
 use super::feed::Hub;
+use super::ledger::Ledger;
 use super::rates::Rates;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
+use crate::wire::sign_in::SignInView;
 use possession::Possession;
 
 /// What every call may use.
@@ -36,7 +39,10 @@ pub struct ApiState {
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
+    pub ledger: Arc<Ledger>,
     pub possession: Arc<Possession>,
+    /// What anyone is told of signing in.
+    pub sign_in: Arc<SignInView>,
 }
 
 impl ApiState {

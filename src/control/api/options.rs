@@ -91,14 +91,15 @@ fn concerns(state: &ApiState, caller: &Verified, service: &ServiceName) -> bool 
         || rules.policy.tiers.iter().any(|tier| tier.services.contains(service) && is_open_to(tier, &asker))
 }
 
-/// The public root keys
+/// The public keys
 ///
-/// What sidecars pin. To anyone: they are public.
+/// The roots that sidecars pin, and what verifies the ledger. To anyone: they are public.
 #[utoipa::path(
     get, path = "/v1/keys", operation_id = "getKeys", tag = ABOUT,
     responses((status = 200, description = "The keys.", body = KeysView, headers(("ETag" = String)))),
     security(()),
 )]
 pub(crate) async fn keys(State(state): State<ApiState>) -> Tagged<KeysView> {
-    Tagged(KeysView { grant_roots: state.workflow.keys.roots() })
+    let ledger_keys = state.ledger.verifier_keys().iter().map(ToString::to_string).collect();
+    Tagged(KeysView { grant_roots: state.workflow.keys.roots(), ledger_keys })
 }

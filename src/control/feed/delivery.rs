@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::admission::Admissions;
 use super::assertion_keys::Desk;
+use super::audit::AuditIntake;
 use super::freshness::Reading;
 use super::hub::{FeedCounts, Hub, Stream};
 use super::lines::{Outbox, WriteError};
@@ -59,6 +60,7 @@ pub(super) struct Room<S> {
     pub(super) feeds: ServiceFeeds,
     pub(super) admissions: Admissions,
     pub(super) readings: watch::Receiver<Option<Reading>>,
+    pub(super) audit: AuditIntake,
 }
 
 /// How a stream begins.

@@ -1,4 +1,4 @@
-//! The one call there is. All that can be refused is refused before the answer begins, as a problem document:
+//! The call that begins a stream, beside the one for audit lines. All that can be refused is refused before the answer begins, as a problem document:
 //!
 //! | what is wrong | status | code |
 //! |---|---|---|
@@ -29,6 +29,7 @@ use hyper::body::Incoming;
 use tokio::sync::{mpsc, watch};
 
 use super::admission::NotAdmitted;
+use super::audit;
 use super::delivery::{Room, opening};
 use super::errands::record_all_spent;
 use super::hub::{AdmitError, FeedCounts};
@@ -39,6 +40,7 @@ use super::session::{FirstLineError, Session, SessionEnd, first_line};
 use super::source::FeedStore;
 use crate::domain::ServiceName;
 use crate::store::contract::StoreError;
+use crate::wire;
 use crate::wire::feed::{self, Subscribe};
 use crate::wire::problem::{self, Problem};
 
@@ -75,7 +77,7 @@ pub(super) struct Endpoint<S> {
 /// Why a request is answered with a problem.
 #[derive(Debug, thiserror::Error)]
 enum Refusal {
-    #[error("there is only {}", feed::PATH)]
+    #[error("there are only {} and {}", feed::PATH, wire::audit::PATH)]
     Path,
     #[error("the feed is a POST")]
     Method,
@@ -166,6 +168,9 @@ impl<S: FeedStore> Endpoint<S> {
     }
 
     async fn begin(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<FeedBody>, Refusal> {
+        if request.uri().path() == wire::audit::PATH {
+            return Ok(audit::answer(&self, request).await);
+        }
         check_request(&request)?;
         let service = self.peer.clone()?;
         let limits = self.room.hub.limits();

@@ -58,21 +58,12 @@ impl<S: FeedStore> Errands<S> {
 
     /// False when too many wait.
     pub(super) fn add(&mut self, errand: Errand) -> bool {
-        if !self.is_repeated(&errand) {
-            self.waiting.push_back(errand);
-        }
-        self.begin_next();
+        queue(&mut self.waiting, errand);
         self.waiting.len() <= WAITING_MAX
-    }
-
-    /// Sidecars repeat themselves: a report that repeats the last that waits adds nothing.
-    fn is_repeated(&self, errand: &Errand) -> bool {
-        self.waiting.back() == Some(errand)
     }
 
     pub(super) fn try_again(&mut self) {
         self.paused = false;
-        self.begin_next();
     }
 
     pub(super) fn is_under_way(&self) -> bool {
@@ -84,22 +75,39 @@ impl<S: FeedStore> Errands<S> {
         let Some(work) = &mut self.under_way else { return pending().await };
         let done = work.await;
         self.under_way = None;
-        let done = done.unwrap_or_else(|failed| {
+        done.unwrap_or_else(|failed| {
             self.waiting.push_front(failed);
             self.paused = true;
             Done::Nothing
-        });
-        self.begin_next();
-        done
+        })
     }
 
-    fn begin_next(&mut self) {
+    /// Sets out on the next, unless one is under way.
+    pub(super) fn begin_next(&mut self) {
         if self.paused || self.under_way.is_some() {
             return;
         }
         if let Some(errand) = self.waiting.pop_front() {
             self.under_way = Some(Box::pin(run(Arc::clone(&self.room), Arc::clone(&self.stream), errand)));
         }
+    }
+}
+
+/// Sidecars repeat themselves, the more the more requests they refuse: of each grant one wish waits, and the highest count
+/// of what is spent. So an answer to a question waits behind few others, whatever clients do.
+fn queue(waiting: &mut VecDeque<Errand>, errand: Errand) {
+    if let Errand::Spent { grant, spent } = &errand {
+        let same = waiting.iter_mut().find_map(|known| match known {
+            Errand::Spent { grant: of, spent } if of == grant => Some(spent),
+            _ => None,
+        });
+        if let Some(known) = same {
+            *known = (*known).max(*spent);
+            return;
+        }
+    }
+    if !waiting.contains(&errand) {
+        waiting.push_back(errand);
     }
 }
 
@@ -152,4 +160,29 @@ async fn record_spent<S: FeedStore>(
         tracing::error!(sidecar = %holder.instance, %grant, spent, "a sidecar spent more than its share");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queued(errands: &[Errand]) -> VecDeque<Errand> {
+        let mut waiting = VecDeque::new();
+        errands.iter().for_each(|errand| queue(&mut waiting, errand.clone()));
+        waiting
+    }
+
+    #[test]
+    fn of_what_a_sidecar_repeats_once_is_done() {
+        let grant: GrantId = "g-000000000001".parse().unwrap();
+        let other: GrantId = "g-000000000002".parse().unwrap();
+        let spent = |grant: &GrantId, spent| Errand::Spent { grant: grant.clone(), spent };
+        let wanted = || Errand::Wanted { grant: grant.clone() };
+        let repeated: Vec<_> = (0..1_000).flat_map(|n| [spent(&grant, n), wanted()]).collect();
+        assert_eq!(queued(&repeated), [spent(&grant, 999), wanted()]);
+        let late = [spent(&grant, 3), spent(&other, 1), spent(&grant, 2)];
+        assert_eq!(queued(&late), [spent(&grant, 3), spent(&other, 1)], "a count that came late takes nothing back");
+        let returned = |allotted| Errand::Returned { grant: grant.clone(), allotted };
+        assert_eq!(queued(&[returned(2), wanted(), returned(1)]).len(), 3, "each answer is to a question of its own");
+    }
 }

@@ -55,6 +55,13 @@ pub struct FeedLimits {
     /// The organisation's greatest `staleness_max` at the start; [`Hub::allow_staleness`](super::Hub::allow_staleness) raises
     /// it. A sidecar without a heartbeat stops within it.
     pub staleness_max: Duration,
+    /// Batches of audit lines that are read or wait for their turn; more get 503 with `Retry-After`. Each holds at most
+    /// [`crate::wire::audit::BATCH_BYTES_MAX`].
+    pub audit_batches_max: usize,
+    /// From the header of such a batch to its end.
+    pub audit_body_wait_max: Duration,
+    /// How long one waits for its turn before it is sent away.
+    pub audit_turn_wait_max: Duration,
     /// `Retry-After` of a 503, in seconds. Sidecars spread their return over it.
     pub retry_after_s: u32,
 }
@@ -62,7 +69,8 @@ pub struct FeedLimits {
 impl Default for FeedLimits {
     fn default() -> Self {
         Self {
-            connections_max: 12_000,
+            // A sidecar has one for its stream, and one while it ships.
+            connections_max: 24_000,
             sessions_max: 10_000,
             sidecars_max: 50_000,
             handshakes_max: 64,
@@ -86,6 +94,9 @@ impl Default for FeedLimits {
             drain_max: Duration::from_secs(5),
             header_bytes_max: 16 * 1024,
             staleness_max: Duration::from_secs(30),
+            audit_batches_max: 64,
+            audit_body_wait_max: Duration::from_secs(10),
+            audit_turn_wait_max: Duration::from_secs(5),
             retry_after_s: 2,
         }
     }

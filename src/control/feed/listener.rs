@@ -24,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::admission::door;
 use super::assertion_keys::{AssertionKeys, Desk};
+use super::audit::AuditIntake;
 use super::delivery::Room;
 use super::endpoint::Endpoint;
 use super::exchange::{keep_exchanging, persist};
@@ -124,6 +125,7 @@ pub async fn serve<S: FeedStore>(
         feeds: ServiceFeeds::default(),
         admissions,
         readings: newest,
+        audit: AuditIntake::new(hub.limits()),
     });
     let (stop, stopping) = watch::channel(false);
     let port = Port {

@@ -14,6 +14,7 @@
 //! 6. `service`: what all streams of a service share, read once: the newest changes and the snapshot.
 //! 7. `hub`: who is connected and what each has acknowledged, here and at other replicas, which `exchange` tells and
 //!    asks. `shares`: where the uses of a grant with `max_uses` lie. `freshness`: how current this replica is.
+//! 8. `audit`: beside the streams, batches of the sidecars' audit lines on their way to the ledger.
 //!
 //! It must never: claim to be fresher than its last read of the database; buffer without bound for a slow sidecar;
 //! tell a sidecar of another service's grants; let the shares of a grant sum above its `max_uses`.
@@ -23,6 +24,7 @@
 
 mod admission;
 mod assertion_keys;
+mod audit;
 mod delivery;
 mod endpoint;
 mod errands;
@@ -41,7 +43,7 @@ mod source;
 mod tests;
 
 pub use assertion_keys::{AssertionKeys, Certifier};
-pub use hub::{FeedCounts, Hub};
+pub use hub::{AuditCounts, FeedCounts, Hub};
 pub use limits::FeedLimits;
 pub use listener::{FeedError, FeedKeys, KeysProvider, TlsError, serve, tls_config};
 pub use peer::{PeerError, service_of};

@@ -139,6 +139,10 @@ impl<S: FeedStore> Running<'_, S> {
         let silence_max = self.room.hub.limits().silence_max;
         let mut silent_at = tokio::time::Instant::now() + silence_max;
         loop {
+            // A question that waits comes before the next errand, however many there are.
+            if self.commands.is_empty() {
+                self.errands.begin_next();
+            }
             let step = tokio::select! {
                 biased;
                 () = told(&mut stopping) => Err(SessionEnd::Stopping),

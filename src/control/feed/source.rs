@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::domain::{GrantId, ServiceName, WallTime};
 use crate::ledger::entry::Draft;
+use crate::store::audit::{AuditBatch, Ingested};
 use crate::store::contract::{
     Admission, FeedChange, FeedSnapshot, Hearsay, Share, ShareHolder, ShareRecall, SidecarSeen, SpentOutcome,
     StoreError, StreamClaim,
@@ -61,6 +62,8 @@ pub trait FeedStore: Send + Sync + 'static {
     fn recalls(&self) -> impl Future<Output = Answer<Vec<ShareRecall>>> + Send;
     /// Records an entry that changes no state; answers its index.
     fn record(&self, entry: Draft) -> impl Future<Output = Answer<u64>> + Send;
+    /// Takes in a batch of audit lines, whole or not at all.
+    fn ingest_audit(&self, batch: &AuditBatch) -> impl Future<Output = Answer<Ingested>> + Send;
     /// Writes down what was heard of sidecars, as this replica's report of that number.
     fn report(&self, batch: u64, sidecars: &[SidecarSeen]) -> impl Future<Output = Answer<()>> + Send;
     /// What the other replicas reported after what was read.
@@ -177,6 +180,10 @@ impl FeedStore for Store {
 
     async fn record(&self, entry: Draft) -> Answer<u64> {
         Self::record(self, entry).await
+    }
+
+    async fn ingest_audit(&self, batch: &AuditBatch) -> Answer<Ingested> {
+        Self::ingest_audit(self, batch).await
     }
 
     async fn report(&self, batch: u64, sidecars: &[SidecarSeen]) -> Answer<()> {

@@ -34,6 +34,18 @@ pub enum KeysError {
         purpose.as_str()
     )]
     NotMade { purpose: Purpose, place: String, verb: &'static str },
+    #[error(
+        "the ledger's key is not in {place}, but checkpoints were signed with it before: put it back, with ledger-keys.pub \
+         (a new one would be unknown to everybody who verifies)"
+    )]
+    LedgerKeyMissing { place: String },
+    #[error(
+        "{} does not name the key that signed the ledger's checkpoints so far ({known}): put the right one back; \
+         docs/ledger.md says how it is replaced on purpose", published.display()
+    )]
+    LedgerKeyReplaced { published: PathBuf, known: String },
+    #[error("the key {kid} signs the ledger's checkpoints: make its successor first, with `keys rotate --ledger`")]
+    LedgerKeyInUse { kid: String },
     #[error("there are keys already: {place}")]
     MadeBefore { place: String },
     #[error("there is no grant key {kid}; `breakglass-control keys list` shows those there are")]
@@ -61,6 +73,9 @@ impl KeysError {
             | Self::RootMissing { .. }
             | Self::RootReplaced { .. }
             | Self::NotMade { .. }
+            | Self::LedgerKeyMissing { .. }
+            | Self::LedgerKeyReplaced { .. }
+            | Self::LedgerKeyInUse { .. }
             | Self::MadeBefore { .. }
             | Self::Unknown { .. }
             | Self::Make(_)

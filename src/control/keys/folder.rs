@@ -1,7 +1,8 @@
 //! The folder of the keys: which files are whose, who may read them, and how they are written.
 //!
 //! `grant-root.pk8` and `grant-root.pub`, then `grant-key-KID.jwt` (the certificate) and `grant-key-KID.pk8` for each grant
-//! key; a private half that is in a token has no `.pk8`. Must never: use a file that others can read, or leave half a file.
+//! key; `ledger-key-KID.pk8` for each key of the ledger, and `ledger-keys.pub`. A private half that is in a token has no
+//! `.pk8`. Must never: use a file that others can read, or leave half a file.
 
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, OpenOptions};
@@ -15,6 +16,9 @@ const ROOT_FILE: &str = "grant-root.pk8";
 /// The public root keys, one a line: what sidecars pin.
 const ROOTS_FILE: &str = "grant-root.pub";
 const GRANT_PREFIX: &str = "grant-key-";
+/// The public keys of the ledger, one a line, the newest last.
+const LEDGER_FILE: &str = "ledger-keys.pub";
+const LEDGER_PREFIX: &str = "ledger-key-";
 /// Greatest size of a key or certificate file.
 const FILE_BYTES_MAX: u64 = 16 * 1024;
 
@@ -79,18 +83,49 @@ impl Folder {
 
     /// The public roots as they were published; `None` before.
     pub(super) fn roots(&self) -> Result<Option<Vec<PublicKey>>, FileError> {
-        let path = self.roots_path();
-        if !path.exists() {
-            return Ok(None);
-        }
-        let text = std::fs::read_to_string(&path).map_err(io_error(&path, "can't be read"))?;
-        let keys = text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().parse());
-        keys.collect::<Result<_, _>>().map(Some).map_err(|source| FileError::Roots { path, source })
+        published(self.roots_path())
     }
 
     /// Writes what everybody may know. It is replaced as a whole, and only where it differs.
     pub(super) fn publish(&self, roots: &[PublicKey]) -> Result<(), FileError> {
-        let path = self.roots_path();
+        Self::publish_at(self.roots_path(), roots)
+    }
+
+    pub(super) fn ledger_keys_path(&self) -> PathBuf {
+        self.0.join(LEDGER_FILE)
+    }
+
+    pub(super) fn ledger_path(&self, kid: &str) -> PathBuf {
+        self.0.join(format!("{LEDGER_PREFIX}{kid}.pk8"))
+    }
+
+    /// The public keys of the ledger as they were published, the newest last; `None` before.
+    pub(super) fn ledger_keys(&self) -> Result<Option<Vec<PublicKey>>, FileError> {
+        published(self.ledger_keys_path())
+    }
+
+    /// A key of the ledger, where it is a file here.
+    pub(super) fn ledger_key(&self, kid: &str) -> Result<Option<SigningKey>, FileError> {
+        let path = self.ledger_path(kid);
+        if path.exists() { read_key(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// The private half first: what is published can sign.
+    pub(super) fn write_ledger_key(&self, keys: &[PublicKey], private: Option<&SigningKey>) -> Result<(), FileError> {
+        if let Some(key) = private {
+            write_private(&self.ledger_path(key.public().kid()), key.pkcs8_der().expose())?;
+        }
+        Self::publish_at(self.ledger_keys_path(), keys)
+    }
+
+    pub(super) fn remove_ledger_key(&self, kid: &str) -> Result<(), FileError> {
+        let path = self.ledger_path(kid);
+        std::fs::remove_file(&path).map_err(io_error(&path, "can't be removed"))?;
+        let synced = std::fs::File::open(&self.0).and_then(|folder| folder.sync_all());
+        synced.map_err(io_error(&self.0, "can't be written to disk"))
+    }
+
+    fn publish_at(path: PathBuf, roots: &[PublicKey]) -> Result<(), FileError> {
         let text: String = roots.iter().map(|root| format!("{root}\n")).collect();
         if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
             return Ok(());
@@ -150,6 +185,15 @@ impl Folder {
     }
 }
 
+fn published(path: PathBuf) -> Result<Option<Vec<PublicKey>>, FileError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&path).map_err(io_error(&path, "can't be read"))?;
+    let keys = text.lines().filter(|line| !line.trim().is_empty()).map(|line| line.trim().parse());
+    keys.collect::<Result<_, _>>().map(Some).map_err(|source| FileError::Roots { path, source })
+}
+
 fn io_error(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError::Io { path, what, source }
@@ -170,7 +214,7 @@ fn read_key(path: &Path) -> Result<SigningKey, FileError> {
 }
 
 /// The bytes of a file that nobody else may read.
-pub(super) fn read_private(path: &Path) -> Result<Vec<u8>, FileError> {
+pub(in crate::control) fn read_private(path: &Path) -> Result<Vec<u8>, FileError> {
     check_mode(path, 0o600)?;
     let metadata = std::fs::metadata(path).map_err(io_error(path, "can't be read"))?;
     if metadata.len() > FILE_BYTES_MAX {
@@ -180,7 +224,7 @@ pub(super) fn read_private(path: &Path) -> Result<Vec<u8>, FileError> {
 }
 
 /// Whole or not at all: written beside, made durable, then renamed.
-pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+pub(in crate::control) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let beside = path.with_extension("new");
     let write = || {
         let mut options = OpenOptions::new();

@@ -1,4 +1,5 @@
-//! The private keys, separate ones per purpose: a root that certifies, and grant keys that sign. Each is a file of its own or
+//! The private keys, separate ones per purpose: a root that certifies, grant keys that sign, and keys for the ledger's
+//! checkpoints ([`ledger`]). Each is a file of its own or
 //! in a hardware module.
 //!
 //! Which grant key signs is a matter of the clock alone: the newest that has begun and outlives the grant. A key begins a
@@ -9,6 +10,7 @@
 mod error;
 mod folder;
 mod hsm;
+pub mod ledger;
 pub mod operate;
 mod places;
 mod private_key;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 pub use error::KeysError;
 pub use folder::FileError;
+pub(in crate::control) use folder::{read_private, write_private};
 pub use hsm::HsmError;
 use places::{GrantKey, Places, Read};
 use private_key::PrivateKey;
@@ -41,6 +44,8 @@ pub enum Purpose {
     Root,
     /// Signs grants.
     Grant,
+    /// Signs the ledger's checkpoints.
+    Ledger,
 }
 
 impl Purpose {
@@ -48,6 +53,7 @@ impl Purpose {
         match self {
             Self::Root => "root",
             Self::Grant => "grant",
+            Self::Ledger => "ledger",
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::KeysError;
 use super::places::{Places, Read};
-use super::{Keys, Purpose, check_published};
+use super::{Keys, Purpose, check_published, ledger};
 use crate::config::keys::KeysConfig;
 use crate::domain::WallTime;
 use crate::token::CertifiedKey;
@@ -68,7 +68,7 @@ impl std::fmt::Display for KeyState {
     }
 }
 
-/// Makes the root, where there is none, and the first grant key, which signs at once.
+/// Makes the root and the ledger's key, where there is none, and the first grant key, which signs at once.
 ///
 /// # Errors
 /// [`KeysError`]; [`KeysError::MadeBefore`] where there is a grant key.
@@ -79,6 +79,9 @@ pub async fn init(config: &KeysConfig, validity: Duration, now: WallTime) -> Res
         return Err(KeysError::MadeBefore { place });
     }
     let keys = Keys::load(&config, validity, now).await?;
+    if keys.places.folder.ledger_keys()?.is_none() {
+        keys.places.make_ledger_key(Vec::new()).await?;
+    }
     make(&keys, now).await
 }
 
@@ -127,6 +130,7 @@ pub async fn list(config: &KeysConfig, now: WallTime) -> Result<Vec<Listed>, Key
             listed.push(Listed { purpose: Purpose::Grant, kid, place, validity: None, state });
         }
     }
+    listed.extend(ledger::list(&places).await?);
     Ok(listed)
 }
 
@@ -150,6 +154,9 @@ fn grant_key(places: &Places, kid: String, is_file: bool, read: Result<Read, Key
 /// [`KeysError`]; [`KeysError::Unknown`] where there is no such key.
 pub async fn retire(config: &KeysConfig, kid: &str) -> Result<(), KeysError> {
     let places = Places::open(config, false)?;
+    if ledger::retire(&places, kid)? {
+        return Ok(());
+    }
     let in_folder = places.grant_keys()?.contains_key(kid);
     if !in_folder && places.grant_keys_in_token().await?.iter().all(|key| key.kid() != kid) {
         return Err(KeysError::Unknown { kid: kid.to_owned() });

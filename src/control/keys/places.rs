@@ -51,6 +51,7 @@ pub(super) struct Places {
     pub(super) folder: Folder,
     root: Source,
     pub(super) grant: Source,
+    ledger: Source,
 }
 
 impl Source {
@@ -79,7 +80,8 @@ impl Places {
             return Err(KeysError::NotMade { purpose: Purpose::Root, place, verb: "init" });
         }
         let folder = Folder::open(&config.folder, may_make)?;
-        Ok(Self { folder, root: Source::open(&config.root)?, grant: Source::open(&config.grant)? })
+        let (root, grant) = (Source::open(&config.root)?, Source::open(&config.grant)?);
+        Ok(Self { folder, root, grant, ledger: Source::open(&config.ledger)? })
     }
 
     pub(super) fn root_place(&self) -> String {
@@ -120,6 +122,40 @@ impl Places {
                 PrivateKey::in_token(token, label, public).await
             }
         }
+    }
+
+    /// Where the keys of the ledger are, one of them if it is named.
+    pub(super) fn ledger_place(&self, kid: &str) -> String {
+        self.ledger.place(&self.folder.ledger_path(kid))
+    }
+
+    /// The private half of a published key of the ledger, where it is here.
+    pub(super) async fn ledger_key(&self, public: &PublicKey) -> Result<Option<PrivateKey>, KeysError> {
+        if let Some(key) = self.folder.ledger_key(public.kid())? {
+            let is_it = key.public() == public;
+            let place = || self.folder.ledger_path(public.kid()).display().to_string();
+            return if is_it { Ok(Some(PrivateKey::memory(key))) } else { Err(KeysError::Unusable { place: place() }) };
+        }
+        let Source::Token { token, label, .. } = &self.ledger else { return Ok(None) };
+        if !token.keys(label, None).await?.contains(public) {
+            return Ok(None);
+        }
+        PrivateKey::in_token(token, label, public.clone()).await.map(Some)
+    }
+
+    /// Makes a key of the ledger, which follows those that are published.
+    pub(super) async fn make_ledger_key(&self, mut published: Vec<PublicKey>) -> Result<PublicKey, KeysError> {
+        let private = match &self.ledger {
+            Source::Files => PrivateKey::memory(SigningKey::generate()?),
+            Source::Token { token, label, .. } => {
+                let public = token.make(label, None).await?;
+                PrivateKey::in_token(token, label, public).await?
+            }
+        };
+        let public = private.public().clone();
+        published.push(public.clone());
+        self.folder.write_ledger_key(&published, private.in_memory())?;
+        Ok(public)
     }
 
     pub(super) fn grant_keys(&self) -> Result<BTreeMap<String, Halves>, KeysError> {

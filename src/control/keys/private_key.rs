@@ -42,6 +42,23 @@ impl PrivateKey {
         }
     }
 
+    /// The Ed25519 signature of `message`. It waits a bounded time for a token.
+    pub(super) async fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeysError> {
+        let signature = match self {
+            Self::Memory(key) => key.sign(message)?,
+            Self::Token { token, label, public } => token.sign(label, public, message.to_vec()).await?,
+        };
+        let place = || match self {
+            Self::Memory(_) => "the folder of the keys".to_owned(),
+            Self::Token { token, .. } => token_place(token),
+        };
+        if self.public().verifies(message, &signature) {
+            Ok(signature)
+        } else {
+            Err(KeysError::Unusable { place: place() })
+        }
+    }
+
     /// The document with its signature. It waits a bounded time for a token.
     pub(super) async fn sign(&self, document: Unsigned) -> Result<String, KeysError> {
         match self {

@@ -261,7 +261,7 @@ async fn every_key_is_listed_with_its_state() {
     let broken = format!("grant unusable: {} has no certificate beside it", garbage.display());
     let expected = |states: [&str; 3]| {
         let grants = states.map(|state| format!("grant {state}"));
-        [vec!["root certifies".to_owned(), broken.clone()], grants.to_vec()].concat()
+        [vec!["root certifies".to_owned(), broken.clone()], grants.to_vec(), vec!["ledger signs".to_owned()]].concat()
     };
     let sorted = |mut states: Vec<String>| {
         states[..2].sort_by(|a, b| b.cmp(a));

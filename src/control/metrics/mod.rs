@@ -3,8 +3,11 @@
 //! Labels come from closed sets and from the configuration only: nothing a caller sends becomes one.
 
 mod api;
+mod audit;
 mod feed;
+mod ledger;
 mod on_call;
+mod sinks;
 mod standing;
 
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use prometheus::{
 
 pub use standing::{Expiries, Observed};
 
+use super::sinks::View;
 use crate::store::Awaited;
 use crate::telemetry::metric::{Exposed, Family, Kind, process};
 
@@ -56,12 +60,15 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 4] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 7] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
+        ("Audit lines of sidecars", audit::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
+        ("Ledger", ledger::FAMILIES),
         ("Standing", standing::FAMILIES),
+        ("Sinks", sinks::FAMILIES),
     ]
 }
 
@@ -114,6 +121,14 @@ impl ControlMetrics {
     /// As [`ControlMetrics::new`], or when something is observed already.
     pub fn observe(&self, observed: Observed) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(Exposed::new(observed)?))
+    }
+
+    /// From now on a scrape looks at the sinks too.
+    ///
+    /// # Errors
+    /// As [`ControlMetrics::observe`].
+    pub fn observe_sinks(&self, views: Vec<View>) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(Exposed::new(sinks::Sinks(views))?))
     }
 
     /// The exposition format, version 0.0.4.

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::feed::{self, Sidecars};
-use super::on_call;
+use super::{audit, ledger, on_call};
 use crate::clock::Clock;
 use crate::config::control::ControlConfig;
 use crate::control::api::ApiState;
 use crate::control::feed::Hub;
+use crate::control::ledger::Ledger;
 use crate::control::on_call::OnCall;
 use crate::identity::Verifier;
 use crate::policy::Rules;
@@ -75,6 +76,7 @@ pub struct Observed {
     clock: Clock,
     rules: watch::Receiver<Arc<Rules>>,
     expiries: Expiries,
+    ledger: Arc<Ledger>,
 }
 
 impl Observed {
@@ -87,13 +89,15 @@ impl Observed {
             clock: state.workflow.clock.clone(),
             rules: state.workflow.rules.follow(),
             expiries,
+            ledger: Arc::clone(&state.ledger),
         }
     }
 }
 
 impl Source for Observed {
     fn families(&self) -> Vec<&'static Family> {
-        feed::FAMILIES.iter().chain(on_call::FAMILIES).chain(FAMILIES).copied().collect()
+        let own = feed::FAMILIES.iter().chain(audit::FAMILIES).chain(on_call::FAMILIES).chain(ledger::FAMILIES);
+        own.chain(FAMILIES).copied().collect()
     }
 
     fn fill(&self, page: &mut Page) {
@@ -109,10 +113,12 @@ impl Source for Observed {
             outdated,
         };
         feed::fill(&sidecars, hub.counts(), page);
+        audit::fill(&hub.counts().audit, page);
         page.show(&NEWEST, *self.store.subscribe().borrow());
         for (name, end) in CERTIFICATES.into_iter().zip([self.expiries.api, self.expiries.feed]) {
             page.show_by(&EXPIRY, &[name], end.map_or(f64::NAN, |end| end as f64));
         }
+        ledger::fill(&self.ledger.standing(), page);
         on_call::fill(&self.on_call.health(self.clock.now()), page);
         let now = self.clock.wall();
         for issuer in self.verifier.health() {

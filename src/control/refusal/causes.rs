@@ -8,7 +8,7 @@ impl From<IdentityError> for Cause {
     fn from(error: IdentityError) -> Self {
         match error {
             IdentityError::Expired => Self::IdentityExpired,
-            IdentityError::Unverifiable => Self::IdentityUnverifiable,
+            IdentityError::Unverifiable | IdentityError::KeyAwaited => Self::IdentityUnverifiable,
             IdentityError::Delegated | IdentityError::Machine => Self::HumanRequired,
             IdentityError::TooLarge
             | IdentityError::Malformed(_)
@@ -20,6 +20,7 @@ impl From<IdentityError> for Cause {
             | IdentityError::BadSignature
             | IdentityError::NotYetValid
             | IdentityError::WrongAudience
+            | IdentityError::WrongParty
             | IdentityError::SenderConstrained
             | IdentityError::Claim(_) => Self::IdentityInvalid,
         }

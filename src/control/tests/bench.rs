@@ -125,6 +125,12 @@ impl Bench {
         answer
     }
 
+    /// What is no call of the API, with the answer as it is.
+    pub(super) async fn fetch(&self, path: &str, headers: HeaderMap) -> Answer {
+        let uri = format!("https://localhost:{}{path}", self.running.api_addr.port()).parse().unwrap();
+        self.client.send(Method::GET, &uri, headers, Bytes::new()).await.unwrap()
+    }
+
     pub(super) async fn get(&self, token: &str, path: &str) -> Answer {
         self.call(Method::GET, path, bearer(token), Bytes::new()).await
     }

@@ -30,7 +30,15 @@ async fn a_request_becomes_a_grant_whose_token_verifies() {
     let kinds = bench.entry_kinds().await;
     assert_eq!(
         kinds,
-        ["policy_applied", "service_applied", "control_started", "key_created", "elevation_requested", "grant_issued"]
+        [
+            "ledger_key_created",
+            "policy_applied",
+            "service_applied",
+            "control_started",
+            "key_created",
+            "elevation_requested",
+            "grant_issued",
+        ]
     );
     bench.running.stop().await;
 }

@@ -84,6 +84,7 @@ impl Workflow {
             }
             check_may_answer(&rules, caller, &record)?;
             check_waits(&record)?;
+            check_step_up(&rules, caller, &record, self.clock.wall())?;
             if record.approvals.iter().any(|approval| approval.person == caller.person) {
                 let detail = "you have approved it; it waits for others";
                 return Err(Refusal::new(Cause::AlreadyApproved, detail).with_state(record.elevation.state.as_str()));
@@ -125,7 +126,8 @@ impl Workflow {
             Ok(false) => None,
             Err(why) => return Err(policy_changed(&why)),
         };
-        Ok(NewApproval { elevation: agreed.elevation.id, approval, etag, seen, grant, once })
+        let authentication = caller.authentication.clone();
+        Ok(NewApproval { elevation: agreed.elevation.id, approval, authentication, etag, seen, grant, once })
     }
 
     async fn approved(
@@ -177,6 +179,21 @@ pub(super) fn check_may_answer(rules: &Rules, caller: &Verified, record: &Elevat
         return Ok(());
     }
     Err(Refusal::new(Cause::NotPermitted, "you may see this request, but not decide on it"))
+}
+
+/// Whether who agrees has authenticated as the tier wants of them.
+fn check_step_up(rules: &Rules, caller: &Verified, record: &ElevationRecord, now: WallTime) -> Result<(), Refusal> {
+    let step_up = rules.policy.tier(&record.tier).and_then(|tier| tier.approvals.step_up.as_ref());
+    match step_up.filter(|step_up| !step_up.is_met_by(&caller.authentication, now)) {
+        None => Ok(()),
+        Some(step_up) => {
+            let detail = format!(
+                "the tier \"{}\" wants a stronger or fresher login of those who approve: {step_up}",
+                record.tier
+            );
+            Err(Refusal { step_up: Some(step_up.clone()), ..Refusal::new(Cause::StepUp, detail) })
+        }
+    }
 }
 
 pub(super) fn check_waits(record: &ElevationRecord) -> Result<(), Refusal> {
@@ -306,7 +323,7 @@ mod tests {
         ) {
             prop_assume!(!wanted.is_empty());
             let count = if every_group { count.max(wanted.len() as u32) } else { count };
-            let approvals = Approvals { count, groups: wanted, every_group };
+            let approvals = Approvals { count, groups: wanted, every_group, step_up: None };
             // One person, whatever logins they came by, stands once; the last known groups are theirs.
             let mut approvers: Vec<Approver> = Vec::new();
             for (number, groups) in people {

@@ -22,8 +22,9 @@ use tokio::sync::Semaphore;
 
 use super::Assertions;
 use crate::config::assertion::UpstreamFacing;
-use crate::sidecar::{listener, unix_socket};
+use crate::sidecar::listener;
 use crate::token::assertion::jwks;
+use crate::unix_socket;
 
 const CONNECTIONS_MAX: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

@@ -25,6 +25,8 @@ pub struct AuditLogConfig {
     /// How often full or failing storage is tried again.
     pub probe_interval_ms: u64,
     pub close_deadline_ms_max: u64,
+    /// An intent must be in the ledger, too, within the same deadline.
+    pub ledger_required: bool,
     /// How long a start waits for the log that is there to be read, before it serves without overrides.
     pub open_wait_ms_max: u64,
 }
@@ -44,6 +46,7 @@ impl Default for AuditLogConfig {
             summary_interval_ms: 10_000,
             probe_interval_ms: 500,
             close_deadline_ms_max: 5000,
+            ledger_required: false,
             open_wait_ms_max: 2000,
         }
     }

@@ -39,7 +39,7 @@ pub enum HeadFound {
 }
 
 impl HeadFound {
-    pub(super) fn read(folder: &Path) -> Self {
+    pub(in crate::sidecar) fn read(folder: &Path) -> Self {
         let bytes = match std::fs::read(folder.join(FILE)) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::Absent,

@@ -12,13 +12,14 @@ use super::acknowledgement::Acknowledgement;
 use super::damage::{Damage, Finding, FindingKind, PinFound};
 use super::head::{Head, HeadFound};
 use crate::audit::folder::{FolderError, list_all_segments, read_what_can_be, same_number};
+use crate::audit::pruned::Pruned;
 use crate::audit::verify::Observer;
 use crate::audit::{Beginning, Expectation, PastIntent, Problem, ProblemKind, Report, SegmentName};
 use crate::domain::{GrantId, WallTime};
 use crate::sidecar::lineage;
 
 /// Uses of grants that ended longer ago than this are not told: no clock is off by as much.
-const SPENT_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+pub const SPENT_KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What stands in a folder.
 #[derive(Debug, Clone)]
@@ -69,12 +70,19 @@ pub fn inspect(folder: &Path, now: WallTime) -> Result<Inspection, FolderError> 
         PinFound::Absent | PinFound::Unreadable(_) => 0,
     };
     let own_head = head.head().filter(|head| head.first >= from || **head == Head::NOTHING).copied();
-    let base = own_head.map_or(from, |head| head.first.max(from));
+    // Where something was damaged since, what was pruned before is no part of the log.
+    let pruned = Pruned::read(folder).map_err(io)?.filter(|pruned| pruned.first > from);
+    let pruned = pruned.filter(|pruned| own_head.is_some_and(|head| pruned.first >= head.first));
+    let base = own_head.map_or(from, |head| head.first.max(from)).max(pruned.map_or(0, |pruned| pruned.first));
     let highest = all.last().map_or(0, SegmentName::number).max(head.head().map_or(0, |head| head.last));
     let (evidence, segments): (Vec<_>, Vec<_>) = all.into_iter().partition(|name| name.number() < base);
     let uses = Uses { ended_before: now.minus(SPENT_KEPT_FOR), spent: HashMap::new() };
     let position = own_head.and_then(|head| head.position);
-    let beginning = if own_head.is_some() { Beginning::OfALog } else { Beginning::Pruned };
+    let beginning = match pruned {
+        Some(pruned) => Beginning::After(pruned.after),
+        None if own_head.is_some() => Beginning::OfALog,
+        None => Beginning::Pruned,
+    };
     let mut findings = Vec::new();
     let (report, mut orphans, uses) =
         read_what_can_be(folder, &segments, Expectation { position, beginning }, uses, |name, error| {
@@ -82,7 +90,7 @@ pub fn inspect(folder: &Path, now: WallTime) -> Result<Inspection, FolderError> 
             findings.push(Finding::of_a_segment(FindingKind::SegmentUnreadable, name.to_string(), detail));
         });
     orphans.sort_by_key(|intent| (intent.at, intent.log_id, intent.seq));
-    let seen = Seen { pin: &pin, head: &head, own_head, segments: &segments, lineage: lineage.as_deref() };
+    let seen = Seen { pin: &pin, head: &head, own_head, pruned, segments: &segments, lineage: lineage.as_deref() };
     seen.look(&report, &mut findings);
     let next_number = highest.max(from.saturating_sub(1)).saturating_add(1);
     let fresh = (!findings.is_empty()).then(|| Damage {
@@ -142,6 +150,8 @@ struct Seen<'a> {
     head: &'a HeadFound,
     /// `None` where the head is missing, unreadable, or of a log that was given up.
     own_head: Option<Head>,
+    /// The beginning was taken away on purpose.
+    pruned: Option<Pruned>,
     segments: &'a [SegmentName],
     lineage: Option<&'a str>,
 }
@@ -197,8 +207,9 @@ impl Seen<'_> {
             findings.push(Finding::of_the_folder(FindingKind::SameNumber, detail));
         }
         let Some(head) = self.own_head.filter(|head| head.position.is_some()) else { return };
-        if lowest > head.first {
-            let detail = format!("the log began in segment {}, and the first that is here is {lowest}", head.first);
+        let first = head.first.max(self.pruned.map_or(0, |pruned| pruned.first));
+        if lowest > first {
+            let detail = format!("the log began in segment {first}, and the first that is here is {lowest}");
             findings.push(Finding::of_the_folder(FindingKind::FirstMissing, detail));
         }
         if !self.segments.iter().any(|name| name.number() == head.last) {

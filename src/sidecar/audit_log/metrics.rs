@@ -47,6 +47,8 @@ pub struct IntentsRefused {
     pub closed: u64,
     pub opening: u64,
     pub damaged: u64,
+    pub spool: u64,
+    pub ledger: u64,
     pub untaken: u64,
 }
 
@@ -76,7 +78,7 @@ pub(super) struct Counters {
     fsync: [AtomicU64; 13],
     fsync_ns: AtomicU64,
     storage_errors: AtomicU64,
-    refused: [AtomicU64; 8],
+    refused: [AtomicU64; 10],
     summarised: AtomicU64,
     after_close: AtomicU64,
     pub(super) open_intents: AtomicU64,
@@ -157,7 +159,8 @@ impl Counters {
 
     pub(super) fn snapshot(&self, queue_records: u64, unavailable: Option<Cause>) -> Metrics {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let [full, slow, failed, busy, closed, opening, damaged, untaken] = self.refused.each_ref().map(get);
+        let [full, slow, failed, busy, closed, opening, damaged, spool, ledger, untaken] =
+            self.refused.each_ref().map(get);
         let mut records = KINDS.map(|kind| (kind, 0));
         for ((_, count), counter) in records.iter_mut().zip(&self.records) {
             *count = get(counter);
@@ -170,7 +173,18 @@ impl Counters {
             fsync: self.fsync.each_ref().map(get),
             fsync_sum: Duration::from_nanos(get(&self.fsync_ns)),
             storage_errors: get(&self.storage_errors),
-            intents_refused: IntentsRefused { full, slow, failed, busy, closed, opening, damaged, untaken },
+            intents_refused: IntentsRefused {
+                full,
+                slow,
+                failed,
+                busy,
+                closed,
+                opening,
+                damaged,
+                spool,
+                ledger,
+                untaken,
+            },
             summarised: get(&self.summarised),
             after_close: get(&self.after_close),
             open_intents: get(&self.open_intents),
@@ -190,6 +204,8 @@ const fn refused_index(error: IntentError) -> usize {
         IntentError::Closed => 4,
         IntentError::Opening => 5,
         IntentError::Damaged => 6,
-        IntentError::Untaken => 7,
+        IntentError::Spool => 7,
+        IntentError::NoLedger => 8,
+        IntentError::Untaken => 9,
     }
 }

@@ -16,7 +16,9 @@ pub mod follow;
 mod head;
 mod inspect;
 mod journal;
+mod ledger;
 mod metrics;
+mod numbers;
 mod opening;
 mod queue;
 mod receipt;
@@ -32,6 +34,7 @@ mod faulty;
 mod tests;
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,14 +48,14 @@ pub use acknowledgement::{Acknowledgement, WordsError};
 pub use config::AuditLogConfig;
 pub use damage::{Damage, Finding, FindingKind, is_on_record};
 pub use head::{Head, HeadFound};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, SPENT_KEPT_FOR, inspect};
 pub use metrics::{FSYNC_BOUNDS_MS, KINDS, Metrics};
 pub use opening::Opened;
 pub use receipt::IntentReceipt;
 pub use recovery::{OpenError, Recovery};
 pub use storage::{FolderStorage, SegmentFile, Storage, is_locked};
 
-use follow::Bookmark;
+use follow::{Bookmark, FollowError, Follower, ReaderName, Readers};
 use queue::Shared;
 use work::Extra;
 
@@ -76,10 +79,15 @@ pub enum Cause {
     Opening,
     /// What was found is damaged, and no operator has accepted that.
     Damaged,
+    /// Too much waits to be shipped to the ledger.
+    Spool,
+    /// The ledger must have an intent first, and can't be reached.
+    Ledger,
 }
 
 impl Cause {
-    pub const ALL: [Self; 5] = [Self::Full, Self::Slow, Self::Failed, Self::Opening, Self::Damaged];
+    pub const ALL: [Self; 7] =
+        [Self::Full, Self::Slow, Self::Failed, Self::Opening, Self::Damaged, Self::Spool, Self::Ledger];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -88,6 +96,8 @@ impl Cause {
             Self::Failed => "failed",
             Self::Opening => "opening",
             Self::Damaged => "damaged",
+            Self::Spool => "spool",
+            Self::Ledger => "ledger",
         }
     }
 }
@@ -110,7 +120,13 @@ pub enum IntentError {
     Opening,
     #[error("the audit log is damaged, and nobody has accepted that yet")]
     Damaged,
-    /// It is durable here, and a reader that must have it did not take it.
+    #[error("too much of the audit log waits to be shipped")]
+    Spool,
+    /// Nothing was written.
+    #[error("the ledger can't be reached, and must have every intent")]
+    NoLedger,
+    /// It is durable here, and whoever must have it, a reader or the ledger, did not take it. Its outcome says that nothing
+    /// was forwarded.
     #[error("a required reader of the audit log did not take the intent within the write deadline")]
     Untaken,
 }
@@ -242,11 +258,35 @@ impl AuditLog {
     /// # Errors
     /// [`IntentError`]: the request must be refused.
     pub async fn intent(&self, intent: Intent) -> Result<IntentReceipt, IntentError> {
-        let result = receipt::submit(&self.shared, intent).await;
+        let begun = self.shared.clock.boot();
+        let mut result = receipt::submit(&self.shared, intent).await;
+        if let Ok(receipt) = result {
+            let deadline = Duration::from_millis(self.shared.config.write_deadline_ms_max);
+            let left = deadline.saturating_sub(self.shared.clock.boot().since(begun));
+            result = self.shared.ledger.await_arrival(receipt, left).await;
+        }
         if let Err(error) = &result {
             self.shared.metrics.count_intent_refused(*error);
         }
         result
+    }
+
+    /// Whoever hands the lines of this log on.
+    pub fn readers(&self) -> &Readers {
+        &self.shared.readers
+    }
+
+    /// The reader called `name`, from where it had settled.
+    ///
+    /// # Errors
+    /// As [`Follower::open`].
+    pub async fn follow(&self, name: ReaderName) -> Result<Follower, FollowError> {
+        Follower::open(&self.shared.config.directory, name, self.positions(), self.readers()).await
+    }
+
+    /// The folder of the segments.
+    pub fn folder(&self) -> &Path {
+        &self.shared.config.directory
     }
 
     /// From now on an intent is acknowledged only once each of these readers has taken its line, too, within the same write
@@ -278,6 +318,21 @@ impl AuditLog {
     /// Follows [`AuditLog::position`].
     pub fn positions(&self) -> watch::Receiver<Position> {
         self.shared.position.subscribe()
+    }
+
+    /// Everything up to this line is in the ledger.
+    pub fn set_arrived(&self, position: Position) {
+        self.shared.ledger.set_arrived(position);
+    }
+
+    /// Whether the ledger answered the last time.
+    pub fn set_ledger_reachable(&self, reachable: bool) {
+        self.shared.ledger.set_reachable(reachable);
+    }
+
+    /// Whether more waits to be shipped than may.
+    pub fn set_spool_full(&self, full: bool) {
+        self.shared.ledger.set_spool_full(full);
     }
 
     /// Space that is kept for overrides, in bytes.

@@ -12,7 +12,8 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{oneshot, watch};
 
 use super::budget::Budget;
-use super::follow::Bookmark;
+use super::follow::{Bookmark, Readers};
+use super::ledger::Ledger;
 use super::metrics::{Counters, Metrics};
 use super::work::{Extra, PendingIntent, PendingOutcome, Work};
 use super::{AuditLogConfig, Cause, IntentError, Opened, Readiness, Standing};
@@ -59,13 +60,16 @@ pub(super) struct Shared {
     pub(super) config: AuditLogConfig,
     pub(super) clock: Clock,
     pub(super) metrics: Counters,
+    pub(super) ledger: Ledger,
     pub(super) position: watch::Sender<Position>,
     queues: Mutex<Queues>,
     wake: Condvar,
     fault: AtomicU8,
     stage: AtomicU8,
     opened: watch::Sender<Option<Opened>>,
-    /// Readers of the log that must have taken an intent before it is acknowledged.
+    /// Whoever hands the log's lines on.
+    pub(super) readers: Readers,
+    /// Those of them that must have taken an intent before it is acknowledged.
     required: ArcSwap<Vec<watch::Receiver<Bookmark>>>,
     /// When the write now running began, by the boot clock, plus one; 0 while none runs.
     busy_since_ms: AtomicU64,
@@ -88,6 +92,7 @@ impl Shared {
             idle: false,
         };
         Self {
+            ledger: Ledger::new(config.ledger_required),
             config,
             clock,
             metrics: Counters::default(),
@@ -97,6 +102,7 @@ impl Shared {
             fault: AtomicU8::new(FAULT_NONE),
             stage: AtomicU8::new(STAGE_OPENING),
             opened: watch::Sender::new(None),
+            readers: Readers::default(),
             required: ArcSwap::default(),
             busy_since_ms: AtomicU64::new(0),
         }
@@ -122,6 +128,7 @@ impl Shared {
         }
         match self.storage_readiness() {
             Readiness::Ready if stage == STAGE_OPENING => Readiness::Unavailable(Cause::Opening),
+            Readiness::Ready => self.ledger.lack().map_or(Readiness::Ready, Readiness::Unavailable),
             readiness => readiness,
         }
     }
@@ -176,7 +183,7 @@ impl Shared {
     pub(super) fn set_fault(&self, fault: Option<Cause>) {
         let value = match fault {
             // Slowness shows in how long a write has been running; the others are stages.
-            None | Some(Cause::Slow | Cause::Opening | Cause::Damaged) => FAULT_NONE,
+            None | Some(Cause::Slow | Cause::Opening | Cause::Damaged | Cause::Spool | Cause::Ledger) => FAULT_NONE,
             Some(Cause::Full) => FAULT_FULL,
             Some(Cause::Failed) => FAULT_FAILED,
         };
@@ -207,7 +214,9 @@ impl Shared {
 
     /// A damaged log still takes what is no override: it goes on in a new segment.
     fn takes_extras(&self) -> bool {
-        self.stage.load(Ordering::Acquire) != STAGE_OPENING && self.storage_readiness() == Readiness::Ready
+        self.stage.load(Ordering::Acquire) != STAGE_OPENING
+            && self.storage_readiness() == Readiness::Ready
+            && !self.ledger.is_spool_full()
     }
 
     /// Queues a record, or counts it.

@@ -93,6 +93,8 @@ pub(super) async fn submit(shared: &Arc<Shared>, intent: Intent) -> Result<Inten
         Readiness::Unavailable(Cause::Failed) => return Err(IntentError::Failed),
         Readiness::Unavailable(Cause::Opening) => return Err(IntentError::Opening),
         Readiness::Unavailable(Cause::Damaged) => return Err(IntentError::Damaged),
+        Readiness::Unavailable(Cause::Spool) => return Err(IntentError::Spool),
+        Readiness::Unavailable(Cause::Ledger) => return Err(IntentError::NoLedger),
     }
     let slot = Slot::take(shared).ok_or(IntentError::Busy)?;
     let (reply, mut receipt) = oneshot::channel();

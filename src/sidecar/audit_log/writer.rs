@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Cause;
 use super::journal::{Journal, PushError, is_full};
+use super::numbers::Numbers;
 use super::opening::Unopened;
 use super::queue::Shared;
 use super::receipt::IntentReceipt;
@@ -26,11 +27,12 @@ pub(super) struct Writer {
     /// Until overrides may be recorded.
     pub(super) unopened: Option<Unopened>,
     written: Vec<Written>,
+    numbers: Numbers,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, journal: Journal, unopened: Unopened) -> Self {
-        Self { shared, journal, unopened: Some(unopened), written: Vec::new() }
+        Self { shared, journal, unopened: Some(unopened), written: Vec::new(), numbers: Numbers::default() }
     }
 
     /// Writes until the log is closed, on a thread of its own.
@@ -96,9 +98,12 @@ impl Writer {
         if reply.is_closed() {
             return;
         }
+        let (grant, expires) = (intent.grant().id.clone(), intent.grant().expires);
+        let intent = Arc::new(Arc::unwrap_or_clone(intent).numbered(self.numbers.next(&grant)));
         let event = Event::Intent(&intent);
         match self.journal.push_intent(&event) {
             Ok(link) => {
+                self.numbers.take(grant, expires, self.shared.clock.wall());
                 self.shared.metrics.count_record(&event);
                 let receipt = IntentReceipt::new(Arc::clone(&intent), link, slot);
                 self.written.push(Written { receipt, reply });

@@ -14,6 +14,7 @@ use crate::sidecar::grant_table::token_digest;
 use crate::sidecar::shared::Shared;
 use crate::sidecar::standing::Beat;
 use crate::token::{CertifiedKey, KeyRing, key_id, verify_grant, verify_key_certificate};
+use crate::wire::audit::Settled;
 use crate::wire::feed::{EndCause, FromControl, FromSidecar};
 
 /// Beyond this difference of clocks new grants are not taken.
@@ -145,6 +146,7 @@ impl Applier {
         self.shared.standing.set_revision(revision);
         let highest = self.highest_of_epoch().unwrap_or(0).max(revision);
         self.highest = self.epoch.clone().map(|epoch| (epoch, highest));
+        self.shared.enforced.send_replace(self.epoch.clone().map(|epoch| Settled { epoch, revision }));
         Applied::Enforced(revision)
     }
 
@@ -261,7 +263,7 @@ impl Applier {
 
     fn share(&mut self, revision: u64, grant: &GrantId, allotted: u32) -> Applied {
         if let Some(live) = self.shared.grants.by_id(grant) {
-            live.share().allot(allotted);
+            live.allot(allotted);
         }
         if let Some(snapshot) = &mut self.snapshot {
             snapshot.shares.insert(grant.clone());
@@ -281,7 +283,7 @@ impl Applier {
             self.shared.grants.retain(|live| snapshot.named.contains(&live.grant().id));
             for live in self.shared.grants.all() {
                 if !snapshot.shares.contains(&live.grant().id) {
-                    live.share().allot(0);
+                    live.allot(0);
                 }
             }
         }

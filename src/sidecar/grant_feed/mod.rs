@@ -6,7 +6,7 @@
 mod apply;
 mod connect;
 mod lines;
-mod pace;
+pub(in crate::sidecar) mod pace;
 
 pub use apply::{Applied, Applier};
 pub use connect::{FeedClient, run};

@@ -13,7 +13,7 @@ const ASKED_MAX: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(in crate::sidecar) struct Pace {
     longest: Duration,
     /// Attempts so far: each is at the next replica.
     attempt: usize,
@@ -23,25 +23,25 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Begins at any replica, so that many sidecars spread over them.
-    pub(super) fn new() -> Self {
+    pub(in crate::sidecar) fn new() -> Self {
         let mut bytes = [0_u8; 2];
         let _ = aws_lc_rs::rand::fill(&mut bytes);
         Self { longest: BACKOFF_FIRST, attempt: usize::from(u16::from_be_bytes(bytes)), asked: 0 }
     }
 
     /// The replica whose turn it is.
-    pub(super) fn choose<'a, T>(&self, replicas: &'a [T]) -> Option<&'a T> {
+    pub(in crate::sidecar) fn choose<'a, T>(&self, replicas: &'a [T]) -> Option<&'a T> {
         replicas.get(self.attempt % replicas.len().max(1))
     }
 
     /// The stream was of use: pauses are short again.
-    pub(super) fn restart(&mut self) {
+    pub(in crate::sidecar) fn restart(&mut self) {
         (self.longest, self.asked) = (BACKOFF_FIRST, 0);
     }
 
     /// How long to wait before the next replica is tried. One that asks for patience (`asked`) gets it once all of them
     /// did: the others may have time.
-    pub(super) fn pause(&mut self, replicas: usize, asked: Option<Duration>) -> Duration {
+    pub(in crate::sidecar) fn pause(&mut self, replicas: usize, asked: Option<Duration>) -> Duration {
         self.attempt = self.attempt.wrapping_add(1);
         self.asked = if asked.is_some() { self.asked + 1 } else { 0 };
         let pause = match asked {
@@ -57,14 +57,14 @@ impl Pace {
 }
 
 /// Anything from nothing to `most`.
-pub(super) fn jittered(most: Duration) -> Duration {
+pub(in crate::sidecar) fn jittered(most: Duration) -> Duration {
     let mut bytes = [0_u8; 4];
     let _ = aws_lc_rs::rand::fill(&mut bytes);
     most.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
 }
 
 /// Whole seconds (RFC 9110 §10.2.3); a date is not what a control plane says.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(in crate::sidecar) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.parse().ok().map(Duration::from_secs)
 }
 

@@ -5,7 +5,8 @@ use crate::sidecar::audit_log::{Cause, FSYNC_BOUNDS_MS, KINDS, Readiness};
 use crate::telemetry::metric::{Distribution, Family, Label, Page, Values};
 
 const KIND: &[Label] = &[Label { name: "kind", values: Values::Of(|| KINDS.to_vec()) }];
-const CAUSES: [&str; 8] = ["full", "slow", "failed", "busy", "closed", "opening", "damaged", "untaken"];
+const CAUSES: [&str; 10] =
+    ["full", "slow", "failed", "busy", "closed", "opening", "damaged", "spool", "ledger", "untaken"];
 const CAUSE: &[Label] = &[Label { name: "cause", values: Values::Of(|| CAUSES.to_vec()) }];
 const LACK: &[Label] =
     &[Label { name: "cause", values: Values::Of(|| Cause::ALL.iter().map(|cause| cause.as_str()).collect()) }];
@@ -20,7 +21,7 @@ static READY: Family = Family::gauge(
 static UNAVAILABLE: Family = Family::gauge(
     "breakglass_sidecar_audit_unavailable",
     "1 for the cause why no intent can be made durable now.",
-    "`full`: make room. `slow`, `failed`: look at the disk. `opening`: wait. `damaged`: docs/audit-log.md, Damage.",
+    "`full`: make room. `slow`, `failed`: look at the disk. `opening`: wait. `damaged`: docs/audit-log.md, Damage. `spool`, `ledger`: the control plane does not take the lines.",
 )
 .by(LACK);
 static QUEUE: Family = Family::gauge(
@@ -98,6 +99,8 @@ pub(super) fn fill(view: &View, page: &mut Page) {
         refused.closed,
         refused.opening,
         refused.damaged,
+        refused.spool,
+        refused.ledger,
         refused.untaken,
     ];
     for (cause, count) in CAUSES.into_iter().zip(counts) {

@@ -8,6 +8,8 @@ mod feed;
 mod grants;
 mod requests;
 mod setup;
+mod shipping;
+mod sinks;
 
 use std::sync::Arc;
 
@@ -36,13 +38,15 @@ impl View {
 }
 
 /// Every family of the sidecar's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 6] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 8] {
     [
         ("Requests", requests::FAMILIES),
         ("Connections", connections::FAMILIES),
         ("Grants", grants::FAMILIES),
         ("Feed and clock", feed::FAMILIES),
         ("Audit log", audit::FAMILIES),
+        ("Shipping of the audit log", shipping::FAMILIES),
+        ("Sinks", sinks::FAMILIES),
         ("Configuration, keys, certificates", setup::FAMILIES),
     ]
 }
@@ -58,6 +62,8 @@ impl Source for View {
         grants::fill(self, page);
         feed::fill(self, page);
         audit::fill(self, page);
+        shipping::fill(self, page);
+        sinks::fill(self, page);
         setup::fill(self, page);
     }
 }

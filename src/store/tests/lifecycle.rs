@@ -35,7 +35,8 @@ pub(super) async fn approval(store: &Store, id: &ElevationId, by: &str, complete
     let bounds = asked.narrowed(&approval.narrowing, &asked).unwrap();
     let now = store.shared.clock.wall();
     let grant = complete.map(|n| sample::grant_of(&record, bounds, n, now));
-    NewApproval { elevation: id.clone(), approval, etag: "tag".into(), seen, grant, once: None }
+    let authentication = Authentication { acr: Some("mfa".into()), amr: vec!["otp".into()], auth_time: Some(NOW) };
+    NewApproval { elevation: id.clone(), approval, authentication, etag: "tag".into(), seen, grant, once: None }
 }
 
 /// What alice's key makes of a grant that was approved unbound.

@@ -16,7 +16,6 @@ use tokio::time::timeout;
 
 use super::PATIENCE;
 use super::signing_in::{Browser, Tokens, Wish};
-use crate::tool;
 
 const AUDIENCES: [&str; 3] = ["control", "payments", "ledger"];
 
@@ -131,6 +130,23 @@ impl Provider {
         self.told(json!({"do": "counts"})).await[path].as_u64().unwrap_or(0)
     }
 
+    /// Its keys, as published (RFC 7517 §5).
+    pub(crate) async fn keys(&self) -> Value {
+        let url = format!("{}/jwks", self.issuer).parse().unwrap();
+        self.client.get_json(&url, None).await.unwrap()
+    }
+
+    /// The newest key, as PEM.
+    pub(crate) async fn public_key_pem(&self) -> String {
+        self.told(json!({"do": "public"})).await["pem"].as_str().unwrap().to_owned()
+    }
+
+    /// A token of exactly these texts, truly signed by the newest key whatever the header says.
+    pub(crate) async fn sign(&self, input: &str) -> String {
+        let said = self.told(json!({"do": "sign", "input": input})).await;
+        format!("{input}.{}", said["signature"].as_str().unwrap())
+    }
+
     /// A person at a browser that knows nobody yet.
     pub(crate) fn browser(&self, person: &'static str) -> Browser {
         Browser::new(self.clone(), person)
@@ -160,7 +176,8 @@ impl Process {
             modules.join("node_modules").exists(),
             "oidc-provider is missing: tests/run puts it into target/provider"
         );
-        let mut child = Command::new(tool("node", "target/tools/bin/node"))
+        let provided = folder.join("target/tools/bin/node");
+        let mut child = Command::new(if provided.exists() { provided } else { "node".into() })
             .arg(folder.join("tests/provider/main.mjs"))
             .arg(modules)
             .stdin(Stdio::piped())

@@ -1,42 +1,10 @@
 //! The provider's real flows, each ending in what the planes make of its tokens.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Browser, Landed, Provider, Settings, Site, TestSidecar, Tokens, Wish, raw_request, until};
-
-const RELEASE: &str = "/v1/contracts/C-1042/echo";
-
-/// What a JWT says; nobody's word for it is needed here.
-fn claims(token: &str) -> Value {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap()).unwrap()
-}
-
-fn elevation() -> Value {
-    json!({"service": "payments", "resources": ["contract/C-1042"], "actions": ["payment.release"],
-        "reason": "stuck_payment", "ticket": "INC-2041", "duration_s": 600})
-}
-
-/// Asks for a grant with an access token for the control plane, and waits for the sidecars.
-async fn granted(site: &Site, token: &str) -> String {
-    let (status, said) = site.api_by(Method::POST, "/v1/elevations", token, elevation()).await;
-    assert_eq!(status, 201, "{said}");
-    let id = said["grant"]["id"].as_str().unwrap().to_owned();
-    let path = format!("/v1/grants/{id}/enforcement?wait_ms=10000");
-    until("every sidecar enforces it", async || {
-        let (_, said) = site.api_by(Method::GET, &path, token, Value::Null).await;
-        (said["enforced"] == said["sidecars"]).then_some(())
-    })
-    .await;
-    id
-}
-
-async fn used(sidecar: &TestSidecar, grant: &str, identity: &str) -> String {
-    let own = [("Break-Glass", grant), ("Break-Glass-Identity", identity)];
-    sidecar.send(&raw_request("POST", RELEASE, &own, "")).await.code()
-}
+use super::{claims, elevation, granted, header, used};
+use crate::harness::{Browser, Landed, Provider, Settings, Site, Tokens, Wish};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_signs_in_makes_an_override_with_the_tokens_of_two_audiences() {
@@ -129,10 +97,7 @@ async fn the_provider_says_what_became_of_a_token() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_rotates_its_keys_goes_down_and_comes_back_at_its_address() {
     let provider = Provider::start().await;
-    let kid = |token: &str| -> Value {
-        let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
-        serde_json::from_slice::<Value>(&header).unwrap()["kid"].clone()
-    };
+    let kid = |token: &str| header(token)["kid"].clone();
     let tokens = provider.sign_in("alice", &["control", "payments"]).await;
     let kids = provider.rotate().await;
     assert_eq!((kids.len(), kid(&tokens.access)), (2, kids[1].as_str().into()));

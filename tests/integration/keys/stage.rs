@@ -153,7 +153,8 @@ impl Stage {
         let printed = self.verb(["list"]);
         assert_eq!(printed.code, 0, "{printed:?}");
         let rows = printed.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        rows.filter(|row| row[2] == state).map(|row| row[1].to_owned()).collect()
+        // Those of the ledger are a matter of their own.
+        rows.filter(|row| row[0] != "ledger" && row[2] == state).map(|row| row[1].to_owned()).collect()
     }
 
     /// Removes what the token holds of a key, by the hand of somebody who has the PIN and not our folder.

@@ -98,7 +98,9 @@ async fn client(run: &Run, grant: &GrantView, at: usize) {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     let mut last = None;
     loop {
-        assert!(tokio::time::Instant::now() < deadline, "nobody says that {} is used up: {last:?}", grant.id);
+        if tokio::time::Instant::now() >= deadline {
+            panic!("at {at} nobody says that {} is used up: {last:?}; {}", grant.id, picture(run, grant).await);
+        }
         let address = run.sidecars[at].lock().unwrap().as_ref().map(|process| process.address);
         let answer = match address {
             // One that was killed this moment takes no connection.
@@ -117,6 +119,24 @@ async fn client(run: &Run, grant: &GrantView, at: usize) {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// What stands where, for whoever wants to know why a use is not had.
+async fn picture(run: &Run, grant: &GrantView) -> String {
+    let store = run.fleet.store().await;
+    let (shares, recalls) = (store.shares_of(&grant.id).await, store.recalls().await);
+    let sidecars = store.sidecars().await;
+    let mut text = format!("shares {shares:#?}\nrecalls {recalls:#?}\nsidecars {sidecars:#?}\n");
+    for sidecar in &run.sidecars {
+        let admin = sidecar.lock().unwrap().as_ref().map(|process| process.admin);
+        let Some(admin) = admin else { continue };
+        for path in ["readyz", "grants"] {
+            let out =
+                std::process::Command::new("curl").args(["-s", "-m5", &format!("http://{admin}/{path}")]).output();
+            text += &String::from_utf8_lossy(&out.unwrap().stdout);
+        }
+    }
+    text
 }
 
 async fn once(address: std::net::SocketAddr, ca: &Path, request: &[u8]) -> Option<String> {

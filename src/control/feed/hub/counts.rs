@@ -26,6 +26,28 @@ pub struct FeedCounts {
     /// Sidecars that have seen more of this history than there is.
     pub behind: AtomicU64,
     pub share_recalls: AtomicU64,
+    pub audit: AuditCounts,
+}
+
+/// What came of the sidecars' audit lines.
+#[derive(Debug, Default)]
+pub struct AuditCounts {
+    /// Lines that became entries.
+    pub lines: AtomicU64,
+    /// Lines that were here already.
+    pub known: AtomicU64,
+    pub bytes: AtomicU64,
+    pub batches: AtomicU64,
+    pub forks: AtomicU64,
+    pub lost: AtomicU64,
+    /// Batches that did not follow what is here.
+    pub gaps: AtomicU64,
+    /// Batches that were none, or another sidecar's.
+    pub refused: AtomicU64,
+    /// Batches for which there was no room or time.
+    pub busy: AtomicU64,
+    /// Microseconds that batches took in the database.
+    pub ingest_us: AtomicU64,
 }
 
 impl FeedCounts {

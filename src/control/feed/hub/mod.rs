@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
-pub use self::counts::FeedCounts;
+pub use self::counts::{AuditCounts, FeedCounts};
 use self::replicas::Replicas;
 pub(super) use self::sidecar::Command;
 use self::sidecar::{Cell, Live, Sidecar};

@@ -13,6 +13,7 @@ use self::book::{Book, Shelf};
 use crate::clock::{Clock, ManualClock};
 use crate::control::feed::admission::door;
 use crate::control::feed::assertion_keys::Desk;
+use crate::control::feed::audit::AuditIntake;
 use crate::control::feed::delivery::{Delivery, Room, opening};
 use crate::control::feed::freshness::Reading;
 use crate::control::feed::hub::{Command, Hub, Stream};
@@ -162,6 +163,7 @@ impl Replica {
             feeds: ServiceFeeds::default(),
             admissions,
             readings: newest,
+            audit: AuditIntake::new(&FeedLimits::default()),
         });
         let mut replica = Self { room, readings, batch: 0 };
         replica.exchange().await;

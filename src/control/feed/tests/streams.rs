@@ -70,9 +70,14 @@ async fn who_comes_back_gets_only_what_was_missed() {
     let (epoch, last) = (epoch_of(&beginning), beginning.last().unwrap().revision().unwrap());
     drop(sidecar);
     let (_, missed) = bench.grant(2, 0).await;
-    let (_sidecar, again) = bench.sidecar(resuming("one", &epoch, last)).await;
-    assert_eq!(kinds(&again), ["welcome", "keys", "put", "snapshot_end"]);
-    assert_eq!((again[2].revision(), again[3].revision()), (Some(missed), Some(missed)));
+    let (mut sidecar, mut again) = bench.sidecar(resuming("one", &epoch, last)).await;
+    if again.last().unwrap().revision() != Some(missed) {
+        // The stream began before what was missed was read from the database: it comes behind.
+        again.extend(sidecar.hear_until(|line| line.revision() == Some(missed)).await);
+    }
+    let puts = again.iter().filter(|line| matches!(line, FromControl::Put { .. }));
+    assert_eq!(puts.map(FromControl::revision).collect::<Vec<_>>(), [Some(missed)], "{:?}", kinds(&again));
+    assert_eq!(kinds(&again)[..2], ["welcome", "keys"]);
     bench.stop().await;
 }
 

@@ -196,6 +196,11 @@ impl Follower {
         read
     }
 
+    /// What was handed out and not settled is handed out again.
+    pub fn go_back(&mut self) {
+        self.reader = None;
+    }
+
     /// Once the log is open: only then it is known which segments are of logs before.
     async fn count_earlier(&mut self, durable: Position) {
         if self.has_counted || durable.sequence == 0 {

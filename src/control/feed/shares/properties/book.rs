@@ -12,6 +12,7 @@ use crate::control::feed::source::{FeedStore, Turn};
 use crate::domain::{GrantId, ServiceName, WallTime};
 use crate::ledger::entry::Draft;
 use crate::secret::Secret;
+use crate::store::audit::{AuditBatch, Ingested};
 use crate::store::contract::*;
 use crate::store::{Admission, Store};
 
@@ -324,6 +325,10 @@ impl FeedStore for Book {
 
     async fn record(&self, _: Draft) -> Answer<u64> {
         Ok(0)
+    }
+
+    async fn ingest_audit(&self, _: &AuditBatch) -> Answer<Ingested> {
+        Ok(Ingested::Gap(None))
     }
 
     async fn report(&self, batch: u64, sidecars: &[SidecarSeen]) -> Answer<()> {

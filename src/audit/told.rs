@@ -1,0 +1,217 @@
+//! A line as whoever keeps it elsewhere needs it: its place in the chain, and the facts that name no human.
+//!
+//! The line itself may hold personal values (who, from where, for which ticket). They are not read here, so that nothing
+//! made of this can tell them. Must never: let a line pass that says other things in two places.
+
+use serde::Deserialize;
+
+use super::chain::{LineHash, Link, LogId, Position};
+use super::line::{FORMAT, LineError};
+use crate::domain::{Action, GrantId, InstanceName, Resource, ServiceName, WallTime};
+
+/// A line with its hash, its place, and what may be told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldLine {
+    pub link: Link,
+    pub hash: LineHash,
+    pub service: ServiceName,
+    pub instance: InstanceName,
+    pub at: WallTime,
+    pub kind: LineKind,
+    /// The decision code, where one was decided.
+    pub decision: Option<String>,
+    pub resource: Option<Resource>,
+    pub action: Option<Action>,
+    pub grant: Option<GrantId>,
+    /// Of an intent: which of its grant's in this log, dense from 1.
+    pub number: Option<u64>,
+    /// How an override ended, why where that has a code, and the upstream's status.
+    pub end: Option<String>,
+    pub cause: Option<String>,
+    pub status: Option<u16>,
+    /// The intent that an outcome belongs to.
+    pub intent: Option<(LogId, u64)>,
+    /// What the first line of a log says of the log before.
+    pub previous: Option<Position>,
+}
+
+/// The kinds of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineKind {
+    LogStarted,
+    Intent,
+    Outcome,
+    Refusal,
+    Observed,
+    RefusalSummary,
+    UnknownOutcome,
+    LossAccepted,
+    LogEnded,
+}
+
+impl LineKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LogStarted => "log_started",
+            Self::Intent => "intent",
+            Self::Outcome => "outcome",
+            Self::Refusal => "refusal",
+            Self::Observed => "observed",
+            Self::RefusalSummary => "refusal_summary",
+            Self::UnknownOutcome => "unknown_outcome",
+            Self::LossAccepted => "loss_accepted",
+            Self::LogEnded => "log_ended",
+        }
+    }
+}
+
+impl ToldLine {
+    /// # Errors
+    /// When the bytes are no line of the format and kinds that this version knows.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let document: Document<'_> = serde_json::from_slice(line).map_err(LineError::Malformed)?;
+        let facts = document.unmapped.break_glass;
+        if facts.format != FORMAT {
+            return Err(LineError::Format(facts.format));
+        }
+        let link = Link { log_id: facts.log_id, seq: facts.seq, prev: facts.prev };
+        if document.metadata.uid != link.uid() {
+            return Err(LineError::Contradiction);
+        }
+        Ok(Self {
+            link,
+            hash: LineHash::of(line),
+            service: facts.service,
+            instance: facts.instance,
+            at: document.time,
+            kind: facts.kind,
+            decision: facts.decision.map(str::to_owned),
+            resource: facts.resource,
+            action: facts.action,
+            grant: facts.grant.map(|grant| grant.id),
+            number: facts.number,
+            end: facts.end.map(str::to_owned),
+            cause: facts.cause.map(str::to_owned),
+            status: facts.status,
+            intent: facts.intent.map(|intent| (intent.log_id, intent.seq)),
+            previous: facts.previous,
+        })
+    }
+
+    /// Where the line stands.
+    pub fn position(&self) -> Position {
+        Position { log_id: self.link.log_id, sequence: self.link.seq, head: self.hash }
+    }
+
+    /// The line that it says is right before it; `None`: none at all.
+    pub fn before(&self) -> Option<Position> {
+        if self.begins() {
+            return self.previous;
+        }
+        let sequence = self.link.seq.saturating_sub(1);
+        Some(Position { log_id: self.link.log_id, sequence, head: self.link.prev })
+    }
+
+    /// Whether it can be the line right after `before`; `None`: after nothing at all.
+    pub fn follows(&self, before: Option<&Position>) -> bool {
+        self.is_of_one_mind() && self.before().as_ref() == before
+    }
+
+    /// Whether what it says of its place fits together.
+    pub fn is_of_one_mind(&self) -> bool {
+        match (self.begins(), &self.previous) {
+            (true, Some(previous)) => previous.head == self.link.prev && previous.log_id != self.link.log_id,
+            (true, None) => self.link.prev == LineHash::NONE,
+            (false, _) => self.link.seq > 1 && self.kind != LineKind::LogStarted,
+        }
+    }
+
+    /// Whether it is the first line of a log.
+    pub fn begins(&self) -> bool {
+        self.link.seq == 1 && self.kind == LineKind::LogStarted
+    }
+}
+
+#[derive(Deserialize)]
+struct Document<'a> {
+    time: WallTime,
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+    #[serde(borrow)]
+    unmapped: Unmapped<'a>,
+}
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    uid: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Unmapped<'a> {
+    #[serde(borrow)]
+    break_glass: Facts<'a>,
+}
+
+/// Texts that are borrowed are words of ours, which need no escape.
+#[derive(Deserialize)]
+struct Facts<'a> {
+    format: u32,
+    kind: LineKind,
+    log_id: LogId,
+    seq: u64,
+    prev: LineHash,
+    service: ServiceName,
+    instance: InstanceName,
+    decision: Option<&'a str>,
+    resource: Option<Resource>,
+    action: Option<Action>,
+    grant: Option<Grant>,
+    number: Option<u64>,
+    end: Option<&'a str>,
+    cause: Option<&'a str>,
+    status: Option<u16>,
+    intent: Option<Intent>,
+    previous: Option<Position>,
+}
+
+#[derive(Deserialize)]
+struct Grant {
+    id: GrantId,
+}
+
+#[derive(Deserialize)]
+struct Intent {
+    log_id: LogId,
+    seq: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::{ParsedLine, sample};
+
+    #[test]
+    fn every_kind_is_read_and_follows_the_line_before() {
+        let log = sample::one_of_each();
+        let mut before = None;
+        for line in &log.lines {
+            let told = ToldLine::parse(line).unwrap();
+            assert_eq!(told.link, ParsedLine::parse(line).unwrap().link);
+            assert!(told.follows(before.as_ref()), "{}", told.kind.as_str());
+            let elsewhere = before.map(|before: Position| Position { head: LineHash::of(b"x"), ..before });
+            assert!(elsewhere.is_none() || !told.follows(elsewhere.as_ref()));
+            before = Some(told.position());
+        }
+    }
+
+    #[test]
+    fn nothing_personal_is_told() {
+        for line in &sample::one_of_each().lines {
+            let told = format!("{:?}", ToldLine::parse(line).unwrap());
+            for personal in ["\"ada\"", "10.1.2.3", "INC-"] {
+                assert!(!told.contains(personal), "{personal} in {told}");
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `audit export --grant`: every entry about one grant, each with its proof.
+//!
+//! The whole ledger is read and verified for it, so that nothing can be left out: whoever gave only some entries would have
+//! to give another root.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::check::ENDING;
+use super::prove::{Prover, write};
+use super::source::Source;
+use super::verify::whole;
+use super::{Asked, trusted_checkpoint, unverified};
+use crate::cli::args::TrustArgs;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output::Output;
+use crate::domain::GrantId;
+
+/// Facts by which an entry belongs to a grant: its own id, and what it came from or ended by.
+const GRANT: &str = "grant";
+const LINKS: [&str; 2] = ["elevation", "revocation"];
+
+/// What was exported, for programs.
+#[derive(Debug, Serialize)]
+struct Contents {
+    grant: String,
+    origin: String,
+    /// Entries of the ledger that were all read and verified.
+    size: u64,
+    root: String,
+    entries: Vec<Exported>,
+}
+
+#[derive(Debug, Serialize)]
+struct Exported {
+    index: u64,
+    kind: String,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    at: i64,
+    file: String,
+}
+
+/// Which entries are about what.
+#[derive(Debug, Default)]
+struct Index {
+    own: BTreeSet<u64>,
+    /// What the entries about the grant name besides.
+    named: BTreeSet<(usize, String)>,
+    /// Entries by what they name.
+    by_name: BTreeMap<(usize, String), Vec<u64>>,
+}
+
+impl Index {
+    fn note(&mut self, grant: &str, index: u64, entry: &[u8]) {
+        let Ok(document) = serde_json::from_slice::<Value>(entry) else { return };
+        let fact = |name: &str| document.get("facts").and_then(|facts| facts.get(name)?.as_str());
+        let is_own = fact(GRANT) == Some(grant);
+        if is_own {
+            self.own.insert(index);
+        }
+        for (link, name) in LINKS.iter().enumerate() {
+            let Some(named) = fact(name) else { continue };
+            if is_own {
+                self.named.insert((link, named.to_owned()));
+            }
+            // Entries of another grant that came by the same revocation are not about this one.
+            if fact(GRANT).is_none() {
+                self.by_name.entry((link, named.to_owned())).or_default().push(index);
+            }
+        }
+    }
+
+    fn all(&self) -> BTreeSet<u64> {
+        let linked = self.named.iter().filter_map(|named| self.by_name.get(named)).flatten();
+        self.own.iter().chain(linked).copied().collect()
+    }
+}
+
+/// # Errors
+/// When the ledger does not hold, or has nothing about the grant.
+pub(in crate::cli) async fn export(
+    grant: &GrantId,
+    log: &Path,
+    trust: &TrustArgs,
+    folder: &Path,
+    asked: &Asked<'_>,
+    out: &mut Output,
+) -> Result<(), Failure> {
+    let source = Source::open(log, asked)?;
+    let signed = trusted_checkpoint(&source, trust).await?;
+    let mut index = Index::default();
+    let mut look = |at: u64, entry: &[u8]| index.note(grant.as_str(), at, entry);
+    let report = whole(&source, &signed, &[], None, &mut look, out).await?;
+    if let Some(wrong) = report.wrong {
+        return Err(unverified(format!("{source} does not hold: {wrong}")));
+    }
+    let entries = index.all();
+    if entries.is_empty() {
+        return Err(Failure::new(
+            Exit::Failed,
+            format!("no entry is about {grant}"),
+            "check the id, and which ledger it is",
+        ));
+    }
+    std::fs::create_dir(folder).map_err(|error| unwritable(folder, &error))?;
+    let mut prover = Prover::new(&source, &signed);
+    let mut exported = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let proof = prover.prove(entry).await?;
+        let file = format!("entry-{entry:09}.{ENDING}");
+        write(&folder.join(&file), &proof)?;
+        exported.push(told(entry, proof.extra.as_deref().unwrap_or_default(), file));
+    }
+    let checkpoint = &signed.checkpoint;
+    let contents = Contents {
+        grant: grant.to_string(),
+        origin: checkpoint.origin.to_string(),
+        size: checkpoint.size,
+        root: checkpoint.root.to_string(),
+        entries: exported,
+    };
+    let text = serde_json::to_string_pretty(&contents).unwrap_or_default() + "\n";
+    let file = folder.join("contents.json");
+    std::fs::write(&file, text).map_err(|error| unwritable(&file, &error))?;
+    out.note(&format!("{} entries about {grant}, of {} that were verified", contents.entries.len(), checkpoint.size));
+    out.line(&folder.display().to_string())
+}
+
+fn told(index: u64, entry: &[u8], file: String) -> Exported {
+    let document: Value = serde_json::from_slice(entry).unwrap_or_default();
+    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Exported { index, kind, at: document.get("at").and_then(Value::as_i64).unwrap_or_default(), file }
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("{}: {error}", path.display()),
+        "name a folder that does not exist yet with --out",
+    )
+}

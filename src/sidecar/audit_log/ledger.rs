@@ -1,0 +1,72 @@
+//! What the log is told of its lines' way to the ledger, as far as overrides ask: whether too much waits, and, where that
+//! is required, whether an intent has arrived.
+//!
+//! Without `required` an override never waits for anything but the disk.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::receipt::IntentReceipt;
+use super::{Cause, IntentError};
+use crate::audit::{End, Position};
+use crate::decision::RefusalCode;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    is_required: bool,
+    /// The last line of this log that is in the ledger.
+    arrived: watch::Sender<Option<Position>>,
+    is_reachable: AtomicBool,
+    is_spool_full: AtomicBool,
+}
+
+impl Ledger {
+    pub(super) fn new(is_required: bool) -> Self {
+        let arrived = watch::Sender::new(None);
+        Self { is_required, arrived, is_reachable: AtomicBool::new(false), is_spool_full: AtomicBool::new(false) }
+    }
+
+    pub(super) fn set_arrived(&self, position: Position) {
+        self.arrived.send_replace(Some(position));
+    }
+
+    pub(super) fn set_reachable(&self, reachable: bool) {
+        self.is_reachable.store(reachable, Ordering::Release);
+    }
+
+    pub(super) fn set_spool_full(&self, full: bool) {
+        self.is_spool_full.store(full, Ordering::Release);
+    }
+
+    pub(super) fn is_spool_full(&self) -> bool {
+        self.is_spool_full.load(Ordering::Acquire)
+    }
+
+    /// Why no override can be recorded as it must be.
+    pub(super) fn lack(&self) -> Option<Cause> {
+        if self.is_spool_full() {
+            return Some(Cause::Spool);
+        }
+        (self.is_required && !self.is_reachable.load(Ordering::Acquire)).then_some(Cause::Ledger)
+    }
+
+    /// Waits until a durable intent has arrived, where that is required. Too late, its outcome is that nothing was
+    /// forwarded.
+    pub(super) async fn await_arrival(
+        &self,
+        receipt: IntentReceipt,
+        wait_max: Duration,
+    ) -> Result<IntentReceipt, IntentError> {
+        let (true, Some(link)) = (self.is_required, receipt.link()) else { return Ok(receipt) };
+        let mut arrived = self.arrived.subscribe();
+        let covers = |at: &Option<Position>| at.is_some_and(|at| at.log_id == link.log_id && at.sequence >= link.seq);
+        if let Ok(Ok(_)) = tokio::time::timeout(wait_max, arrived.wait_for(covers)).await {
+            return Ok(receipt);
+        }
+        receipt.ended(End::NotForwarded(RefusalCode::AuditUnavailable));
+        Err(IntentError::Untaken)
+    }
+}

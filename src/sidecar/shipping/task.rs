@@ -1,0 +1,410 @@
+//! The shipping task: read, bring, go on; and when the control plane says that lines are missing, from there again.
+//!
+//! It runs on the background runtime, and reads files on the threads that may block. What waits for it are only overrides
+//! of a sidecar that is told to wait for the ledger.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::bookmark::Bookmark;
+use super::courier::{Courier, CourierError, Verdict};
+use super::pruning::{Keep, Pruner};
+use super::reader::{Batch, BatchLimits, Reader, Sought};
+use super::settling::Settling;
+use crate::audit::Position;
+use crate::audit::folder::FolderError;
+use crate::config::shipping::ShippingConfig;
+use crate::domain::InstanceName;
+use crate::drain::Drain;
+use crate::error_chain::error_chain;
+use crate::sidecar::lineage;
+use crate::sidecar::shared::Shared;
+use crate::wire::audit::{BATCH_BYTES_MAX, BATCH_LINES_MAX, LossCause, Shipment};
+
+/// Kept free of a batch for its first line.
+const HEADER_BYTES_MAX: usize = 2048;
+/// How often it is looked at what does not wake: what is settled, how much is spooled.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the bookmark is moved while batches follow each other.
+const BOOKMARK_EVERY: Duration = Duration::from_millis(500);
+/// How long what is left may take once the log is closed.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+/// A batch that is refused as it is is tried again no sooner.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+/// How often it is looked whether segments may go.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// A folder without a name of its own: it was damaged before it had one.
+const UNNAMED: &str = "unnamed";
+
+/// What is shipped, and from where.
+#[derive(Debug)]
+pub(in crate::sidecar) struct Job {
+    pub(in crate::sidecar) instance: InstanceName,
+    pub(in crate::sidecar) folder: PathBuf,
+    pub(in crate::sidecar) config: ShippingConfig,
+    pub(in crate::sidecar) write_deadline: Duration,
+}
+
+/// Why nothing was brought.
+#[derive(Debug, thiserror::Error)]
+enum ShipError {
+    #[error(transparent)]
+    Courier(#[from] CourierError),
+    #[error("the audit log cannot be read")]
+    Folder(#[from] FolderError),
+    #[error("the control plane names a line that was not sent")]
+    Astray,
+    #[error("the shipment cannot be written")]
+    Header(#[from] serde_json::Error),
+    #[error("reading was cut off")]
+    Cut,
+}
+
+/// Ships until the log is closed, and what is left then for a little while.
+pub(in crate::sidecar) async fn run(shared: Arc<Shared>, job: Job, over: Drain) {
+    let mut positions = shared.audit.positions();
+    let begun = async { positions.wait_for(|position| position.sequence > 0).await.map(drop) };
+    tokio::select! {
+        begun = begun => if begun.is_err() { return },
+        () = over.begun() => return,
+    }
+    let mut shipping = Shipping::new(shared, job, positions);
+    tokio::select! {
+        () = shipping.ship(&over) => {}
+        () = async { over.begun().await; tokio::time::sleep(FLUSH_MAX).await } => {}
+    }
+    shipping.move_bookmark();
+}
+
+struct Shipping {
+    shared: Arc<Shared>,
+    job: Job,
+    positions: watch::Receiver<Position>,
+    courier: Courier,
+    reader: Option<Reader>,
+    /// Whether the reader knows where to go on.
+    is_placed: bool,
+    /// Read and not acknowledged.
+    pending: Option<Batch>,
+    settling: Settling,
+    arrived: Option<Bookmark>,
+    bookmarked: Option<(Bookmark, Instant)>,
+    pruner: Option<Pruner>,
+    pruned: Option<Instant>,
+    /// Lines of earlier logs that are still to be shipped.
+    older_lines: u64,
+    /// The last error that was told, so that an outage is told once.
+    told: Option<String>,
+}
+
+/// What one round came to.
+enum Round {
+    Brought {
+        bytes: usize,
+        is_full: bool,
+    },
+    /// Something is known that was not before.
+    Again,
+    Nothing,
+}
+
+impl Shipping {
+    fn new(shared: Arc<Shared>, job: Job, positions: watch::Receiver<Position>) -> Self {
+        let keep = Keep { shipped_for: job.config.keep_shipped, bytes_max: job.config.keep_bytes_max };
+        Self {
+            pruner: Some(Pruner::new(&job.folder, keep)),
+            pruned: None,
+            settling: Settling::new(job.write_deadline.saturating_mul(2)),
+            reader: Some(Reader::new(&job.folder)),
+            shared,
+            job,
+            positions,
+            courier: Courier::new(),
+            is_placed: false,
+            pending: None,
+            arrived: None,
+            bookmarked: None,
+            older_lines: 0,
+            told: None,
+        }
+    }
+
+    /// Returns once the log is closed and nothing is left, or it can't be brought.
+    async fn ship(&mut self, over: &Drain) {
+        loop {
+            if over.has_begun() && self.shared.ending.is_handed_over() {
+                return;
+            }
+            let began = Instant::now();
+            let pause = match self.round().await {
+                Ok(Round::Brought { bytes, is_full }) => self.pace(bytes, is_full).saturating_sub(began.elapsed()),
+                Ok(Round::Again) => Duration::ZERO,
+                Ok(Round::Nothing) if over.has_begun() => return,
+                Ok(Round::Nothing) => {
+                    self.move_bookmark();
+                    self.prune().await;
+                    tokio::select! {
+                        changed = self.positions.changed() => if changed.is_err() { return },
+                        () = tokio::time::sleep(TICK) => {}
+                        () = over.begun() => {}
+                    }
+                    Duration::ZERO
+                }
+                Err(_) if over.has_begun() => return,
+                Err(error) => self.failed(&error),
+            };
+            self.rest(pause, over).await;
+        }
+    }
+
+    /// Waits, and keeps count of what is spooled meanwhile.
+    async fn rest(&mut self, pause: Duration, over: &Drain) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !over.has_begun() {
+            tokio::select! {
+                () = tokio::time::sleep_until(until.min(Instant::now() + TICK)) => {}
+                () = over.begun() => {}
+            }
+            self.measure().await;
+        }
+    }
+
+    /// A full batch means that there is more: then no faster than is allowed, so that live traffic is not hurt.
+    fn pace(&self, bytes: usize, is_full: bool) -> Duration {
+        let rate = self.job.config.bytes_per_s_max.max(1);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        if is_full { Duration::from_millis(bytes.saturating_mul(1000) / rate) } else { Duration::ZERO }
+    }
+
+    async fn round(&mut self) -> Result<Round, ShipError> {
+        if !self.is_placed {
+            self.place().await?;
+        }
+        let durable = *self.positions.borrow_and_update();
+        self.settling.look(self.shared.enforced.borrow().clone(), durable, self.shared.clock.boot());
+        if self.pending.is_none() {
+            let limits = BatchLimits { bytes_max: BATCH_BYTES_MAX - HEADER_BYTES_MAX, lines_max: BATCH_LINES_MAX };
+            self.pending = self.reading(move |reader| reader.read(&durable, limits)).await??;
+        }
+        self.measure().await;
+        if let Some(arrived) = self.arrived {
+            self.settling.arrived(&arrived.position);
+        }
+        let Some(batch) = self.pending.clone() else { return self.settle().await };
+        let body = self.body(batch.lost, &batch.bytes)?;
+        match self.bring(body).await? {
+            Verdict::Arrived(Some(position)) if position == batch.end.position => {
+                self.arrive(&batch);
+                Ok(Round::Brought { bytes: batch.bytes.len(), is_full: batch.is_full })
+            }
+            Verdict::Arrived(_) => Err(ShipError::Astray),
+            Verdict::Gap(known) => {
+                self.pending = None;
+                self.go_on_after(known).await?;
+                Ok(Round::Again)
+            }
+        }
+    }
+
+    /// Nothing is left: says so, where somebody waits for that.
+    async fn settle(&mut self) -> Result<Round, ShipError> {
+        self.shared.shipped.set_oldest(None);
+        if self.settling.due().is_none() {
+            return Ok(Round::Nothing);
+        }
+        let body = self.body(None, &[])?;
+        self.bring(body).await?;
+        self.settling.told();
+        Ok(Round::Again)
+    }
+
+    fn arrive(&mut self, batch: &Batch) {
+        let (shared, position) = (&self.shared, batch.end.position);
+        self.pending = None;
+        self.arrived = Some(batch.end);
+        self.older_lines = self.older_lines.saturating_sub(batch.older_lines);
+        if self.settling.due().is_some() {
+            self.settling.told();
+        }
+        shared.shipped.lines.fetch_add(batch.lines, Ordering::Relaxed);
+        let bytes = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
+        shared.shipped.bytes.fetch_add(bytes, Ordering::Relaxed);
+        shared.audit.set_arrived(position);
+        if batch.lost.is_some() {
+            shared.shipped.losses.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(
+                sequence = position.sequence,
+                "audit lines before these could not be shipped; the ledger says so"
+            );
+        }
+        if self.bookmarked.is_none_or(|(_, at)| at.elapsed() >= BOOKMARK_EVERY) {
+            self.move_bookmark();
+        }
+    }
+
+    /// Finds out where to go on: by the bookmark, or by asking.
+    async fn place(&mut self) -> Result<(), ShipError> {
+        let folder = self.job.folder.clone();
+        let resumed = self.reading(move |reader| match Bookmark::read(&folder) {
+            Some(bookmark) => reader.resume(bookmark).map(|found| found.then_some(bookmark)),
+            None => Ok(None),
+        });
+        if let Some(bookmark) = resumed.await?? {
+            self.arrived = Some(bookmark);
+            self.shared.audit.set_arrived(bookmark.position);
+        } else {
+            let body = self.body(None, &[])?;
+            match self.bring(body).await? {
+                Verdict::Arrived(None) => self.reading(|reader| reader.rewind(None)).await?,
+                Verdict::Arrived(known) | Verdict::Gap(known) => self.go_on_after(known).await?,
+            }
+        }
+        self.is_placed = true;
+        self.count_older().await
+    }
+
+    async fn go_on_after(&mut self, known: Option<Position>) -> Result<(), ShipError> {
+        let sought = match known {
+            Some(known) => self.reading(move |reader| reader.seek(&known)).await??,
+            None => {
+                self.reading(|reader| reader.rewind(Some(LossCause::Missing))).await?;
+                Sought::NotFound
+            }
+        };
+        tracing::warn!(
+            found = sought == Sought::Found,
+            "the ledger's last line of this sidecar is another one; shipping goes on from there"
+        );
+        self.count_older().await
+    }
+
+    async fn count_older(&mut self) -> Result<(), ShipError> {
+        let durable = *self.positions.borrow();
+        self.older_lines = self.reading(move |reader| reader.older_lines(&durable)).await??;
+        Ok(())
+    }
+
+    async fn bring(&mut self, body: Bytes) -> Result<Verdict, CourierError> {
+        let verdict = self.courier.bring(&self.shared.setup(), body).await;
+        let result = match &verdict {
+            Ok(Verdict::Arrived(_)) => "arrived",
+            Ok(Verdict::Gap(_)) => "gap",
+            Err(CourierError::Busy(_)) => "busy",
+            Err(CourierError::Refused { .. }) => "refused",
+            Err(_) => "unreached",
+        };
+        self.shared.shipped.count_attempt(result);
+        self.set_reachable(verdict.is_ok());
+        if verdict.is_ok() && self.told.take().is_some() {
+            tracing::info!("audit lines are shipped again");
+        }
+        verdict
+    }
+
+    fn set_reachable(&self, reachable: bool) {
+        self.shared.shipped.reachable.store(reachable, Ordering::Relaxed);
+        self.shared.audit.set_ledger_reachable(reachable);
+    }
+
+    fn body(&self, lost: Option<LossCause>, lines: &[u8]) -> Result<Bytes, ShipError> {
+        let lineage = lineage::read(&self.job.folder).unwrap_or_default().unwrap_or_else(|| UNNAMED.to_owned());
+        let shipment = Shipment { instance: self.job.instance.clone(), lineage, lost, settled: self.settling.due() };
+        let mut body = serde_json::to_vec(&shipment)?;
+        body.push(b'\n');
+        body.extend_from_slice(lines);
+        Ok(body.into())
+    }
+
+    /// How long to wait. What is wrong is told once, until something else is.
+    fn failed(&mut self, error: &ShipError) -> Duration {
+        let chain = error_chain(error).to_string();
+        if self.told.as_ref() != Some(&chain) {
+            tracing::warn!(error = chain, "audit lines are not shipped for now; they are kept");
+            self.told = Some(chain);
+        }
+        match error {
+            ShipError::Courier(CourierError::Refused { .. }) => REFUSED_PAUSE,
+            ShipError::Courier(error) => self.courier.pause(&self.shared.setup(), error),
+            ShipError::Folder(_) | ShipError::Astray | ShipError::Header(_) | ShipError::Cut => TICK,
+        }
+    }
+
+    async fn measure(&mut self) {
+        let Ok(Ok(behind)) = self.reading(|reader| reader.behind_bytes()).await else { return };
+        let pending = self.pending.as_ref().map_or(0, |batch| u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX));
+        let unshipped = behind.saturating_add(pending);
+        let (durable, shipped) = (*self.positions.borrow(), &self.shared.shipped);
+        let arrived = self.arrived.filter(|arrived| arrived.position.log_id == durable.log_id);
+        let current = durable.sequence.saturating_sub(arrived.map_or(0, |arrived| arrived.position.sequence));
+        shipped.unshipped_bytes.store(unshipped, Ordering::Relaxed);
+        shipped.unshipped_lines.store(self.older_lines.saturating_add(current), Ordering::Relaxed);
+        if let Some(batch) = &self.pending {
+            shipped.set_oldest(Some(batch.first_at));
+        }
+        self.shared.audit.set_spool_full(unshipped >= self.job.config.spool_bytes_max);
+    }
+
+    fn move_bookmark(&mut self) {
+        let Some(arrived) = self.arrived else { return };
+        if self.bookmarked.is_some_and(|(bookmarked, _)| bookmarked == arrived) {
+            return;
+        }
+        match arrived.leave(&self.job.folder) {
+            Ok(()) => self.bookmarked = Some((arrived, Instant::now())),
+            Err(error) => tracing::debug!(%error, "how far the audit log is shipped could not be written down"),
+        }
+    }
+
+    /// Takes away what may go, where the ledger has everything up to here.
+    async fn prune(&mut self) {
+        let Some(arrived) = self.arrived.filter(|_| self.pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY)) else {
+            return;
+        };
+        self.pruned = Some(Instant::now());
+        let Some(mut pruner) = self.pruner.take() else { return };
+        let now = self.shared.clock.wall();
+        let done = tokio::task::spawn_blocking(move || {
+            let result = pruner.prune(arrived.segment, now);
+            (pruner, result)
+        });
+        let Ok((pruner, result)) = done.await else { return };
+        self.pruner = Some(pruner);
+        match result {
+            Ok(0) => {}
+            Ok(segments) => {
+                let count = u64::try_from(segments).unwrap_or(u64::MAX);
+                self.shared.shipped.pruned_segments.fetch_add(count, Ordering::Relaxed);
+                tracing::info!(segments, "audit segments that were shipped and kept long enough were removed");
+            }
+            Err(error) => tracing::warn!(error = %error_chain(&error), "audit segments could not be removed"),
+        }
+    }
+
+    /// Reads files where that may block.
+    async fn reading<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Reader) -> T + Send + 'static,
+    ) -> Result<T, ShipError> {
+        let Some(mut reader) = self.reader.take() else { return Err(ShipError::Cut) };
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&mut reader);
+            (reader, result)
+        });
+        match done.await {
+            Ok((reader, result)) => {
+                self.reader = Some(reader);
+                Ok(result)
+            }
+            Err(_) => {
+                (self.reader, self.is_placed, self.pending) = (Some(Reader::new(&self.job.folder)), false, None);
+                Err(ShipError::Cut)
+            }
+        }
+    }
+}
