@@ -233,15 +233,11 @@ impl<O: Observer> Verifier<O> {
 
     /// The first line that is here, after the last that was pruned.
     fn check_after(&self, line: &ParsedLine, before: &Position) -> Result<(), ProblemKind> {
-        let link = &line.link;
-        if link.log_id != before.log_id {
+        if line.link.log_id != before.log_id {
             return self.check_new_log(line, before);
         }
-        let expected = before.sequence.saturating_add(1);
-        if link.seq != expected {
-            return Err(ProblemKind::Sequence { expected, found: link.seq });
-        }
-        if link.prev == before.head { Ok(()) } else { Err(ProblemKind::BeginningMissing) }
+        let is_next = line.link.seq == before.sequence.saturating_add(1) && line.link.prev == before.head;
+        if is_next { Ok(()) } else { Err(ProblemKind::BeginningMissing) }
     }
 
     fn check_new_log(&self, line: &ParsedLine, cursor: &Position) -> Result<(), ProblemKind> {

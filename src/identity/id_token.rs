@@ -65,6 +65,10 @@ pub(super) fn check(
     wanted: &Wanted<'_>,
 ) -> Result<Proven, IdTokenError> {
     let unverified = Unverified::parse(token)?;
+    // What says that it is an access token is none (RFC 8725 §3.12).
+    if unverified.is_typed {
+        return Err(IdentityError::WrongType.into());
+    }
     if !allowed.contains(&unverified.algorithm) {
         return Err(IdentityError::AlgorithmNotAllowed.into());
     }

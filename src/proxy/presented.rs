@@ -83,8 +83,8 @@ impl Presented {
             return false;
         };
         prover.remember(nonce);
-        let challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-        status == StatusCode::UNAUTHORIZED && challenges.into_iter().any(wants_nonce)
+        let mut challenges = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        status == StatusCode::UNAUTHORIZED && challenges.any(wants_nonce)
     }
 }
 

@@ -1,8 +1,9 @@
 //! Running the system's curl.
 //!
-//! The first run is as given, with its standard output held for as long as it may be a refusal. The second run, the
-//! override, has curl's own streams untouched, the two headers from a private file, and redirects and retries off.
-//! INVARIANT: the header file is given to exactly one curl process.
+//! The first run is as given, with its standard output held for as long as it may be a refusal. The last run, the
+//! override, has curl's own streams untouched, our headers from a private file, and redirects and retries off; one that may
+//! lack a nonce goes before it, with its output held too.
+//! INVARIANT: a header file is given to exactly one curl process.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -71,8 +72,8 @@ impl Workshop {
 
     /// A path in the folder that nothing has had yet.
     fn fresh(&self, name: &str) -> PathBuf {
-        let taken = (0_u32..).map(|number| self.folder.path().join(format!("{name}-{number}")));
-        taken.into_iter().find(|path| !path.exists()).unwrap_or_default()
+        let mut paths = (0_u32..).map(|number| self.folder.path().join(format!("{name}-{number}")));
+        paths.find(|path| !path.exists()).unwrap_or_default()
     }
 
     fn stdin(&self) -> io::Result<Stdio> {

@@ -2,8 +2,9 @@
 //! person is asked for reason and ticket, elevation is requested and awaited, and the request is sent once more with the
 //! grant.
 //!
-//! INVARIANT: a request with the override's header leaves at most once. It must never print, log or pass on a command
-//! line any token, and never call an address that an answer named.
+//! INVARIANT: a request is made an override at most once: one that carries the grant is repeated only where the sidecar
+//! has refused it for want of a nonce, and has forwarded nothing. It must never print, log or pass on a command line any
+//! token, and never call an address that an answer named.
 
 mod argv;
 mod defaults;

@@ -10,7 +10,7 @@ use super::storage::{FolderStorage, SegmentFile, Storage};
 use crate::audit::SegmentName;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::sidecar) enum Fault {
     AppendBefore,
     AppendHalf,
     AppendAfter,
@@ -27,7 +27,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    pub(super) const ALL: [Self; 12] = [
+    pub(in crate::sidecar) const ALL: [Self; 12] = [
         Self::AppendBefore,
         Self::AppendHalf,
         Self::AppendAfter,
@@ -45,7 +45,7 @@ impl Fault {
 
 /// What a power loss leaves of the bytes that were not synced.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Loss {
+pub(in crate::sidecar) enum Loss {
     Nothing,
     All,
     Half,
@@ -67,34 +67,34 @@ struct Plan {
 
 /// The handle by which a test commands its storage.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Faults(Arc<(Mutex<Plan>, Condvar)>);
+pub(in crate::sidecar) struct Faults(Arc<(Mutex<Plan>, Condvar)>);
 
 impl Faults {
     /// After `skip` sound operations, `times` that fail.
-    pub(super) fn plan(&self, fault: Fault, skip: u32, times: u32) {
+    pub(in crate::sidecar) fn plan(&self, fault: Fault, skip: u32, times: u32) {
         self.0.0.lock().unwrap().faults.push((fault, skip, times));
     }
 
-    pub(super) fn clear(&self) {
+    pub(in crate::sidecar) fn clear(&self) {
         self.0.0.lock().unwrap().faults.clear();
     }
 
     /// Every sync hangs until it is set free.
-    pub(super) fn set_stuck(&self, stuck: bool) {
+    pub(in crate::sidecar) fn set_stuck(&self, stuck: bool) {
         self.0.0.lock().unwrap().stuck = stuck;
         self.0.1.notify_all();
     }
 
-    pub(super) fn set_free_bytes(&self, bytes: u64) {
+    pub(in crate::sidecar) fn set_free_bytes(&self, bytes: u64) {
         self.0.0.lock().unwrap().free_bytes = Some(bytes);
     }
 
     /// Nothing reaches the disk any more.
-    pub(super) fn die(&self) {
+    pub(in crate::sidecar) fn die(&self) {
         self.0.0.lock().unwrap().dead = true;
     }
 
-    pub(super) fn lose(&self, loss: Loss) {
+    pub(in crate::sidecar) fn lose(&self, loss: Loss) {
         for (path, synced) in &self.0.0.lock().unwrap().synced {
             let Ok(len) = std::fs::metadata(path).map(|data| data.len()) else { continue };
             let file = OpenOptions::new().write(true).open(path).unwrap();
@@ -115,7 +115,7 @@ impl Faults {
     }
 
     /// What was only noted is lost.
-    pub(super) fn lose_notes(&self) {
+    pub(in crate::sidecar) fn lose_notes(&self) {
         for (path, content) in &self.0.0.lock().unwrap().put {
             if path.exists() {
                 std::fs::write(path, content).unwrap();
@@ -151,14 +151,14 @@ impl Faults {
 }
 
 #[derive(Debug)]
-pub(super) struct FaultyStorage {
+pub(in crate::sidecar) struct FaultyStorage {
     inner: FolderStorage,
     folder: PathBuf,
     faults: Faults,
 }
 
 impl FaultyStorage {
-    pub(super) fn open(folder: &Path, faults: Faults) -> Self {
+    pub(in crate::sidecar) fn open(folder: &Path, faults: Faults) -> Self {
         Self { inner: FolderStorage::open(folder).unwrap(), folder: folder.to_owned(), faults }
     }
 }

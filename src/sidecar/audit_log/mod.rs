@@ -29,7 +29,7 @@ mod work;
 mod writer;
 
 #[cfg(test)]
-mod faulty;
+pub(in crate::sidecar) mod faulty;
 #[cfg(test)]
 mod tests;
 

@@ -9,13 +9,20 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::audit::folder::{FolderError, list_segments};
 use crate::audit::line::LineBody;
 use crate::audit::pruned::{self, Pruned};
 use crate::audit::segment::{LineReader, RawLine};
 use crate::audit::{LINE_BYTES_MAX, LineHash, ParsedLine, Position, SegmentName, ToldLine};
 use crate::domain::WallTime;
+use crate::error_chain::error_chain;
 use crate::sidecar::audit_log::{HeadFound, SPENT_KEPT_FOR, is_on_record};
+use crate::sidecar::shared::Shared;
+
+/// How often it is looked whether segments may go.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +155,44 @@ impl Pruner {
         file.sync_all()?;
         std::fs::rename(new, self.folder.join(pruned::FILE))?;
         File::open(&self.folder)?.sync_all()
+    }
+}
+
+/// Has segments taken away from time to time, on a thread that may block.
+#[derive(Debug)]
+pub(super) struct Caretaker {
+    /// Away while a thread works with it.
+    pruner: Option<Pruner>,
+    looked: Option<Instant>,
+}
+
+impl Caretaker {
+    pub(super) fn new(pruner: Pruner) -> Self {
+        Self { pruner: Some(pruner), looked: None }
+    }
+
+    /// Where it is time: everything before the segment `shipped_before` is shipped.
+    pub(super) async fn look(&mut self, shared: &Shared, shipped_before: u64) {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK_EVERY) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let Some(mut pruner) = self.pruner.take() else { return };
+        let now = shared.clock.wall();
+        let done = tokio::task::spawn_blocking(move || {
+            let result = pruner.prune(shipped_before, now);
+            (pruner, result)
+        });
+        let Ok((pruner, result)) = done.await else { return };
+        self.pruner = Some(pruner);
+        match result {
+            Ok(0) => {}
+            Ok(segments) => {
+                shared.shipped.count_pruned(segments);
+                tracing::info!(segments, "audit segments that were shipped and kept long enough were removed");
+            }
+            Err(error) => tracing::warn!(error = %error_chain(&error), "audit segments could not be removed"),
+        }
     }
 }
 

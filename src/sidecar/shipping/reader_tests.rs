@@ -164,3 +164,52 @@ fn a_bookmark_leads_on_unless_its_segment_is_gone() {
         .unwrap();
     assert!(!Reader::new(folder.path()).resume(batch.end).unwrap());
 }
+
+/// Every write of the log fails in every way, at every time, while it is read: what is read is what verifies, each line
+/// once, and every intent that was acknowledged is among it.
+#[tokio::test]
+async fn whatever_the_disk_does_every_durable_line_is_read_once_and_in_order() {
+    use crate::audit::sample::{identity, intent, outcome};
+    use crate::sidecar::audit_log::faulty::{Fault, Faults, FaultyStorage};
+    use crate::sidecar::audit_log::{AuditLog, AuditLogConfig, Readiness};
+
+    for fault in [Fault::AppendBefore, Fault::AppendHalf, Fault::AppendAfter, Fault::SyncBefore, Fault::SyncAfter] {
+        for skip in [0, 1, 4] {
+            let folder = tempfile::tempdir().unwrap();
+            let config = AuditLogConfig {
+                directory: folder.path().to_owned(),
+                override_reserve_bytes: 0,
+                write_deadline_ms_max: 5_000,
+                probe_interval_ms: 5,
+                segment_bytes_max: 8 * 1024,
+                ..AuditLogConfig::default()
+            };
+            let faults = Faults::default();
+            let storage = FaultyStorage::open(folder.path(), faults.clone());
+            let clock = crate::clock::Clock::System;
+            let (log, _) = AuditLog::open_with(config, identity(), clock, Box::new(storage)).unwrap();
+            let mut reader = Reader::new(folder.path());
+            let (mut read, mut acknowledged) = (Vec::new(), Vec::new());
+            faults.plan(fault, skip, 3);
+            for n in 0..16 {
+                if let Ok(receipt) = log.intent(intent(&format!("r-{n}"))).await {
+                    acknowledged.push(receipt.link().unwrap().seq);
+                    receipt.outcome(outcome(End::Completed));
+                }
+                let (lines, losses) = drain(&mut reader, &log.position(), BatchLimits { lines_max: 2, ..ALL });
+                assert_eq!(losses, [], "{fault:?} after {skip}");
+                read.extend(lines);
+            }
+            faults.clear();
+            while log.readiness() != Readiness::Ready {
+                tokio::task::yield_now().await;
+            }
+            let last = log.close().await.unwrap();
+            read.extend(drain(&mut reader, &last, ALL).0);
+            assert_eq!(read, (1..=last.sequence).collect::<Vec<_>>(), "{fault:?} after {skip}");
+            assert!(acknowledged.iter().all(|seq| read.contains(seq)));
+            let report = crate::audit::verify_folder(folder.path(), crate::audit::Expectation::default()).unwrap();
+            assert!(report.is_sound() && report.resumed > 0 && report.records == last.sequence, "{report:?}");
+        }
+    }
+}

@@ -20,7 +20,7 @@ pub struct Shipped {
     pub(super) losses: AtomicU64,
     pub(super) unshipped_bytes: AtomicU64,
     pub(super) unshipped_lines: AtomicU64,
-    pub(super) pruned_segments: AtomicU64,
+    pruned_segments: AtomicU64,
     pub(super) reachable: AtomicBool,
     /// When the oldest line was written that is not shipped.
     pub(super) oldest: Mutex<Option<WallTime>>,
@@ -81,6 +81,10 @@ impl Shipped {
         if let Some((_, counter)) = RESULTS.iter().zip(&self.attempts).find(|(name, _)| **name == result) {
             counter.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    pub(super) fn count_pruned(&self, segments: usize) {
+        self.pruned_segments.fetch_add(u64::try_from(segments).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     pub(super) fn set_oldest(&self, oldest: Option<WallTime>) {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::bookmark::Bookmark;
 use super::courier::{Courier, CourierError, Verdict};
-use super::pruning::{Keep, Pruner};
+use super::pruning::{Caretaker, Keep, Pruner};
 use super::reader::{Batch, BatchLimits, Reader, Sought};
 use super::settling::Settling;
 use crate::audit::Position;
@@ -37,8 +37,6 @@ const BOOKMARK_EVERY: Duration = Duration::from_millis(500);
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 /// A batch that is refused as it is is tried again no sooner.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
-/// How often it is looked whether segments may go.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// A folder without a name of its own: it was damaged before it had one.
 const UNNAMED: &str = "unnamed";
 
@@ -95,8 +93,7 @@ struct Shipping {
     settling: Settling,
     arrived: Option<Bookmark>,
     bookmarked: Option<(Bookmark, Instant)>,
-    pruner: Option<Pruner>,
-    pruned: Option<Instant>,
+    caretaker: Caretaker,
     /// Lines of earlier logs that are still to be shipped.
     older_lines: u64,
     /// The last error that was told, so that an outage is told once.
@@ -118,8 +115,7 @@ impl Shipping {
     fn new(shared: Arc<Shared>, job: Job, positions: watch::Receiver<Position>) -> Self {
         let keep = Keep { shipped_for: job.config.keep_shipped, bytes_max: job.config.keep_bytes_max };
         Self {
-            pruner: Some(Pruner::new(&job.folder, keep)),
-            pruned: None,
+            caretaker: Caretaker::new(Pruner::new(&job.folder, keep)),
             settling: Settling::new(job.write_deadline.saturating_mul(2)),
             reader: Some(Reader::new(&job.folder)),
             shared,
@@ -148,7 +144,9 @@ impl Shipping {
                 Ok(Round::Nothing) if over.has_begun() => return,
                 Ok(Round::Nothing) => {
                     self.move_bookmark();
-                    self.prune().await;
+                    if let Some(arrived) = self.arrived {
+                        self.caretaker.look(&self.shared, arrived.segment).await;
+                    }
                     tokio::select! {
                         changed = self.positions.changed() => if changed.is_err() { return },
                         () = tokio::time::sleep(TICK) => {}
@@ -358,31 +356,6 @@ impl Shipping {
         match arrived.leave(&self.job.folder) {
             Ok(()) => self.bookmarked = Some((arrived, Instant::now())),
             Err(error) => tracing::debug!(%error, "how far the audit log is shipped could not be written down"),
-        }
-    }
-
-    /// Takes away what may go, where the ledger has everything up to here.
-    async fn prune(&mut self) {
-        let Some(arrived) = self.arrived.filter(|_| self.pruned.is_none_or(|at| at.elapsed() >= PRUNE_EVERY)) else {
-            return;
-        };
-        self.pruned = Some(Instant::now());
-        let Some(mut pruner) = self.pruner.take() else { return };
-        let now = self.shared.clock.wall();
-        let done = tokio::task::spawn_blocking(move || {
-            let result = pruner.prune(arrived.segment, now);
-            (pruner, result)
-        });
-        let Ok((pruner, result)) = done.await else { return };
-        self.pruner = Some(pruner);
-        match result {
-            Ok(0) => {}
-            Ok(segments) => {
-                let count = u64::try_from(segments).unwrap_or(u64::MAX);
-                self.shared.shipped.pruned_segments.fetch_add(count, Ordering::Relaxed);
-                tracing::info!(segments, "audit segments that were shipped and kept long enough were removed");
-            }
-            Err(error) => tracing::warn!(error = %error_chain(&error), "audit segments could not be removed"),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -78,7 +79,7 @@ async fn signed(provider: &Provider, like: &str, kid: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_rotate_and_the_provider_goes_down_while_traffic_runs() {
-    let provider = Provider::start().await;
+    let (provider, started) = (Provider::start().await, Instant::now());
     let site = Site::of_provider(&provider).await;
     let sidecar = site.sidecar().await;
     let tokens = provider.sign_in("alice", &["control", "payments"]).await;
@@ -114,8 +115,8 @@ async fn keys_rotate_and_the_provider_goes_down_while_traffic_runs() {
         all_flow().await;
 
         // It goes down. What is known goes on; a key made meanwhile is unknown, and so is one that was invented.
-        let kids = provider.rotate().await;
         provider.go_down().await;
+        let kids = provider.rotate().await;
         let later = signed(&provider, &newer.access, &kids[0]).await;
         let later_control = signed(&provider, &newer_control.access, &kids[0]).await;
         for _ in 0..20 {
@@ -154,8 +155,8 @@ async fn keys_rotate_and_the_provider_goes_down_while_traffic_runs() {
     assert_eq!(calls.answers.lock().unwrap().keys().collect::<Vec<_>>(), ["ok"]);
     assert_eq!(ordinary.answers.lock().unwrap().keys().collect::<Vec<_>>(), ["pass"]);
     // Two planes, of which each asked when it started, and then once in ten seconds at most.
-    let asked = provider.asked("/jwks").await;
-    assert!(asked <= 12, "{asked} times");
+    let (asked, gaps) = (provider.asked("/jwks").await, started.elapsed().as_secs() / 10);
+    assert!(asked <= 2 * (2 + gaps), "{asked} times");
 
     // The old keys are withdrawn: their tokens end with them, remembered or not.
     provider.withdraw().await;
