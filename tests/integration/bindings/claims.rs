@@ -127,6 +127,7 @@ async fn a_grant_that_ended_unclaimed_stays_so() {
 async fn breakglass_proves_a_key_of_its_own() {
     let mut site = Site::start().await;
     site.keep_api_address().await;
+    let _sidecar = site.sidecar().await;
     let key = site.path().join("state").join("dpop.key");
     let key = key.to_str().unwrap();
     let words = [
@@ -172,6 +173,7 @@ async fn breakglass_proves_a_key_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn breakglass_shows_a_certificate() {
     let site = Site::start().await;
+    let _sidecar = site.sidecar().await;
     let (certificate, key) = (Shows::Own.certificate(site.path()), Shows::Own.key(site.path()));
     let own = ["--client-cert", certificate.to_str().unwrap(), "--client-key", key.to_str().unwrap()];
     let words = [
