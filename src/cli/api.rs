@@ -326,7 +326,8 @@ impl Api {
         body: Vec<u8>,
         condition: Option<(HeaderName, HeaderValue)>,
     ) -> Result<Answer, ApiError> {
-        self.calls.send(method, target, body.into(), condition, None).await
+        // On the heap: what signing in takes would otherwise lie on the stack of every verb, once for each of its calls.
+        Box::pin(self.calls.send(method, target, body.into(), condition, None)).await
     }
 }
 

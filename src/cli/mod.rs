@@ -109,10 +109,10 @@ pub fn perform<'a>(
 async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> Result<u8, Failure> {
     let global = &line.global;
     match line.verb {
-        Verb::Login(args) => login::run(args, global, env, out).await,
-        Verb::Logout => logout::run(global, env, out).await,
+        Verb::Login(args) => Box::pin(login::run(args, global, env, out)).await,
+        Verb::Logout => Box::pin(logout::run(global, env, out)).await,
         Verb::Whoami => whoami::run(global, env, out).await,
-        Verb::Token(args) => login::token(&args, global, env, out).await,
+        Verb::Token(args) => Box::pin(login::token(&args, global, env, out)).await,
         Verb::Curl(args) => return curl::run(args, global, env, out).await,
         Verb::Env(args) => environment::run(&args, global, env, out).await,
         Verb::Proxy(args) => proxy::run(&args, global, env, out).await,

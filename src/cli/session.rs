@@ -189,7 +189,7 @@ pub(super) async fn identity_token(
 ) -> Result<Secret<String>, Failure> {
     match given_identity(global, env)? {
         Some(token) => Ok(token),
-        None => keeper(global, env, out)?.token(Some(service)).await,
+        None => Box::pin(keeper(global, env, out)?.token(Some(service))).await,
     }
 }
 

@@ -42,7 +42,8 @@ impl Api {
         let Some(own) = self.key.as_ref().filter(|_| proves) else { return self.post(target, document).await };
         let key = own.load_or_make().map_err(|failure| ApiError::Key(Box::new(failure)))?;
         let proving = Proving { key, nonce: None, nonces: 0 };
-        let answer = self.calls.send(Method::POST, target, body(document)?.into(), None, Some(proving)).await?;
+        let sent = self.calls.send(Method::POST, target, body(document)?.into(), None, Some(proving));
+        let answer = Box::pin(sent).await?;
         answer.json().map_err(|source| ApiError::Unusable { source })
     }
 }

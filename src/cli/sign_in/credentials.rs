@@ -36,7 +36,7 @@ impl Credentials {
     pub(in crate::cli) async fn token(&self) -> Result<Secret<String>, Failure> {
         match self {
             Self::Given(token) => Ok(token.clone()),
-            Self::Kept(keeper) => keeper.token(None).await,
+            Self::Kept(keeper) => Box::pin(keeper.token(None)).await,
         }
     }
 
@@ -51,8 +51,8 @@ impl Credentials {
     ) -> Result<Option<Secret<String>>, Failure> {
         let Self::Kept(keeper) = self else { return Ok(None) };
         match Asked::of(headers) {
-            Some(asked) => keeper.stepped_up(refused, &asked).await,
-            None if says_invalid(headers) => keeper.renewed(refused).await.map(Some),
+            Some(asked) => Box::pin(keeper.stepped_up(refused, &asked)).await,
+            None if says_invalid(headers) => Box::pin(keeper.renewed(refused)).await.map(Some),
             None => Ok(None),
         }
     }
