@@ -50,8 +50,8 @@ mod proxying;
 mod reload;
 mod replicas;
 mod revocation;
-mod sign_in;
 mod shipping;
+mod sign_in;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.
