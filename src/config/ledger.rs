@@ -118,9 +118,7 @@ mod tests {
         let config = read(&text("https://w.test/a", KeyKind::Cosignature)).unwrap();
         assert_eq!(config.witnesses[0].key, key(KeyKind::Cosignature));
         let report = read(&text("ftp://w.test", KeyKind::Note)).unwrap_err();
-        for wanted in
-            ["ledger.witness[0].url: must begin with https://", "ledger.witness[0].key: is not a key for cosignatures"]
-        {
+        for wanted in ["witness[0].url: must begin with https://", "witness[0].key: is not a key for cosignatures"] {
             assert!(report.contains(wanted), "{wanted:?} is not in\n{report}");
         }
     }
