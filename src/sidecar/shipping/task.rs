@@ -31,6 +31,8 @@ use crate::wire::audit::{BATCH_BYTES_MAX, BATCH_LINES_MAX, LossCause, Shipment};
 const HEADER_BYTES_MAX: usize = 2048;
 /// How often it is looked at what does not wake: what is settled, how much is spooled.
 const TICK: Duration = Duration::from_secs(1);
+/// How long lines gather before the next batch.
+const GATHER: Duration = Duration::from_millis(500);
 /// How often the bookmark is moved while batches follow each other.
 const BOOKMARK_EVERY: Duration = Duration::from_millis(500);
 /// How long what is left may take once the log is closed.
@@ -145,7 +147,9 @@ impl Shipping {
                 Ok(Round::Nothing) => {
                     self.move_bookmark();
                     if let Some(arrived) = self.arrived {
-                        self.caretaker.look(&self.shared, arrived.segment).await;
+                        // What a sink has not taken is needed, too.
+                        let floor = self.shared.audit.readers().floor().unwrap_or(u64::MAX);
+                        self.caretaker.look(&self.shared, arrived.segment.min(floor)).await;
                     }
                     tokio::select! {
                         changed = self.positions.changed() => if changed.is_err() { return },
@@ -173,11 +177,14 @@ impl Shipping {
         }
     }
 
-    /// A full batch means that there is more: then no faster than is allowed, so that live traffic is not hurt.
+    /// A full batch means that there is more: then no faster than is allowed, so that live traffic is not hurt. Else lines
+    /// gather, where no override waits for them: each batch takes the one writer's turn, and others need it.
     fn pace(&self, bytes: usize, is_full: bool) -> Duration {
-        let rate = self.job.config.bytes_per_s_max.max(1);
+        if !is_full {
+            return if self.job.config.ledger_required { Duration::ZERO } else { GATHER };
+        }
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        if is_full { Duration::from_millis(bytes.saturating_mul(1000) / rate) } else { Duration::ZERO }
+        Duration::from_millis(bytes.saturating_mul(1000) / self.job.config.bytes_per_s_max.max(1))
     }
 
     async fn round(&mut self) -> Result<Round, ShipError> {
