@@ -15,6 +15,7 @@ use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::sinks::{SinkConfig, read_sinks};
 use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
 
@@ -45,6 +46,8 @@ pub struct ControlConfig {
     pub admin: SocketAddr,
     pub issuers: Vec<IssuerConfig>,
     pub groups: AccessGroups,
+    /// Where entries are handed on to.
+    pub sinks: Vec<SinkConfig>,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
 }
@@ -134,6 +137,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let audience: Option<Audience> = root.required("audience");
     let issuers = read_issuers(root, audience.as_ref());
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
+    let sinks = read_sinks(root, &[]);
     let services = read_services(root, file, elsewhere);
     let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
     let (api, limits) = api?;
@@ -151,6 +155,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         admin,
         issuers,
         groups,
+        sinks,
         policy: policy?,
         services,
     })

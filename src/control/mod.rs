@@ -9,7 +9,7 @@
 //! 4. [`workflow`]: what happens, and who may make it happen; [`refusal`] is how it says no.
 //! 5. `store`: each transition in one transaction.
 //!
-//! [`feed`] tells the sidecars, [`arrival`] how far revocations have come with them, [`keys`] signs, [`admin`] and [`metrics`] show how it goes, `start` puts it together.
+//! [`feed`] tells the sidecars, [`arrival`] how far revocations have come with them, [`keys`] signs, [`sinks`] hand on what was recorded, [`admin`] and [`metrics`] show how it goes, `start` puts it together.
 //! It must never: answer with someone else's grant, show a token to anyone but its requester, or import the sidecar.
 
 pub mod admin;
@@ -26,6 +26,7 @@ pub mod rates;
 pub mod refusal;
 mod routes;
 mod server;
+pub mod sinks;
 mod start;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::on_call::{OnCall, OnCallSettings};
 use super::rates::Rates;
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
+use super::sinks::{self, Teller};
 use super::workflow::Workflow;
 use super::workflow::budget::RefusedBudget;
 use super::workflow::reads::ReadBook;
@@ -29,11 +30,13 @@ use super::workflow::rules::{InForce, Rules, RulesError};
 use super::{admin, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
+use crate::config::sinks::SinkName;
 use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
 use crate::http::{Client, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
 use crate::ledger::entry::Draft;
+use crate::sink::SinkError;
 use crate::store::{OpenError, Store, StoreError};
 
 /// How long the start waits for the issuers' keys, and for the schedules. It goes on without them.
@@ -68,6 +71,12 @@ pub enum StartError {
     Freezes(#[source] StoreError),
     #[error("the sidecars known so far can't be read")]
     Sidecars(#[source] StoreError),
+    #[error("the sink \"{name}\" can't be used")]
+    Sink {
+        name: SinkName,
+        #[source]
+        source: SinkError,
+    },
     #[error("the start could not be recorded")]
     Record(#[from] StoreError),
     #[error("grant keys could not be prepared")]
@@ -118,6 +127,7 @@ impl Control {
     pub async fn start(config: ControlConfig, clock: Clock) -> Result<Running, StartError> {
         let api_tls = tls_config(&config.api.certificate, &config.api.key)?;
         let feed_tls = feed_tls(&config.feed)?;
+        let tellers = sinks::prepare(&config, &clock)?;
         let client_tls = client_tls();
         let verifier = verifier(&config, client_tls.clone(), &clock)?;
         let bound = Bound {
@@ -129,7 +139,9 @@ impl Control {
         let state = assemble(&config, clock, verifier, client_tls).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
-        let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
+        let mut tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
+        state.workflow.metrics.observe_sinks(tellers.iter().map(Teller::view).collect())?;
+        sinks::spawn(&mut tasks, tellers, &state.workflow.store, &stopping);
         tokio::join!(fetch_issuer_keys(&state.verifier), fetch_schedules(&state.workflow.on_call));
         let (instance, replica) = (&config.instance, state.workflow.store.replica());
         tracing::info!(%api_addr, %feed_addr, %admin_addr, %instance, replica, "the control plane is up");

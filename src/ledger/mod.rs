@@ -2,5 +2,7 @@
 
 pub mod entry;
 mod kinds;
+#[cfg(feature = "control")]
+pub mod ocsf;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};

@@ -45,6 +45,7 @@ mod schema;
 mod scope_items;
 mod share_turn;
 mod shares;
+mod sink_places;
 mod sqlite;
 mod statement;
 mod streams;
@@ -64,6 +65,7 @@ pub use restoring::{BackupError, Restored};
 pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
 pub use revocations::{OrderOutcome, Progress, Settled};
 pub use share_turn::ShareTurn;
+pub use sink_places::ToldEntry;
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Validates audit log lines against the published OCSF schema, strictly.
+"""Validates events (lines of the audit log, entries as a sink gets them) against the published OCSF schema, strictly.
 
 Usage: validate.py [FILE ...]        (no FILE: standard input)
 
@@ -20,18 +20,21 @@ except ImportError as error:
     sys.exit(2)
 
 VERSION = "1.8.0"
-CLASS_UID = 6003
+CLASS_UIDS = (6003, 3004, 3005)
 
 
-def validator():
+def validators():
     schema = OcsfJsonSchemaEmbedded(get_ocsf_schema(version=VERSION))
-    class_schema = schema.get_class_schema(schema.lookup_class_name_from_uid(CLASS_UID))
-    Draft202012Validator.check_schema(class_schema)
-    # Strictness is the schema's own: were it ever lax, every line would pass and prove nothing.
-    if class_schema.get("additionalProperties") is not False:
-        print("the schema allows unknown attributes: this check would be void", file=sys.stderr)
-        sys.exit(2)
-    return Draft202012Validator(class_schema)
+    checks = {}
+    for uid in CLASS_UIDS:
+        class_schema = schema.get_class_schema(schema.lookup_class_name_from_uid(uid))
+        Draft202012Validator.check_schema(class_schema)
+        # Strictness is the schema's own: were it ever lax, every line would pass and prove nothing.
+        if class_schema.get("additionalProperties") is not False:
+            print("the schema allows unknown attributes: this check would be void", file=sys.stderr)
+            sys.exit(2)
+        checks[uid] = Draft202012Validator(class_schema)
+    return checks
 
 
 def no_duplicates(pairs):
@@ -41,12 +44,18 @@ def no_duplicates(pairs):
     return dict(pairs)
 
 
-def problems(check, line):
+def problems(checks, line):
     try:
         event = json.loads(line, object_pairs_hook=no_duplicates)
     except ValueError as error:
         yield f"is not JSON: {error}"
         return
+    check = checks.get(event.get("class_uid"))
+    if check is None:
+        yield f"class_uid is none of {CLASS_UIDS}"
+        return
+    if event.get("category_uid") != event["class_uid"] // 1000:
+        yield "category_uid is not that of the class"
     for error in check.iter_errors(event):
         path = "/".join(str(part) for part in error.absolute_path) or "(top)"
         yield f"{path}: {error.message[:300]}"
@@ -59,13 +68,13 @@ def problems(check, line):
 
 
 def main(files):
-    check = validator()
+    checks = validators()
     lines = bad = 0
     for name in files or ["-"]:
         with (sys.stdin.buffer if name == "-" else open(name, "rb")) as source:
             for number, line in enumerate(source, 1):
                 lines += 1
-                found = list(problems(check, line))
+                found = list(problems(checks, line))
                 bad += bool(found)
                 for problem in found:
                     print(f"{name}:{number}: {problem}", file=sys.stderr)

@@ -5,6 +5,7 @@
 mod api;
 mod feed;
 mod on_call;
+mod sinks;
 mod standing;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use prometheus::{
 
 pub use standing::{Expiries, Observed};
 
+use super::sinks::View;
 use crate::store::Awaited;
 use crate::telemetry::metric::{Exposed, Family, Kind, process};
 
@@ -56,12 +58,13 @@ pub struct ControlMetrics {
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 4] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 5] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
         ("Standing", standing::FAMILIES),
+        ("Sinks", sinks::FAMILIES),
     ]
 }
 
@@ -114,6 +117,14 @@ impl ControlMetrics {
     /// As [`ControlMetrics::new`], or when something is observed already.
     pub fn observe(&self, observed: Observed) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(Exposed::new(observed)?))
+    }
+
+    /// From now on a scrape looks at the sinks too.
+    ///
+    /// # Errors
+    /// As [`ControlMetrics::observe`].
+    pub fn observe_sinks(&self, views: Vec<View>) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(Exposed::new(sinks::Sinks(views))?))
     }
 
     /// The exposition format, version 0.0.4.

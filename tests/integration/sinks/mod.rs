@@ -1,6 +1,7 @@
 //! Sinks: what the log holds arrives, at least once and in order, at real receivers; one that is slow or dead never stands in
 //! an override's way unless it must have the line, and shows.
 
+mod entries;
 mod files;
 mod nats;
 mod otlp;
