@@ -9,6 +9,8 @@ pub use super::feed::FeedConfig;
 use super::feed::read_feed;
 use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
+pub use super::query_digests::QueryDigestConfig;
+use super::query_digests::read_query_digests;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
 use super::sinks::{SinkConfig, SinkName, read_sinks};
@@ -71,6 +73,8 @@ pub struct AuditConfig {
     pub override_reserve_bytes: u64,
     pub stranger_records_per_s_max: u32,
     pub stranger_bytes_per_s_max: u32,
+    /// Which query values a line lets compare.
+    pub query_digests: Option<QueryDigestConfig>,
     /// Where lines are handed on to.
     pub sinks: Vec<SinkConfig>,
     /// Those that must have an intent before its override may go, beside the local log, which always must.
@@ -290,6 +294,7 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
             .unwrap_or(20),
         stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536))
             .unwrap_or(65_536),
+        query_digests: section.section("query_digests").and_then(|section| read_query_digests(&section)),
         sinks,
         required,
     };

@@ -7,7 +7,7 @@
 //! 3. [`route`] maps method and path to resource and action.
 //! 4. [`authenticate`] finds out who is calling, before anything about the grant is looked at.
 //! 5. [`enforce`] gathers the facts and asks the pure `decision`.
-//! 6. [`record`] says what may be written; [`audit_log`] makes the intent durable.
+//! 6. [`record`] says what may be written, [`query_digests`] in which form; [`audit_log`] makes the intent durable.
 //! 7. [`forward`] goes to the [`upstream`] and back, with an [`assertion`], while [`cut`] watches the grant.
 //! 8. [`exchange`] records the outcome.
 //!
@@ -51,6 +51,7 @@ pub mod listener;
 pub mod meter;
 pub mod metrics;
 pub mod occurrences;
+pub mod query_digests;
 pub mod record;
 pub mod refusal;
 mod refusal_table;

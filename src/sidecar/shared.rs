@@ -11,6 +11,7 @@ use super::ending::Ending;
 use super::grant_table::GrantTable;
 use super::handover::Handovers;
 use super::occurrences::Occurrences;
+use super::query_digests::Digester;
 use super::reload::Reloads;
 use super::setup::Setup;
 use super::sinks::Sinks;
@@ -25,6 +26,8 @@ pub struct Shared {
     pub grants: GrantTable,
     pub standing: Standing,
     pub audit: AuditLog,
+    /// Where query values are to be compared.
+    pub query_digests: Option<Digester>,
     /// Where the log's lines are handed on to.
     pub sinks: Sinks,
     pub assertions: Arc<Assertions>,

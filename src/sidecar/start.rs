@@ -19,6 +19,7 @@ use super::handover::Handovers;
 use super::listener::OpenConnections;
 use super::metrics::SidecarMetrics;
 use super::occurrences::Occurrences;
+use super::query_digests::{Digester, KeyFileError};
 use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
@@ -48,6 +49,8 @@ pub enum StartError {
     Sockets(#[from] SocketError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error("the key of query digests can't be used")]
+    QueryDigests(#[from] KeyFileError),
     #[error("the sink \"{name}\" can't be used")]
     Sink {
         name: SinkName,
@@ -86,6 +89,7 @@ impl Sidecar {
     pub fn start_on(passed: Passed, config: SidecarConfig, clock: Clock) -> Result<Running, StartError> {
         let setup = Setup::new(&config, &clock, None)?;
         let sockets = passed.sort(&wanted(&config))?;
+        let query_digests = config.audit.query_digests.as_ref().map(Digester::new).transpose()?;
         let (sinks, handlers) = sinks::prepare(&config, &clock)?;
         let audit = open_audit(&config, sockets.passed, &clock)?;
         sinks.make_known(&audit);
@@ -95,6 +99,7 @@ impl Sidecar {
             grants: GrantTable::default(),
             standing: Standing::default(),
             audit,
+            query_digests,
             sinks,
             assertions: Arc::new(assertions),
             clock,
