@@ -5,7 +5,7 @@
 use super::chain::{LineHash, Link};
 use super::document::{
     AuthenticationFacts, Body, BodyFacts, CountFacts, Endpoint, GrantFacts, GrantRef, HttpRequest, HttpResponse,
-    IntentFacts, IntentRef, OutcomeFacts, Start, SummaryFacts, Text, Url, VerdictFacts,
+    IntentFacts, IntentRef, OutcomeFacts, Start, SummaryFacts, Text, Url, VerdictFacts, is_named_method,
 };
 use super::line::PastIntent;
 use super::record::{
@@ -50,11 +50,6 @@ fn activity_of(method: &str) -> u32 {
         "DELETE" => DELETE,
         _ => OTHER,
     }
-}
-
-/// The methods OCSF names; others stand in our facts only.
-fn is_named_method(method: &str) -> bool {
-    ["OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH"].contains(&method)
 }
 
 /// Which texts were cut.
@@ -184,6 +179,7 @@ pub(super) fn intent_line<'a>(intent: &'a Intent, cuts: &mut Cuts) -> Content<'a
         method: cuts.text("method", &request.method, METHOD_BYTES_MAX),
         protocol: request.protocol.as_str(),
         query_names: cuts.list("query_names", &request.query_names, QUERY_NAMES_MAX, QUERY_NAME_BYTES_MAX),
+        query_digests: request.query_digests.as_ref(),
         resource: intent.resource.as_str(),
         action: intent.action.as_str(),
         person: grant.person.as_str(),
@@ -356,6 +352,7 @@ fn verdict_facts<'a>(
         method: cuts.text("method", &request.method, METHOD_BYTES_MAX),
         protocol: request.protocol.as_str(),
         query_names: cuts.list("query_names", &request.query_names, QUERY_NAMES_MAX, QUERY_NAME_BYTES_MAX),
+        query_digests: request.query_digests.as_ref(),
         resource: request.resource.as_ref().map(Resource::as_str),
         action: request.action.as_ref().map(Action::as_str),
         person: holder.map(|holder| holder.person.as_str()),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::chain::{LineHash, LogId, Position};
 use super::loss::LossFacts;
+use super::record::QueryDigests;
 use crate::domain::WallTime;
 
 pub(super) type Text<'a> = Cow<'a, str>;
@@ -205,6 +206,8 @@ pub(super) struct IntentFacts<'a> {
     pub method: Text<'a>,
     pub protocol: &'static str,
     pub query_names: Vec<Text<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_digests: Option<&'a QueryDigests>,
     pub resource: &'a str,
     pub action: &'a str,
     pub person: &'a str,
@@ -292,6 +295,8 @@ pub(super) struct VerdictFacts<'a> {
     pub protocol: &'static str,
     pub query_names: Vec<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub query_digests: Option<&'a QueryDigests>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action: Option<&'a str>,
@@ -315,4 +320,9 @@ pub(super) struct CountFacts {
     pub kind: &'static str,
     pub code: &'static str,
     pub count: u64,
+}
+
+/// The methods OCSF names; others stand in our facts only.
+pub(super) fn is_named_method(method: &str) -> bool {
+    ["OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT", "PATCH"].contains(&method)
 }

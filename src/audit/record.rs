@@ -39,6 +39,24 @@ impl Protocol {
     }
 }
 
+/// Keyed digests of query values: who has the key can tell which are the same.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct QueryDigests {
+    /// Which key it was, as 16 hexadecimal digits.
+    pub key: String,
+    #[serde(rename = "whole")]
+    pub is_whole: bool,
+    pub values: Vec<QueryDigest>,
+}
+
+/// HMAC-SHA-256 over name, zero byte and value.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct QueryDigest {
+    /// As it stands in the configuration.
+    pub name: String,
+    pub hmac_sha256: String,
+}
+
 /// One request, as it may be recorded: no query value, no header, no body.
 #[derive(Debug, Clone)]
 pub struct RequestFacts {
@@ -52,6 +70,8 @@ pub struct RequestFacts {
     pub path: String,
     /// The names of the query's parameters, never their values.
     pub query_names: Vec<String>,
+    /// What the values of some of them can be compared by.
+    pub query_digests: Option<QueryDigests>,
     pub protocol: Protocol,
     pub client: SocketAddr,
     pub host: Option<String>,

@@ -8,8 +8,8 @@ use super::chain::{Chain, LineHash, LogId};
 use super::loss::AcceptedLoss;
 use super::ocsf::encode;
 use super::record::{
-    Counted, End, Event, Holder, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, Refusal,
-    RequestFacts, Summary,
+    Counted, End, Event, Holder, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, QueryDigest,
+    QueryDigests, Refusal, RequestFacts, Summary,
 };
 use super::{Link, ParsedLine, PastIntent, Position};
 use crate::decision::{Mode, RefusalCode};
@@ -33,6 +33,7 @@ pub(crate) fn request(id: &str) -> RequestFacts {
         method: "POST".to_owned(),
         path: "/contracts/C-1042/payments/P-7/release".to_owned(),
         query_names: vec!["dry_run".to_owned()],
+        query_digests: None,
         protocol: Protocol::Http2,
         client: "10.1.2.3:40112".parse().unwrap(),
         host: Some("payments.example".to_owned()),
@@ -138,12 +139,17 @@ pub(crate) fn longest_request() -> RequestFacts {
         method: nasty.clone(),
         path: nasty.clone(),
         query_names: vec![nasty.clone(); 1000],
+        query_digests: Some(QueryDigests { key: "f".repeat(16), is_whole: false, values: vec![longest_digest(); 8] }),
         host: Some(nasty),
         client: "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap(),
         resource: Some(longest_resource()),
         action: Some("a".repeat(128).parse().unwrap()),
         ..request("r")
     }
+}
+
+fn longest_digest() -> QueryDigest {
+    QueryDigest { name: "\"".repeat(64), hmac_sha256: "f".repeat(64) }
 }
 
 fn longest_resource() -> Resource {

@@ -24,6 +24,8 @@ mod mistakes;
 pub mod policy;
 #[cfg(feature = "cli")]
 pub mod policy_cases;
+#[cfg(feature = "sidecar")]
+mod query_digests;
 pub mod reader;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod resource_pattern;

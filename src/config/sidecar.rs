@@ -10,6 +10,8 @@ pub use super::feed::FeedConfig;
 use super::feed::read_feed;
 use super::identity::read_issuers;
 use super::mistakes::{ConfigError, Mistake};
+pub use super::query_digests::QueryDigestConfig;
+use super::query_digests::read_query_digests;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
 use super::shipping::{ShippingConfig, read_shipping};
@@ -77,6 +79,8 @@ pub struct AuditConfig {
     pub stranger_records_per_s_max: u32,
     pub stranger_bytes_per_s_max: u32,
     pub shipping: ShippingConfig,
+    /// Which query values a line lets compare.
+    pub query_digests: Option<QueryDigestConfig>,
     /// Where lines are handed on to.
     pub sinks: Vec<SinkConfig>,
     /// Those that must have an intent before its override may go, beside the local log, which always must.
@@ -326,6 +330,7 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
         stranger_bytes_per_s_max: u32::try_from(section.integer("stranger_bytes_per_s_max", 0..=10_000_000, 65_536))
             .unwrap_or(65_536),
         shipping: read_shipping(section, ledger_required),
+        query_digests: section.section("query_digests").and_then(|section| read_query_digests(&section)),
         sinks,
         required,
     };

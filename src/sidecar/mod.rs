@@ -8,7 +8,7 @@
 //! 4. [`authenticate`] finds out who is calling and [`possession`] which key they hold, before anything about the grant is
 //!    looked at.
 //! 5. [`enforce`] gathers the facts and asks the pure `decision`.
-//! 6. [`record`] says what may be written; [`audit_log`] makes the intent durable.
+//! 6. [`record`] says what may be written, [`query_digests`] in which form; [`audit_log`] makes the intent durable.
 //! 7. [`forward`] goes to the [`upstream`] and back, with an [`assertion`], while [`cut`] watches the grant.
 //! 8. [`exchange`] records the outcome.
 //!
@@ -55,6 +55,7 @@ pub mod meter;
 pub mod metrics;
 pub mod occurrences;
 pub mod possession;
+pub mod query_digests;
 pub mod record;
 pub mod refusal;
 mod refusal_table;

@@ -30,6 +30,7 @@ pub fn request_facts<B>(
             Err(_) => uri.path().escape_default().to_string(),
         },
         query_names: query_names(uri.query()).map(|name| name.escape_default().to_string()).collect(),
+        query_digests: shared.query_digests.as_ref().and_then(|digester| digester.digests(uri.query())),
         protocol: protocol(request.version()),
         client,
         host: host(request),

@@ -109,11 +109,13 @@ impl RouteMatch<'_> {
 
 /// The names in a query, as they stand (not decoded: a second spelling of a name is another name).
 pub fn query_names(query: Option<&str>) -> impl Iterator<Item = &str> {
-    query
-        .unwrap_or("")
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').map_or(pair, |(name, _)| name))
+    query_pairs(query).map(|(name, _)| name)
+}
+
+/// Names and values as they stand; without a value: an empty one.
+pub(super) fn query_pairs(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = query.unwrap_or("").split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 impl RouteTable {

@@ -12,6 +12,7 @@ use super::grant_table::{GrantTable, LiveGrant};
 use super::handover::Handovers;
 use super::occurrences::Occurrences;
 use super::possession::Possession;
+use super::query_digests::Digester;
 use super::reload::Reloads;
 use super::setup::Setup;
 use super::shipping::Shipped;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub shipped: Shipped,
     /// Up to where the feed is enforced.
     pub enforced: watch::Sender<Option<Settled>>,
+    /// Where query values are to be compared.
+    pub query_digests: Option<Digester>,
     /// Where the log's lines are handed on to.
     pub sinks: Sinks,
     pub assertions: Arc<Assertions>,

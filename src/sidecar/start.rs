@@ -20,6 +20,7 @@ use super::listener::OpenConnections;
 use super::metrics::SidecarMetrics;
 use super::occurrences::Occurrences;
 use super::possession::Possession;
+use super::query_digests::{Digester, KeyFileError};
 use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
@@ -50,6 +51,8 @@ pub enum StartError {
     Sockets(#[from] SocketError),
     #[error(transparent)]
     Setup(#[from] SetupError),
+    #[error("the key of query digests can't be used")]
+    QueryDigests(#[from] KeyFileError),
     #[error("the sink \"{name}\" can't be used")]
     Sink {
         name: SinkName,
@@ -88,6 +91,7 @@ impl Sidecar {
     pub fn start_on(passed: Passed, config: SidecarConfig, clock: Clock) -> Result<Running, StartError> {
         let setup = Setup::new(&config, &clock, None)?;
         let sockets = passed.sort(&wanted(&config))?;
+        let query_digests = config.audit.query_digests.as_ref().map(Digester::new).transpose()?;
         let (sinks, handlers) = sinks::prepare(&config, &clock)?;
         let audit = open_audit(&config, sockets.passed, &clock)?;
         sinks.make_known(&audit);
@@ -99,6 +103,7 @@ impl Sidecar {
             audit,
             shipped: Shipped::new(config.audit.shipping.spool_bytes_max),
             enforced: watch::Sender::new(None),
+            query_digests,
             sinks,
             assertions: Arc::new(assertions),
             possession: Possession::new().map_err(|_| KeyError::Generate)?,

@@ -47,6 +47,7 @@ mod p8_quiet;
 mod p9_helpful;
 mod policy_apply;
 mod proxying;
+mod query_digests;
 mod reload;
 mod replicas;
 mod revocation;

@@ -9,7 +9,7 @@ use breakglass::{control, sidecar};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 
-use crate::harness::{Ask, Site, TestSidecar, raw_request, until};
+use crate::harness::{Ask, SidecarFile, Site, TestSidecar, raw_request, until};
 
 type Theme = (&'static str, &'static [&'static Family]);
 
@@ -62,8 +62,14 @@ fn exposed(text: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_exposed_is_documented_and_what_is_documented_is_exposed() {
-    let site = Site::start().await;
-    let sidecar = site.sidecar().await;
+    let mut site = Site::start().await;
+    // Sinks are shown where there are some.
+    site.stop_control().await;
+    site.control_lines = "sinks = [{ name = \"files\", kind = \"file\", directory = \"entries\" }]\n".to_owned();
+    site.start_control().await;
+    let audit_lines = "sinks = [{ name = \"files\", kind = \"file\", directory = \"../lines\" }]\n".to_owned();
+    let sidecar = site.sidecar_with(&SidecarFile { audit_lines, ..SidecarFile::default() }).await;
+    sidecar.until_overrides().await;
     site.grant(&Ask::default()).await;
     let texts = [sidecar.admin(Method::GET, "/metrics").await, control_metrics(&site).await];
     for ((plane, themes), text) in planes().into_iter().zip(texts) {
