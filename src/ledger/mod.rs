@@ -23,8 +23,6 @@ pub mod tile;
 pub mod tree;
 pub mod verify;
 pub mod witness;
-#[cfg(feature = "control")]
-pub mod ocsf;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
 pub use shipped::{Anchor, AuditLine, Closed, Fork, Lost};
