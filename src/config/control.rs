@@ -15,6 +15,7 @@ use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
 use super::service::ServiceConfig;
+use super::signals::{SignalsConfig, read_signals};
 use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
 
@@ -44,6 +45,8 @@ pub struct ControlConfig {
     pub feed: FeedListener,
     pub admin: SocketAddr,
     pub issuers: Vec<IssuerConfig>,
+    /// Who tells of people between two tokens.
+    pub signals: Vec<SignalsConfig>,
     pub groups: AccessGroups,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
@@ -133,6 +136,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let admin = root.section("admin").and_then(|section| section.optional("address")).unwrap_or(loopback);
     let audience: Option<Audience> = root.required("audience");
     let issuers = read_issuers(root, audience.as_ref());
+    let signals = read_signals(root, &issuers);
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let services = read_services(root, file, elsewhere);
     let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
@@ -150,6 +154,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         feed: feed?,
         admin,
         issuers,
+        signals,
         groups,
         policy: policy?,
         services,

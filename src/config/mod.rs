@@ -29,6 +29,8 @@ pub mod schedule;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;
+#[cfg(feature = "control")]
+pub mod signals;
 #[cfg(feature = "sidecar")]
 pub mod upgrade_protocol;
 #[cfg(feature = "sidecar")]

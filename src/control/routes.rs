@@ -22,6 +22,7 @@ use super::api::{ApiState, decisions, elevations, freezes, grants, options, poli
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
+use super::signals::push;
 use crate::telemetry::request_context::{RequestContext, attributed};
 
 /// Requests at once; more are turned away at once.
@@ -56,6 +57,7 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(revocations::show_enforcement))
         .add(routes!(freezes::list, freezes::freeze_all, freezes::lift_all))
         .add(routes!(freezes::freeze, freezes::lift))
+        .add(routes!(push::push))
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))

@@ -22,6 +22,7 @@ use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::on_call::{OnCall, OnCallSettings};
 use super::rates::Rates;
 use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
+use super::signals::Signals;
 use super::workflow::Workflow;
 use super::workflow::budget::RefusedBudget;
 use super::workflow::reads::ReadBook;
@@ -29,6 +30,7 @@ use super::workflow::rules::{InForce, Rules, RulesError};
 use super::{admin, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
+use crate::config::signals::Delivery;
 use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
 use crate::http::{Client, ClientTls, Limits, TlsRoots};
@@ -126,11 +128,16 @@ impl Control {
             admin: bind(config.admin).await?,
         };
         let lock = config.database.file().map(DatabaseLock::take).transpose()?;
-        let state = assemble(&config, clock, verifier, client_tls).await?;
+        let state = assemble(&config, clock, verifier, client_tls.clone()).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
-        let tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
-        tokio::join!(fetch_issuer_keys(&state.verifier), fetch_schedules(&state.workflow.on_call));
+        let mut tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
+        spawn_signals(&state, client_tls, &mut tasks, &stopping);
+        tokio::join!(
+            fetch_issuer_keys(&state.verifier),
+            fetch_transmitter_keys(&state.signals),
+            fetch_schedules(&state.workflow.on_call)
+        );
         let (instance, replica) = (&config.instance, state.workflow.store.replica());
         tracing::info!(%api_addr, %feed_addr, %admin_addr, %instance, replica, "the control plane is up");
         Ok(Running { api_addr, feed_addr, admin_addr, state, stop, tasks, _lock: lock })
@@ -192,6 +199,11 @@ fn verifier(config: &ControlConfig, tls: Option<ClientTls>, clock: &Clock) -> Re
     Ok(Verifier::new(config.issuers.clone(), &client, clock.clone())?)
 }
 
+fn signals(config: &ControlConfig, tls: Option<ClientTls>, clock: &Clock) -> Result<Signals, StartError> {
+    let client = Client::new(tls, Limits::default());
+    Ok(Signals::new(config.signals.clone(), &client, clock.clone())?)
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
 }
@@ -212,6 +224,7 @@ async fn assemble(
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
+    let signals = signals(config, tls.clone(), &clock)?;
     let settings = OnCallSettings::new(tls, config.credentials.clone());
     let on_call = OnCall::new(&rules.policy.schedules, settings, clock.clone());
     let workflow = Workflow {
@@ -234,7 +247,12 @@ async fn assemble(
     let (version, store) = (env!("CARGO_PKG_VERSION"), &workflow.store);
     store.record(Draft::control_started(version, store.epoch(), &config.instance, store.replica())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
-    let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates: Arc::new(Rates::new(config.limits)) };
+    for signals in &config.signals {
+        let polled = matches!(signals.delivery, Delivery::Poll(_));
+        workflow.metrics.begin_signals(signals.name.as_str(), polled);
+    }
+    let rates = Arc::new(Rates::new(config.limits));
+    let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates, signals };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }
@@ -279,6 +297,12 @@ fn spawn_all(
     tasks
 }
 
+fn spawn_signals(state: &ApiState, tls: Option<ClientTls>, tasks: &mut JoinSet<()>, stopping: &watch::Receiver<bool>) {
+    let (transmitters, stop) = (state.signals.transmitters().clone(), stopped(stopping.clone()));
+    tasks.spawn(async move { transmitters.run(stop).await });
+    tasks.spawn(state.signals.clone().poll_all(Arc::clone(&state.workflow), tls, stopping.clone()));
+}
+
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     // An error means that the sender is gone: that is the end too.
     let _ = stopping.wait_for(|stop| *stop).await;
@@ -303,6 +327,14 @@ async fn fetch_issuer_keys(verifier: &Verifier) {
     let failures = timeout(ISSUERS_WAIT_MAX, verifier.refresh()).await.unwrap_or_default();
     for (issuer, error) in failures {
         tracing::warn!(%issuer, error = %error_chain(&error), "the issuer was not reached; it is tried again");
+    }
+}
+
+/// For the same reason: an event that comes meanwhile waits for them.
+async fn fetch_transmitter_keys(signals: &Signals) {
+    let failures = timeout(ISSUERS_WAIT_MAX, signals.transmitters().refresh()).await.unwrap_or_default();
+    for (issuer, error) in failures {
+        tracing::warn!(%issuer, error = %error_chain(&error), "the transmitter was not reached; it is tried again");
     }
 }
 

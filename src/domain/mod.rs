@@ -17,6 +17,7 @@ pub mod scope;
 pub mod service;
 mod text;
 pub mod time;
+pub mod transmitter;
 
 pub use action::Action;
 pub use elevation::{Approval, Elevation, ElevationId, ElevationState};
@@ -32,3 +33,4 @@ pub use scope::{Role, Scope, ScopeError};
 pub use service::{InstanceName, ServiceName};
 pub use text::TextError;
 pub use time::{BootTime, Deadline, Moment, WallTime};
+pub use transmitter::TransmitterName;

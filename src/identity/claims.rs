@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::error::IdentityError;
 use super::issuer::IssuerConfig;
 use super::verifier::Verified;
-use crate::domain::{Authentication, Person, Principal, Subject, WallTime};
+use crate::domain::{Audience, Authentication, Person, Principal, Subject, WallTime};
 
 type Claims = Map<String, Value>;
 
@@ -35,6 +35,7 @@ pub(super) fn identity(claims: &Claims, config: &IssuerConfig, now: WallTime) ->
         person: person(claims, config)?,
         groups: groups(claims, config)?,
         authentication: authentication(claims)?,
+        issued: numeric_date(claims, "iat")?,
         principal: Principal { issuer: config.issuer.clone(), subject },
         expires,
     })
@@ -53,7 +54,12 @@ fn is_access_token(claims: &Claims) -> Result<(), IdentityError> {
 }
 
 fn is_for_us(claims: &Claims, config: &IssuerConfig) -> Result<(), IdentityError> {
-    let is_ours = |value: &Value| value.as_str() == Some(config.audience.as_str());
+    is_aimed_at(claims, &config.audience)
+}
+
+/// Whether `aud` contains the audience (RFC 7519 §4.1.3).
+pub(super) fn is_aimed_at(claims: &Claims, audience: &Audience) -> Result<(), IdentityError> {
+    let is_ours = |value: &Value| value.as_str() == Some(audience.as_str());
     let named = match claims.get("aud") {
         Some(Value::Array(values)) if values.iter().all(Value::is_string) => values.iter().any(is_ours),
         Some(value @ Value::String(_)) => is_ours(value),
@@ -162,7 +168,7 @@ pub(super) fn required_text<'a>(claims: &'a Claims, name: &'static str) -> Resul
 }
 
 /// A NumericDate (RFC 7519 §2): seconds, possibly with a fraction.
-fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
+pub(super) fn numeric_date(claims: &Claims, name: &'static str) -> Result<Option<WallTime>, IdentityError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else { return Err(IdentityError::Claim(name)) };
     match (number.as_i64(), number.as_f64()) {

@@ -18,6 +18,9 @@ const FORBIDDEN: [&str; 11] = ["jwk", "jku", "x5u", "x5c", "crit", "zip", "b64",
 
 /// What a `typ` of an access token can be (RFC 9068 §2.1); older issuers write `JWT` or nothing.
 const TYPES: [&str; 3] = ["at+jwt", "application/at+jwt", "JWT"];
+/// What the `typ` of a security event token is (RFC 8417 §2.3). INVARIANT: the two lists share nothing, and here a type
+/// is demanded, so that neither kind of token is ever taken for the other.
+const EVENT_TYPES: [&str; 2] = ["secevent+jwt", "application/secevent+jwt"];
 
 /// A token whose signature has not been checked yet.
 #[derive(Debug)]
@@ -31,12 +34,23 @@ pub(super) struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
+    /// An access token.
     pub(super) fn parse(token: &'a str) -> Result<Self, IdentityError> {
+        Self::parse_as(token, &TYPES, true)
+    }
+
+    /// A security event token: it says that it is one.
+    pub(super) fn parse_event(token: &'a str) -> Result<Self, IdentityError> {
+        Self::parse_as(token, &EVENT_TYPES, false)
+    }
+
+    fn parse_as(token: &'a str, types: &[&str], may_be_untyped: bool) -> Result<Self, IdentityError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(IdentityError::TooLarge);
         }
         let (signing_input, header, payload, signature) = split(token)?;
         let header = object(header, "its header is not an unambiguous JSON object")?;
+        has_type(&header, types, may_be_untyped)?;
         let (algorithm, kid) = checked_header(&header)?;
         // Decoded here only to refuse other spellings of the same bytes.
         decoded(signature, "its signature is not base64url")?;
@@ -69,15 +83,18 @@ fn object(part: &str, otherwise: &'static str) -> Result<Map<String, Value>, Ide
     parse_object(&decoded(part, otherwise)?).map_err(|_| IdentityError::Malformed(otherwise))
 }
 
+/// Media types are compared without regard to case (RFC 7515 §4.1.9).
+fn has_type(header: &Map<String, Value>, types: &[&str], may_be_untyped: bool) -> Result<(), IdentityError> {
+    match header.get("typ") {
+        None if may_be_untyped => Ok(()),
+        Some(Value::String(typ)) if types.iter().any(|known| known.eq_ignore_ascii_case(typ)) => Ok(()),
+        None | Some(_) => Err(IdentityError::WrongType),
+    }
+}
+
 fn checked_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), IdentityError> {
     if let Some(name) = FORBIDDEN.into_iter().find(|name| header.contains_key(*name)) {
         return Err(IdentityError::ForbiddenHeader(name));
-    }
-    // Media types are compared without regard to case (RFC 7515 §4.1.9).
-    match header.get("typ") {
-        None => {}
-        Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => {}
-        Some(_) => return Err(IdentityError::WrongType),
     }
     let algorithm = match header.get("alg") {
         Some(Value::String(name)) => name.parse().map_err(|_| IdentityError::AlgorithmNotAllowed)?,

@@ -41,6 +41,8 @@ pub enum EntryKind {
     GrantRevoked,
     GrantExpired,
     GrantUsedUp,
+    GrantSuspended,
+    GrantResumed,
     GrantReviewed,
     ReviewOverdue,
     FreezeChanged,
@@ -48,6 +50,7 @@ pub enum EntryKind {
     RevocationEnforced,
     DatabaseRestored,
     DataRead,
+    SignalReceived,
 }
 
 impl EntryKind {
@@ -70,6 +73,8 @@ impl EntryKind {
             Self::GrantRevoked => "grant_revoked",
             Self::GrantExpired => "grant_expired",
             Self::GrantUsedUp => "grant_used_up",
+            Self::GrantSuspended => "grant_suspended",
+            Self::GrantResumed => "grant_resumed",
             Self::GrantReviewed => "grant_reviewed",
             Self::ReviewOverdue => "review_overdue",
             Self::FreezeChanged => "freeze_changed",
@@ -77,6 +82,7 @@ impl EntryKind {
             Self::RevocationEnforced => "revocation_enforced",
             Self::DatabaseRestored => "database_restored",
             Self::DataRead => "data_read",
+            Self::SignalReceived => "signal_received",
         }
     }
 }

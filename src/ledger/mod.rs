@@ -2,5 +2,7 @@
 
 pub mod entry;
 mod kinds;
+mod signals;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
+pub use signals::Signalled;

@@ -98,6 +98,15 @@ impl<'r> Examined<'r> {
             }
             None => {}
         }
+        self.hold_to_fresh_proof(setup, presented);
+    }
+
+    /// A grant whose person had to authenticate afresh takes no proof from before that: such a caller is told as little as
+    /// one who proves nothing.
+    fn hold_to_fresh_proof(&mut self, setup: &Setup, presented: &Presented<'_>) {
+        let Some(identity) = &presented.taken.identity else { return };
+        let proven_at = || setup.verifier.recall(identity.expose()).and_then(Result::ok).and_then(|it| it.proven_at());
+        self.live.take_if(|live| self.caller.person().is_some() && !live.takes_proof_of(proven_at()));
     }
 
     /// Nobody came with the token, and this service takes tokens alone.

@@ -45,9 +45,11 @@ mod schema;
 mod scope_items;
 mod share_turn;
 mod shares;
+mod signals;
 mod sqlite;
 mod statement;
 mod streams;
+mod suspension;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -64,6 +66,8 @@ pub use restoring::{BackupError, Restored};
 pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
 pub use revocations::{OrderOutcome, Progress, Settled};
 pub use share_turn::ShareTurn;
+pub use signals::{Effect, EventOutcome, NewSignal, SignalEvent, SignalOutcome};
+pub use suspension::PersonStanding;
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

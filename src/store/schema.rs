@@ -28,6 +28,7 @@ pub(super) const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0003_revocation.sql")),
     Step::of(include_str!("migrations/0004_replicas.sql")),
     Step::of(include_str!("migrations/0005_policy.sql")),
+    Step::of(include_str!("migrations/0007_signals.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

@@ -47,6 +47,7 @@ mod proxying;
 mod reload;
 mod replicas;
 mod revocation;
+mod signals;
 mod upgrades;
 
 /// A tool that tests/run provides, or one of the machine's own.

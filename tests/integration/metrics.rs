@@ -62,7 +62,13 @@ fn exposed(text: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_exposed_is_documented_and_what_is_documented_is_exposed() {
-    let site = Site::start().await;
+    let mut site = Site::start().await;
+    // A transmitter that is not there is one to be asked all the same.
+    let issuer = format!("http://{}", site.issuer_addr);
+    let transmitter = format!("name = \"idp\", issuer = \"{issuer}\", audience = \"us\"");
+    site.control_lines = format!("signals = [{{ {transmitter}, poll = {{ url = \"http://127.0.0.1:1/poll\" }} }}]");
+    site.stop_control().await;
+    site.start_control().await;
     let sidecar = site.sidecar().await;
     site.grant(&Ask::default()).await;
     let texts = [sidecar.admin(Method::GET, "/metrics").await, control_metrics(&site).await];

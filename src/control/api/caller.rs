@@ -29,6 +29,7 @@ impl FromRequestParts<ApiState> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Refusal> {
         let verified = sign_in(parts, state)?;
+        state.workflow.admit(&verified).await?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let class = Class::of(&parts.method, path);
         let (standing, taken) = state.rates.take(&verified.principal, class, state.workflow.clock.boot());
@@ -50,8 +51,7 @@ fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
     if let Some(known) = state.verifier.recall(token) {
         return known.map_err(refused);
     }
-    // Without a peer there is no server, but a test: all of it is one address.
-    let Peer(address) = parts.extensions.get().copied().unwrap_or(Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    let Peer(address) = peer(parts);
     if let Err(refusal) = state.rates.take_sign_in(address, state.workflow.clock.boot()) {
         state.workflow.metrics.rate_limited.with_label_values(&["sign_in"]).inc();
         return Err(refusal);
@@ -61,6 +61,11 @@ fn sign_in(parts: &Parts, state: &ApiState) -> Result<Verified, Refusal> {
         state.rates.give_back(address);
     }
     verified.map_err(refused)
+}
+
+/// Without a peer there is no server, but a test: all of it is one address.
+pub(in crate::control) fn peer(parts: &Parts) -> Peer {
+    parts.extensions.get().copied().unwrap_or(Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
 }
 
 fn bearer(parts: &Parts) -> Result<&str, Refusal> {

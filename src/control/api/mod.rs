@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use super::feed::Hub;
 use super::rates::Rates;
+use super::signals::Signals;
 use super::workflow::Workflow;
 use crate::identity::Verifier;
 
@@ -33,6 +34,7 @@ pub struct ApiState {
     pub verifier: Verifier,
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
+    pub signals: Signals,
 }
 
 impl ApiState {

@@ -5,6 +5,7 @@
 mod api;
 mod feed;
 mod on_call;
+pub mod signals;
 mod standing;
 
 use std::sync::Arc;
@@ -53,14 +54,18 @@ pub struct ControlMetrics {
     pub revocations_awaited: IntGauge,
     pub freezes: IntGauge,
     pub connections: IntGauge,
+    pub grants_suspended: IntCounter,
+    pub grants_resumed: IntCounter,
+    signals: signals::SignalMetrics,
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 4] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 5] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
+        ("Shared signals", signals::FAMILIES),
         ("Standing", standing::FAMILIES),
     ]
 }
@@ -93,6 +98,9 @@ impl ControlMetrics {
             revocations_awaited: make.gauge(&api::REVOCATIONS_AWAITED)?,
             freezes: make.gauge(&api::FREEZES)?,
             connections: make.gauge(&api::CONNECTIONS)?,
+            grants_suspended: make.counter(&api::GRANTS_SUSPENDED)?,
+            grants_resumed: make.counter(&api::GRANTS_RESUMED)?,
+            signals: signals::SignalMetrics::new(&registry)?,
             registry,
         };
         api::begin(&metrics);

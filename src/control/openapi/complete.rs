@@ -9,6 +9,8 @@ use super::{REFUSALS, examples, share};
 use crate::control::refusal::Cause;
 
 const SCHEME: &str = "accessToken";
+/// Of the operations that are for transmitters of shared signals.
+const TRANSMITTER: &str = "transmitter";
 
 /// Completes what the handlers' attributes say.
 pub(super) fn complete(document: &mut Value) {
@@ -17,7 +19,7 @@ pub(super) fn complete(document: &mut Value) {
     let Some(root) = document.as_object_mut() else { return };
     root.insert("security".to_owned(), json!([{ SCHEME: [] }]));
     if let Some(components) = member(root, "components") {
-        components.insert("securitySchemes".to_owned(), json!({ SCHEME: scheme() }));
+        components.insert("securitySchemes".to_owned(), json!({ SCHEME: scheme(), TRANSMITTER: transmitter() }));
         components.insert("headers".to_owned(), headers());
         components.insert("parameters".to_owned(), json!({ "IfNoneMatch": if_none_match() }));
     }
@@ -50,7 +52,8 @@ fn complete_operation(operation: &mut Map<String, Value>) {
     let parameters = operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
     let is_in = |place: &str| parameters.iter().any(|parameter| parameter["in"] == place);
     let shape = Shape {
-        authenticated: !is_open,
+        // Whoever has another scheme says so, and is no human.
+        authenticated: !operation.contains_key("security"),
         body: operation.contains_key("requestBody"),
         query: is_in("query"),
         path: is_in("path"),
@@ -61,7 +64,9 @@ fn complete_operation(operation: &mut Map<String, Value>) {
     let is_tagged = operation.get("responses").is_some_and(|answers| answers.pointer("/200/headers/ETag").is_some());
     if let Some(answers) = member(operation, "responses") {
         answers.values_mut().for_each(|answer| describe_headers(answer, &shape));
-        answers.extend(responses(&causes));
+        for (status, answer) in responses(&causes) {
+            answers.entry(status).or_insert(answer);
+        }
         if is_tagged {
             answers.insert("304".to_owned(), json!({ "description": "It is as the caller knows it (If-None-Match)." }));
         }
@@ -136,6 +141,13 @@ fn scheme() -> Value {
         "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
         "description": "An access token (RFC 9068) of a human's own, from an OpenID Connect issuer that the control \
                         plane is configured for, with the control plane in `aud`.",
+    })
+}
+
+fn transmitter() -> Value {
+    json!({
+        "type": "http", "scheme": "bearer",
+        "description": "The secret agreed on with a transmitter of shared signals, where one is configured.",
     })
 }
 

@@ -35,6 +35,7 @@ pub const REVOCATIONS: &str = "revocations";
 pub const FREEZES: &str = "freezes";
 pub const SERVICES: &str = "services";
 pub const SIDECARS: &str = "sidecars";
+pub const SIGNALS: &str = "signals";
 pub const ABOUT: &str = "about";
 
 const DESCRIPTION: &str = "\
@@ -55,6 +56,7 @@ seconds (`…_s`) or milliseconds (`…_ms`). Absent members are left out, never
         (name = FREEZES, description = "No override and no new grant, of a service or at all, until lifted."),
         (name = SERVICES, description = "What may be asked for."),
         (name = SIDECARS, description = "Where grants are enforced."),
+        (name = SIGNALS, description = "What identity providers say of people; for machines of the configuration."),
         (name = ABOUT, description = "Public facts: keys and this document."),
     ),
 )]

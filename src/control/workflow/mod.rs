@@ -5,6 +5,7 @@
 //! - [`approve`]: other humans agree; `grant` makes what they agree to.
 //! - [`decline`]: deny, or take back.
 //! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
+//! - [`freshness`]: whether what a caller has proven still counts; taking up what was suspended for that.
 //! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what, and [`reads`]: that they did.
 //! - [`rules`]: the policy and services that are served; [`policy_change`] makes others the next revision.
@@ -16,6 +17,7 @@ pub mod budget;
 pub mod check;
 pub mod decline;
 pub mod freeze;
+pub mod freshness;
 mod grant;
 pub mod policy_change;
 pub mod reads;
