@@ -175,7 +175,7 @@ async fn a_restored_database_begins_anew_frozen_and_with_every_grant_ended(bench
         assert!(snapshot.frozen && snapshot.tokens.is_empty(), "{name}");
     }
     assert_eq!(checked(&store).await.findings, vec![]);
-    let kinds: Vec<_> = store.entries(15, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
+    let kinds: Vec<_> = store.entries(22, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, ["database_restored", "freeze_changed", "grant_revoked"]);
 }
 
