@@ -14,6 +14,7 @@ use super::limits::{ApiLimits, read_limits};
 use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
+use super::scim::{ScimConfig, read_scim};
 use super::service::ServiceConfig;
 use super::signals::{SignalsConfig, read_signals};
 use crate::domain::{Audience, InstanceName, Issuer};
@@ -47,6 +48,8 @@ pub struct ControlConfig {
     pub issuers: Vec<IssuerConfig>,
     /// Who tells of people between two tokens.
     pub signals: Vec<SignalsConfig>,
+    /// Who keeps people and groups here.
+    pub scim: Vec<ScimConfig>,
     pub groups: AccessGroups,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
@@ -137,6 +140,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let audience: Option<Audience> = root.required("audience");
     let issuers = read_issuers(root, audience.as_ref());
     let signals = read_signals(root, &issuers);
+    let scim = read_scim(root, &issuers);
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let services = read_services(root, file, elsewhere);
     let policy = root.required_path("policy").and_then(|path| read_policy(path, &services, elsewhere));
@@ -155,6 +159,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         admin,
         issuers,
         signals,
+        scim,
         groups,
         policy: policy?,
         services,

@@ -34,6 +34,7 @@ fn read_issuer(section: &Section<'_>, audience: Option<&Audience>) -> Option<Iss
     let person_claim = section.optional("person_claim");
     let person_prefix = section.optional("person_prefix");
     let groups_claim = section.optional("groups_claim");
+    let groups_by_scim = section.choice("groups", &[("token", false), ("scim", true)]).unwrap_or(false);
     let algorithms: Vec<_> = section.list("algorithms");
     let leeway =
         section.integer("clock_leeway_s", 0..=IssuerConfig::CLOCK_LEEWAY_S_MAX, IssuerConfig::CLOCK_LEEWAY_S_DEFAULT);
@@ -41,6 +42,7 @@ fn read_issuer(section: &Section<'_>, audience: Option<&Audience>) -> Option<Iss
     let mut config = IssuerConfig::new(url?, audience?);
     config.person_claim = person_claim.unwrap_or(config.person_claim);
     config.person_prefix = person_prefix.unwrap_or(config.person_prefix);
+    config.groups_by_scim = groups_by_scim;
     config.groups_claim = groups_claim.unwrap_or(config.groups_claim);
     if !algorithms.is_empty() {
         config.algorithms = algorithms.into_iter().collect();

@@ -26,6 +26,8 @@ pub mod resource_pattern;
 pub mod route_path;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod schedule;
+#[cfg(feature = "control")]
+pub mod scim;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

@@ -9,7 +9,7 @@
 //! 4. [`workflow`]: what happens, and who may make it happen; [`refusal`] is how it says no.
 //! 5. `store`: each transition in one transaction.
 //!
-//! [`signals`] hear what identity providers say of people between two tokens.
+//! [`signals`] hear what identity providers say of people between two tokens, [`scim`] keeps people and groups.
 //! [`feed`] tells the sidecars, [`arrival`] how far revocations have come with them, [`keys`] signs, [`admin`] and [`metrics`] show how it goes, `start` puts it together.
 //! It must never: answer with someone else's grant, show a token to anyone but its requester, or import the sidecar.
 
@@ -26,6 +26,7 @@ pub mod openapi;
 pub mod rates;
 pub mod refusal;
 mod routes;
+pub mod scim;
 mod server;
 pub mod signals;
 mod start;

@@ -22,6 +22,7 @@ use super::api::{ApiState, decisions, elevations, freezes, grants, options, poli
 use super::intake::take_in;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
+use super::scim::{about, groups, users};
 use super::signals::push;
 use crate::telemetry::request_context::{RequestContext, attributed};
 
@@ -58,6 +59,13 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(freezes::list, freezes::freeze_all, freezes::lift_all))
         .add(routes!(freezes::freeze, freezes::lift))
         .add(routes!(push::push))
+        .add(routes!(users::create, users::list))
+        .add(routes!(users::show, users::replace, users::patch_user, users::delete))
+        .add(routes!(groups::create, groups::list))
+        .add(routes!(groups::show, groups::replace, groups::patch_group, groups::delete))
+        .add(routes!(about::config))
+        .add(routes!(about::resource_types))
+        .add(routes!(about::schemas))
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))

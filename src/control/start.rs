@@ -252,7 +252,16 @@ async fn assemble(
         workflow.metrics.begin_signals(signals.name.as_str(), polled);
     }
     let rates = Arc::new(Rates::new(config.limits));
-    let state = ApiState { workflow: Arc::new(workflow), verifier, hub, rates, signals };
+    let by_scim = config.issuers.iter().filter(|issuer| issuer.groups_by_scim);
+    let state = ApiState {
+        workflow: Arc::new(workflow),
+        verifier,
+        hub,
+        rates,
+        signals,
+        scim: Arc::new(config.scim.clone()),
+        groups_by_scim: Arc::new(by_scim.map(|issuer| issuer.issuer.clone()).collect()),
+    };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }

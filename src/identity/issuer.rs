@@ -92,6 +92,8 @@ pub struct IssuerConfig {
     pub person_prefix: String,
     /// The claim that lists groups: a name, or a JSON pointer (RFC 6901) such as `/realm_access/roles`.
     pub groups_claim: String,
+    /// At the control plane the groups are those that provisioning clients keep there, whatever the token says.
+    pub groups_by_scim: bool,
     pub algorithms: BTreeSet<Algorithm>,
     /// How far the issuer's clock may run ahead of ours, in seconds. It holds for `nbf` and `iat`, never for `exp`.
     pub clock_leeway_s: u64,
@@ -112,6 +114,7 @@ impl IssuerConfig {
             person_claim: "sub".to_owned(),
             person_prefix: String::new(),
             groups_claim: "groups".to_owned(),
+            groups_by_scim: false,
             algorithms: [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA].into(),
             clock_leeway_s: Self::CLOCK_LEEWAY_S_DEFAULT,
             ca: None,

@@ -51,6 +51,8 @@ pub enum EntryKind {
     DatabaseRestored,
     DataRead,
     SignalReceived,
+    UserProvisioned,
+    GroupProvisioned,
 }
 
 impl EntryKind {
@@ -83,6 +85,8 @@ impl EntryKind {
             Self::DatabaseRestored => "database_restored",
             Self::DataRead => "data_read",
             Self::SignalReceived => "signal_received",
+            Self::UserProvisioned => "user_provisioned",
+            Self::GroupProvisioned => "group_provisioned",
         }
     }
 }

@@ -2,7 +2,9 @@
 
 pub mod entry;
 mod kinds;
+mod scim;
 mod signals;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
+pub use scim::Provisioned;
 pub use signals::Signalled;

@@ -42,6 +42,8 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod sample;
 mod schema;
+mod scim_groups;
+mod scim_users;
 mod scope_items;
 mod share_turn;
 mod shares;
@@ -65,6 +67,8 @@ pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
 pub use restoring::{BackupError, Restored};
 pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
 pub use revocations::{OrderOutcome, Progress, Settled};
+pub use scim_groups::{ScimGroup, ScimGroupContent};
+pub use scim_users::{ScimListing, ScimUser, ScimUserContent, ScimWritten};
 pub use share_turn::ShareTurn;
 pub use signals::{Effect, EventOutcome, NewSignal, SignalEvent, SignalOutcome};
 pub use suspension::PersonStanding;

@@ -29,6 +29,7 @@ pub(super) const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0004_replicas.sql")),
     Step::of(include_str!("migrations/0005_policy.sql")),
     Step::of(include_str!("migrations/0007_signals.sql")),
+    Step::of(include_str!("migrations/0010_scim.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

@@ -238,7 +238,7 @@ impl Found {
     }
 }
 
-async fn live(transition: &mut Transition<'_>, person: &Person) -> Result<Vec<GrantId>, StoreError> {
+pub(super) async fn live(transition: &mut Transition<'_>, person: &Person) -> Result<Vec<GrantId>, StoreError> {
     let now = transition.at();
     let rows =
         sql("SELECT id FROM grants WHERE person = $1 AND state = 'active' AND expires_ms > $2 ORDER BY position")
@@ -249,7 +249,7 @@ async fn live(transition: &mut Transition<'_>, person: &Person) -> Result<Vec<Gr
     rows.iter().map(|row| parsed("grant id", row.first()?)).collect()
 }
 
-async fn waiting(transition: &mut Transition<'_>, person: &Person) -> Result<Vec<ElevationId>, StoreError> {
+pub(super) async fn waiting(transition: &mut Transition<'_>, person: &Person) -> Result<Vec<ElevationId>, StoreError> {
     let rows = sql("SELECT id FROM elevations WHERE person = $1 AND state = 'requested' ORDER BY position")
         .bind(person.as_str())
         .fetch_all(transition.connection())

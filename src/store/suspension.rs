@@ -20,6 +20,8 @@ pub struct PersonStanding {
     pub since: Option<WallTime>,
     /// Grants of theirs are suspended.
     pub suspended: bool,
+    /// Provisioning clients know them, and they are active at none.
+    pub deactivated: bool,
 }
 
 impl Store {
@@ -30,7 +32,9 @@ impl Store {
              (SELECT COUNT(*) FROM principals WHERE idp = $1 AND subject = $2 AND person = $3) AS known, \
              (SELECT since_ms FROM person_freshness WHERE person = $3) AS since_ms, \
              (SELECT COUNT(*) FROM grants WHERE person = $3 AND suspended_ms IS NOT NULL AND state = 'active' \
-              AND expires_ms > $4) AS suspended")
+              AND expires_ms > $4) AS suspended, \
+             (SELECT COUNT(*) FROM scim_users WHERE person = $3) AS users, \
+             (SELECT COUNT(*) FROM scim_users WHERE person = $3 AND active = 1) AS active")
         .bind(principal.issuer.as_str())
         .bind(principal.subject.as_str())
         .bind(person.as_str())
@@ -41,6 +45,7 @@ impl Store {
             known: row.try_get::<i64>("known")? > 0,
             since: row.try_get::<Option<i64>>("since_ms")?.map(WallTime::from_unix_ms),
             suspended: row.try_get::<i64>("suspended")? > 0,
+            deactivated: row.try_get::<i64>("users")? > 0 && row.try_get::<i64>("active")? == 0,
         })
     }
 

@@ -47,6 +47,7 @@ mod proxying;
 mod reload;
 mod replicas;
 mod revocation;
+mod scim;
 mod signals;
 mod upgrades;
 

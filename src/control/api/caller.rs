@@ -28,8 +28,7 @@ impl FromRequestParts<ApiState> for Caller {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, Refusal> {
-        let verified = sign_in(parts, state)?;
-        state.workflow.admit(&verified).await?;
+        let mut verified = sign_in(parts, state)?;
         let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
         let class = Class::of(&parts.method, path);
         let (standing, taken) = state.rates.take(&verified.principal, class, state.workflow.clock.boot());
@@ -40,7 +39,12 @@ impl FromRequestParts<ApiState> for Caller {
             // A second extractor of the same request would tell the same.
             let _ = told.0.set(standing);
         }
-        taken.map(|()| Self(verified))
+        taken?;
+        state.workflow.admit(&verified).await?;
+        if state.groups_by_scim.contains(&verified.principal.issuer) {
+            verified.groups = state.workflow.store.groups_of(&verified.person).await?;
+        }
+        Ok(Self(verified))
     }
 }
 

@@ -19,12 +19,15 @@ pub mod reviews;
 pub mod revocations;
 mod words;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::feed::Hub;
 use super::rates::Rates;
 use super::signals::Signals;
 use super::workflow::Workflow;
+use crate::config::scim::ScimConfig;
+use crate::domain::Issuer;
 use crate::identity::Verifier;
 
 /// What every call may use.
@@ -35,6 +38,10 @@ pub struct ApiState {
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
     pub signals: Signals,
+    /// Who keeps people and groups here.
+    pub scim: Arc<Vec<ScimConfig>>,
+    /// The issuers whose tokens' groups are not looked at.
+    pub groups_by_scim: Arc<BTreeSet<Issuer>>,
 }
 
 impl ApiState {

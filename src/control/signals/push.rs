@@ -150,7 +150,7 @@ async fn authenticate(headers: &HeaderMap, file: Option<&std::path::Path>) -> Re
 }
 
 /// Whether the secret is in `Authorization: Bearer`, compared in constant time.
-fn is_shown(headers: &HeaderMap, wanted: &Secret<String>) -> bool {
+pub(in crate::control) fn is_shown(headers: &HeaderMap, wanted: &Secret<String>) -> bool {
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
     let Some((scheme, token)) = shown else { return false };
     let digest = |text: &str| aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());

@@ -18,6 +18,9 @@ impl Workflow {
     /// A demand for a fresh authentication (RFC 9470); or the database failed: then nothing is known.
     pub async fn admit(&self, caller: &Verified) -> Result<(), Refusal> {
         let standing = self.store.person_standing(&caller.principal, &caller.person).await?;
+        if standing.deactivated {
+            return Err(Refusal::new(Cause::IdentityInvalid, "the account was deactivated"));
+        }
         if !standing.known {
             self.store.meet(&caller.principal, &caller.person).await?;
         }

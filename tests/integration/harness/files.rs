@@ -175,10 +175,16 @@ pub(super) struct Surroundings<'a> {
     pub(super) feeds: &'a [SocketAddr],
 }
 
-/// `lines` are added at the top of the control plane's file.
-pub(super) fn write_control(folder: &Path, issuer: &str, feed: SocketAddr, database: &str, lines: &str) -> PathBuf {
+/// The lines are added at the top of the control plane's file, and to its issuer.
+pub(super) fn write_control(
+    folder: &Path,
+    issuer: &str,
+    feed: SocketAddr,
+    database: &str,
+    (lines, issuer_lines): (&str, &str),
+) -> PathBuf {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    ControlFile { name: "control", issuer, addresses: (any, feed, any), database, lines }.write(folder)
+    ControlFile { name: "control", issuer, addresses: (any, feed, any), database, lines, issuer_lines }.write(folder)
 }
 
 /// What can be said of one control plane's file; the rest is the same for all.
@@ -190,6 +196,8 @@ pub(super) struct ControlFile<'a> {
     pub(super) database: &'a str,
     /// Added at the top.
     pub(super) lines: &'a str,
+    /// Added to the issuer.
+    pub(super) issuer_lines: &'a str,
 }
 
 impl ControlFile<'_> {
@@ -199,7 +207,7 @@ impl ControlFile<'_> {
 }
 
 fn write_control_file(folder: &Path, control: &ControlFile<'_>) -> PathBuf {
-    let ControlFile { name, issuer, addresses: (api, feed, admin), database, lines } = control;
+    let ControlFile { name, issuer, addresses: (api, feed, admin), database, lines, issuer_lines } = control;
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("payments.toml", SERVICE);
     write("ledger.toml", &SERVICE.replacen("name = \"payments\"", "name = \"ledger\"", 1));
@@ -209,7 +217,7 @@ fn write_control_file(folder: &Path, control: &ControlFile<'_>) -> PathBuf {
         "{lines}\nurl = \"https://localhost\"\ndatabase = \"{database}\"\nkeys = \"keys\"\naudience = \"control\"\n\
          policy = \"policy.toml\"\nservices = [\"payments.toml\", \"ledger.toml\"]\n\
          [api]\naddress = \"{api}\"\n{keys}{API_LIMITS}[feed]\naddress = \"{feed}\"\n{keys}client_ca = \"ca.pem\"\n\
-         [admin]\naddress = \"{admin}\"\n[[issuer]]\nurl = \"{issuer}\"\n\
+         [admin]\naddress = \"{admin}\"\n[[issuer]]\nurl = \"{issuer}\"\n{issuer_lines}\
          [groups]\nadmins = [\"breakglass-admins\"]\nauditors = [\"breakglass-auditors\"]\nrevokers = [\"payments-leads\"]\n"
     );
     let file = format!("{name}.toml");

@@ -156,6 +156,7 @@ impl Fleet {
             addresses: (api, feed, admin),
             database: &database,
             lines: &format!("instance = \"{}\"", replica.name),
+            issuer_lines: "",
         };
         control.write(self.path())
     }

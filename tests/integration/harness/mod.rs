@@ -70,6 +70,8 @@ pub(crate) struct Site {
     pub(crate) feed: SocketAddr,
     /// Lines added to the control plane's file when it starts next.
     pub(crate) control_lines: String,
+    /// Lines added to its issuer.
+    pub(crate) issuer_lines: String,
     /// What the control plane's file names when it starts next: a SQLite file unless changed.
     pub(crate) database: String,
     control: Option<Running>,
@@ -137,6 +139,7 @@ impl Site {
             upstream,
             trust,
             control_lines: String::new(),
+            issuer_lines: String::new(),
             database: "data/control.db".to_owned(),
             control: None,
             client,
@@ -165,7 +168,8 @@ impl Site {
     /// The control plane's file, as it stands now.
     pub(crate) fn write_control(&self) -> std::path::PathBuf {
         let issuer = format!("http://{}", self.issuer_addr);
-        files::write_control(self.path(), &issuer, self.feed, &self.database, &self.control_lines)
+        let lines = (self.control_lines.as_str(), self.issuer_lines.as_str());
+        files::write_control(self.path(), &issuer, self.feed, &self.database, lines)
     }
 
     pub(crate) async fn stop_control(&mut self) {
