@@ -55,7 +55,7 @@ fn row(grant: &GrantView, now: WallTime) -> Vec<Cell> {
     let left = if grant.state == GrantState::Active { span(grant.expires_at.since(now)) } else { "-".to_owned() };
     vec![
         Cell::new(&grant.id),
-        state(grant.state),
+        standing(grant),
         Cell::new(&grant.service),
         joined(&grant.resources).into(),
         joined(&grant.actions).into(),
@@ -73,7 +73,7 @@ fn show(grant: &GrantView, out: &mut Output) -> Result<(), Failure> {
     }
     let mut facts = vec![
         ("grant", Cell::new(&grant.id)),
-        ("state", state(grant.state)),
+        ("state", standing(grant)),
         ("elevation", Cell::new(&grant.elevation)),
         ("service", Cell::new(&grant.service)),
         ("resources", joined(&grant.resources).into()),
@@ -100,6 +100,14 @@ fn show(grant: &GrantView, out: &mut Output) -> Result<(), Failure> {
     facts.extend(grant.review.reviewed_by.as_ref().map(|person| ("reviewed by", Cell::new(person))));
     facts.extend(grant.review.findings.as_ref().map(|findings| ("findings", Cell::new(findings))));
     out.facts(&facts)
+}
+
+/// The state, and that an active grant can't be used until its person has signed in afresh.
+fn standing(grant: &GrantView) -> Cell {
+    match grant.suspended_at {
+        Some(_) => Cell::coloured("suspended", Colour::Yellow),
+        None => state(grant.state),
+    }
 }
 
 fn state(state: GrantState) -> Cell {
@@ -156,6 +164,7 @@ pub(crate) mod sample {
             max_uses: Some(3),
             spent: 1,
             policy_revision: 1,
+            suspended_at: None,
             revision: 4,
             ended_at: None,
             ended_by: None,

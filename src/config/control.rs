@@ -15,8 +15,10 @@ use super::limits::{ApiLimits, read_limits};
 use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
+use super::scim::{ScimConfig, read_scim};
 use super::service::ServiceConfig;
 use super::sign_in::read_sign_in;
+use super::signals::{SignalsConfig, read_signals};
 use super::sinks::{SinkConfig, read_sinks};
 use crate::domain::{Audience, InstanceName, Issuer};
 use crate::identity::IssuerConfig;
@@ -56,6 +58,10 @@ pub struct ControlConfig {
     pub issuers: Vec<IssuerConfig>,
     /// How the command line signs people in, where the file says it.
     pub sign_in: Option<SignInTerms>,
+    /// Who tells of people between two tokens.
+    pub signals: Vec<SignalsConfig>,
+    /// Who keeps people and groups here.
+    pub scim: Vec<ScimConfig>,
     pub groups: AccessGroups,
     /// Where entries are handed on to.
     pub sinks: Vec<SinkConfig>,
@@ -153,6 +159,8 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let admin = root.section("admin").and_then(|section| section.optional("address")).unwrap_or(loopback);
     let audience: Option<Audience> = root.required("audience");
     let issuers = read_issuers(root, audience.as_ref());
+    let signals = read_signals(root, &issuers);
+    let scim = read_scim(root, &issuers);
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let sinks = read_sinks(root, &[]);
     let services = read_services(root, file, elsewhere);
@@ -178,6 +186,8 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         admin,
         issuers,
         sign_in,
+        signals,
+        scim,
         groups,
         sinks,
         policy: policy?,

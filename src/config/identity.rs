@@ -74,6 +74,7 @@ fn read_issuer(section: &Section<'_>, audience: Option<&Audience>) -> Option<Iss
     let plain_jwt = section.boolean("plain_jwt", true);
     let is_email = person_claim.as_deref().is_some_and(|claim| claim == IssuerConfig::EMAIL);
     let person_lowercase = section.boolean("person_lowercase", is_email);
+    let groups_by_scim = section.choice("groups", &[("token", false), ("scim", true)]).unwrap_or(false);
     let algorithms: Vec<_> = section.list("algorithms");
     let leeway =
         section.integer("clock_leeway_s", 0..=IssuerConfig::CLOCK_LEEWAY_S_MAX, IssuerConfig::CLOCK_LEEWAY_S_DEFAULT);
@@ -82,6 +83,7 @@ fn read_issuer(section: &Section<'_>, audience: Option<&Audience>) -> Option<Iss
     config.person_claim = person_claim.unwrap_or(config.person_claim);
     config.person_prefix = person_prefix.unwrap_or(config.person_prefix);
     config.person_lowercase = person_lowercase;
+    config.groups_by_scim = groups_by_scim;
     config.groups_claim = groups_claim.unwrap_or(config.groups_claim);
     config.roles_claim = roles_claim;
     config.groups_prefix = groups_prefix.unwrap_or(config.groups_prefix);

@@ -32,6 +32,8 @@ pub mod resource_pattern;
 pub mod route_path;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod schedule;
+#[cfg(feature = "control")]
+pub mod scim;
 pub mod service;
 #[cfg(feature = "sidecar")]
 pub mod shipping;
@@ -39,6 +41,7 @@ pub mod shipping;
 pub mod sidecar;
 #[cfg(feature = "control")]
 mod sign_in;
+pub mod signals;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 pub mod sinks;
 #[cfg(feature = "sidecar")]

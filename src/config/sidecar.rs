@@ -234,6 +234,13 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
     let trust = root.required_section("trust").map(|section| read_trust(&section));
     let stand_in = "unknown".parse().ok();
     let issuers = read_issuers(root, audience.or(stand_in.as_ref()));
+    if issuers.iter().any(|issuer| issuer.groups_by_scim) {
+        root.mistake(
+            "issuer",
+            "groups = \"scim\" is for the control plane",
+            Some("remove it: a sidecar asks for no groups"),
+        );
+    }
     let issuers = issuers.into_iter().map(IssuerConfig::without_groups).collect();
     let audit = root.required_section("audit").and_then(|section| read_audit(&section));
     let admin = root.section("admin").map_or_else(

@@ -10,6 +10,8 @@ use http::{HeaderMap, Uri, header};
 use super::api::body::{BODY_BYTES_MAX, too_large};
 use super::refusal::{Cause, Refusal};
 
+/// What provisioning clients ask for; it is JSON too (RFC 7644 §3.1).
+const SCIM: &str = "application/scim+json";
 /// Greatest length of path and query.
 pub(super) const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Greatest size of all header fields, names and values.
@@ -53,7 +55,7 @@ fn accepts_json(headers: &HeaderMap) -> bool {
     }
     lines.flat_map(|line| line.split(',')).any(|range| {
         let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
-        let fits = matches!(parts.next().as_deref(), Some("*/*" | "application/*" | "application/json"));
+        let fits = matches!(parts.next().as_deref(), Some("*/*" | "application/*" | "application/json" | SCIM));
         let weight = parts.find_map(|part| part.strip_prefix("q=").map(str::to_owned));
         fits && weight.is_none_or(|weight| weight.parse::<f32>().is_ok_and(|weight| weight > 0.0))
     })

@@ -9,13 +9,15 @@
 //! 4. [`workflow`]: what happens, and who may make it happen; [`refusal`] is how it says no.
 //! 5. `store`: each transition in one transaction.
 //!
-//! [`ledger`] builds and signs the log of all entries. [`feed`] tells the sidecars, [`arrival`] how far revocations have come with them, [`keys`] signs, [`sinks`] hand on what was recorded, [`admin`] and [`metrics`] show how it goes, `start` puts it together.
+//! [`signals`] hear what identity providers say of people between two tokens, [`scim`] keeps people and groups.
+//! [`ledger`] builds and signs the log of all entries. [`feed`] tells the sidecars, [`arrival`] how far revocations have come with them, [`keys`] signs, [`sinks`] hand on what was recorded, [`admin`] and [`metrics`] show how it goes, `start` puts it together, `background` is what runs beside the calls.
 //! It must never: answer with someone else's grant, show a token to anyone but its requester, or import the sidecar.
 
 pub mod admin;
 pub mod api;
 pub mod arrival;
 mod audit_upkeep;
+mod background;
 mod database_lock;
 pub mod feed;
 mod intake;
@@ -27,7 +29,9 @@ pub mod openapi;
 pub mod rates;
 pub mod refusal;
 mod routes;
+pub mod scim;
 mod server;
+pub mod signals;
 pub mod sinks;
 mod start;
 #[cfg(test)]

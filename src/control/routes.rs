@@ -26,6 +26,8 @@ use super::intake::take_in;
 use super::ledger::serve as serve_ledger;
 use super::openapi::{Calls, serve};
 use super::refusal::{Cause, Refusal};
+use super::scim::{about, groups, users};
+use super::signals::push;
 use crate::telemetry::request_context::{RequestContext, attributed};
 
 /// Requests at once; more are turned away at once.
@@ -61,6 +63,14 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(revocations::show_enforcement))
         .add(routes!(freezes::list, freezes::freeze_all, freezes::lift_all))
         .add(routes!(freezes::freeze, freezes::lift))
+        .add(routes!(push::push))
+        .add(routes!(users::create, users::list))
+        .add(routes!(users::show, users::replace, users::patch_user, users::delete))
+        .add(routes!(groups::create, groups::list))
+        .add(routes!(groups::show, groups::replace, groups::patch_group, groups::delete))
+        .add(routes!(about::config))
+        .add(routes!(about::resource_types))
+        .add(routes!(about::schemas))
         .add(routes!(options::options))
         .add(routes!(options::sidecars))
         .add(routes!(options::keys))

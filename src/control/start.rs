@@ -15,26 +15,26 @@ use tokio::time::timeout;
 
 use super::api::ApiState;
 use super::api::possession::Possession;
-use super::arrival::Arrivals;
+use super::background::{fetch_issuer_keys, fetch_schedules, fetch_transmitter_keys, spawn_all, spawn_signals};
 use super::database_lock::DatabaseLock;
-use super::feed::{self, AssertionKeys, FeedKeys, FeedLimits, Hub};
+use super::feed::{self, FeedLimits, Hub};
 use super::keys::{Keys, KeysError};
 use super::ledger::{Ledger, LedgerStartError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::on_call::{OnCall, OnCallSettings};
 use super::rates::Rates;
-use super::server::{Port, TlsFilesError, certificates, certified_key, tls_config};
+use super::server::{TlsFilesError, certificates, certified_key, tls_config};
+use super::signals::Signals;
 use super::sinks::{self, Teller};
 use super::workflow::Workflow;
 use super::workflow::budget::RefusedBudget;
 use super::workflow::reads::ReadBook;
 use super::workflow::rules::{InForce, Rules, RulesError};
-use super::{admin, audit_upkeep, routes};
 use crate::clock::Clock;
 use crate::config::control::{ControlConfig, FeedListener};
+use crate::config::signals::Delivery;
 use crate::config::sinks::SinkName;
 use crate::domain::ServiceName;
-use crate::error_chain::error_chain;
 use crate::http::{Client, ClientAuthority, ClientAuthorityError, ClientTls, Limits, TlsRoots};
 use crate::identity::{SetupError, Verifier};
 use crate::ledger::entry::Draft;
@@ -44,8 +44,6 @@ use crate::token::KeyError;
 use crate::token::dpop::Nonces;
 use crate::wire::sign_in::SignInView;
 
-/// How long the start waits for the issuers' keys, and for the schedules. It goes on without them.
-const ISSUERS_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long the end may take in all.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -112,10 +110,10 @@ pub struct Running {
 }
 
 /// The listeners, bound before anything is written.
-struct Bound {
-    api: TcpListener,
-    feed: TcpListener,
-    admin: TcpListener,
+pub(super) struct Bound {
+    pub(super) api: TcpListener,
+    pub(super) feed: TcpListener,
+    pub(super) admin: TcpListener,
 }
 
 impl Control {
@@ -147,13 +145,18 @@ impl Control {
             admin: bind(config.admin).await?,
         };
         let lock = config.database.file().map(DatabaseLock::take).transpose()?;
-        let state = assemble(&config, clock, verifier, (client_tls, clients)).await?;
+        let state = assemble(&config, clock, verifier, (client_tls.clone(), clients)).await?;
         let (stop, stopping) = watch::channel(false);
         let (api_addr, feed_addr, admin_addr) = (address(&bound.api)?, address(&bound.feed)?, address(&bound.admin)?);
         let mut tasks = spawn_all(&state, bound, api_tls, feed_tls, &stopping);
+        spawn_signals(&state, client_tls, &mut tasks, &stopping);
         state.workflow.metrics.observe_sinks(tellers.iter().map(Teller::view).collect())?;
         sinks::spawn(&mut tasks, tellers, &state.workflow.store, &stopping);
-        tokio::join!(fetch_issuer_keys(&state.verifier), fetch_schedules(&state.workflow.on_call));
+        tokio::join!(
+            fetch_issuer_keys(&state.verifier),
+            fetch_transmitter_keys(&state.signals),
+            fetch_schedules(&state.workflow.on_call)
+        );
         let (instance, replica) = (&config.instance, state.workflow.store.replica());
         tracing::info!(%api_addr, %feed_addr, %admin_addr, %instance, replica, "the control plane is up");
         Ok(Running { api_addr, feed_addr, admin_addr, state, stop, tasks, _lock: lock })
@@ -220,6 +223,11 @@ fn verifier(config: &ControlConfig, tls: Option<ClientTls>, clock: &Clock) -> Re
     Ok(Verifier::new(config.issuers.clone(), &client, clock.clone())?)
 }
 
+fn signals(config: &ControlConfig, tls: Option<ClientTls>, clock: &Clock) -> Result<Signals, StartError> {
+    let client = Client::new(tls, Limits::default());
+    Ok(Signals::new(config.signals.clone(), &client, clock.clone())?)
+}
+
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
 }
@@ -242,6 +250,7 @@ async fn assemble(
     let rules = Rules::establish(&store, config).await?;
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
+    let signals = signals(config, tls.clone(), &clock)?;
     let settings = OnCallSettings::new(tls, config.credentials.clone());
     let on_call = OnCall::new(&rules.policy.schedules, settings, clock.clone());
     let workflow = Workflow {
@@ -265,9 +274,23 @@ async fn assemble(
     store.record(Draft::control_started(version, store.epoch(), &config.instance, store.replica())).await?;
     workflow.renew_keys().await.map_err(StartError::Renew)?;
     let possession = Arc::new(possession(&workflow.store, config, clients).await?);
-    let (workflow, rates) = (Arc::new(workflow), Arc::new(Rates::new(config.limits)));
-    let (sign_in, ledger) = (Arc::new(SignInView { terms: config.sign_in.clone() }), Arc::new(ledger));
-    let state = ApiState { workflow, verifier, hub, rates, possession, sign_in, ledger };
+    for signals in &config.signals {
+        let polled = matches!(signals.delivery, Delivery::Poll(_));
+        workflow.metrics.begin_signals(signals.name.as_str(), polled);
+    }
+    let by_scim = config.issuers.iter().filter(|issuer| issuer.groups_by_scim);
+    let state = ApiState {
+        workflow: Arc::new(workflow),
+        verifier,
+        hub,
+        rates: Arc::new(Rates::new(config.limits)),
+        possession,
+        sign_in: Arc::new(SignInView { terms: config.sign_in.clone() }),
+        ledger: Arc::new(ledger),
+        signals,
+        scim: Arc::new(config.scim.clone()),
+        groups_by_scim: Arc::new(by_scim.map(|issuer| (issuer.issuer.clone(), issuer.groups_prefix.clone())).collect()),
+    };
     state.workflow.metrics.observe(Observed::new(&state, Expiries::of(config)))?;
     Ok(state)
 }
@@ -294,84 +317,4 @@ async fn tell_freezes(store: &Store) -> Result<(), StartError> {
         tracing::warn!(service, "frozen: nothing is granted until that is lifted");
     }
     Ok(())
-}
-
-fn spawn_all(
-    state: &ApiState,
-    bound: Bound,
-    api_tls: Arc<rustls::ServerConfig>,
-    feed_tls: Arc<rustls::ServerConfig>,
-    stopping: &watch::Receiver<bool>,
-) -> JoinSet<()> {
-    let mut tasks = JoinSet::new();
-    let connections = Some(state.workflow.metrics.connections.clone());
-    let api = Port { listener: bound.api, tls: Some(api_tls), router: routes::router(state.clone()), connections };
-    tasks.spawn(api.serve(stopping.clone()));
-    let listening = bound.admin.local_addr().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 0)));
-    let router = admin::router(state.clone(), listening);
-    let admin = Port { listener: bound.admin, tls: None, router, connections: None };
-    tasks.spawn(admin.serve(stopping.clone()));
-    tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
-    tasks.spawn(audit_upkeep::keep_up(state.workflow.store.clone(), stopping.clone()));
-    tasks.spawn(Arc::clone(&state.ledger).run(stopping.clone()));
-    for which in 0..state.ledger.witnesses() {
-        tasks.spawn(Arc::clone(&state.ledger).keep_witnessed(which, stopping.clone()));
-    }
-    tasks.spawn(follow_staleness(state.clone(), stopped(stopping.clone())));
-    tasks.spawn(Arrivals::new(state).keep(stopping.clone()));
-    let verifier = state.verifier.clone();
-    let stop = stopped(stopping.clone());
-    tasks.spawn(async move { verifier.run(stop).await });
-    tasks.spawn(Arc::clone(&state.workflow.on_call).run(stopped(stopping.clone())));
-    let (hub, store) = (Arc::clone(&state.hub), Arc::new(state.workflow.store.clone()));
-    let (keys, stop) = (feed_keys(state), stopped(stopping.clone()));
-    tasks.spawn(async move {
-        if let Err(error) = feed::serve(bound.feed, feed_tls, hub, store, keys, stop).await {
-            tracing::error!(error = %error_chain(&error), "the feed ended");
-        }
-    });
-    tasks
-}
-
-async fn stopped(mut stopping: watch::Receiver<bool>) {
-    // An error means that the sender is gone: that is the end too.
-    let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-/// A silent sidecar counts for as long as the policy in force lets it act, also after another one was applied.
-async fn follow_staleness(state: ApiState, stop: impl Future<Output = ()>) {
-    let mut rules = state.workflow.rules.follow();
-    let follow = async {
-        while rules.changed().await.is_ok() {
-            state.hub.allow_staleness(rules.borrow_and_update().policy.staleness_max);
-        }
-    };
-    tokio::select! { () = follow => {}, () = stop => {} }
-}
-
-fn feed_keys(state: &ApiState) -> FeedKeys {
-    let (workflow, signing) = (Arc::clone(&state.workflow), Arc::clone(&state.workflow));
-    FeedKeys {
-        grants: Arc::new(move || Arc::new(workflow.keys.certificates(workflow.clock.wall()))),
-        assertions: AssertionKeys {
-            validity: signing.assertion_key_validity,
-            certifier: Arc::new(move |subject| {
-                let workflow = Arc::clone(&signing);
-                Box::pin(async move { workflow.keys.certify_assertion(&subject).await })
-            }),
-        },
-    }
-}
-
-/// So that the first caller is not told to come back. An issuer that is down stops nothing.
-async fn fetch_issuer_keys(verifier: &Verifier) {
-    let failures = timeout(ISSUERS_WAIT_MAX, verifier.refresh()).await.unwrap_or_default();
-    for (issuer, error) in failures {
-        tracing::warn!(%issuer, error = %error_chain(&error), "the issuer was not reached; it is tried again");
-    }
-}
-
-/// For the same reason. What fails says so itself, and is tried again.
-async fn fetch_schedules(on_call: &OnCall) {
-    let _ = timeout(ISSUERS_WAIT_MAX, on_call.refresh()).await;
 }

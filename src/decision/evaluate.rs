@@ -122,6 +122,8 @@ fn in_force(held: &HeldGrant<'_>, facts: &Facts<'_>) -> Result<(), RefusalCode> 
     match held.standing {
         GrantStanding::Revoked => Err(RefusalCode::GrantRevoked),
         GrantStanding::UsedUp => Err(RefusalCode::GrantUsedUp),
+        GrantStanding::Suspended if held.deadline.has_passed(facts.now) => Err(RefusalCode::GrantExpired),
+        GrantStanding::Suspended => Err(RefusalCode::GrantSuspended),
         GrantStanding::Live if held.deadline.has_passed(facts.now) => Err(RefusalCode::GrantExpired),
         GrantStanding::Live => Ok(()),
     }

@@ -165,10 +165,13 @@ pub struct HeldGrant<'a> {
     pub standing: GrantStanding,
 }
 
-/// Whether the table still holds the grant as good. INVARIANT: it never returns to `Live`.
+/// Whether the table still holds the grant as good. INVARIANT: it never returns to `Live`; what is put again after it was
+/// suspended is another row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantStanding {
     Live,
+    /// Until its person has authenticated afresh.
+    Suspended,
     Revoked,
     UsedUp,
 }

@@ -167,6 +167,8 @@ refusal_codes! {
     GrantExpired = "grant_expired",
     GrantRevoked = "grant_revoked",
     GrantUsedUp = "grant_used_up",
+    /// The person's session or credential was reported to have changed: they are to sign in afresh.
+    GrantSuspended = "grant_suspended",
     /// More than this sidecar's configuration ever allows.
     OverCeiling = "over_ceiling",
     ResourceOutOfScope = "resource_out_of_scope",

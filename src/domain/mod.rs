@@ -18,6 +18,7 @@ pub mod scope;
 pub mod service;
 mod text;
 pub mod time;
+pub mod transmitter;
 
 pub use action::Action;
 pub use confirmation::{CertificateThumbprint, Confirmation, KeyThumbprint};
@@ -34,3 +35,4 @@ pub use scope::{Role, Scope, ScopeError};
 pub use service::{InstanceName, ServiceName};
 pub use text::TextError;
 pub use time::{BootTime, Deadline, Moment, WallTime};
+pub use transmitter::TransmitterName;

@@ -167,6 +167,7 @@ mod tests {
             person: "a".parse().unwrap(),
             groups: Vec::new(),
             authentication: Authentication::default(),
+            issued: None,
             expires: WallTime::from_unix_s(60),
         };
         let deadline = Deadline { boot: BootTime::ZERO, wall: WallTime::EPOCH };

@@ -10,7 +10,7 @@ use super::error::IdentityError;
 use super::issuer::{IssuerConfig, PARTY_CLAIMS};
 use super::people::{groups, is_a_persons_own, person};
 use super::verifier::Verified;
-use crate::domain::{Authentication, Principal, Subject, WallTime};
+use crate::domain::{Audience, Authentication, Principal, Subject, WallTime};
 
 pub(super) type Claims = Map<String, Value>;
 
@@ -44,6 +44,7 @@ pub(super) fn identity(
         person: person(claims, config)?,
         groups: groups(claims, config)?,
         authentication: authentication(claims)?,
+        issued: numeric_date(claims, "iat")?,
         principal: Principal { issuer: config.issuer.clone(), subject },
         expires,
     })
@@ -77,7 +78,12 @@ fn is_said_to_be_one(claims: &Claims) -> Result<bool, IdentityError> {
 }
 
 fn is_for_us(claims: &Claims, config: &IssuerConfig) -> Result<(), IdentityError> {
-    let is_ours = |value: &Value| value.as_str() == Some(config.audience.as_str());
+    is_aimed_at(claims, &config.audience)
+}
+
+/// Whether `aud` contains the audience (RFC 7519 §4.1.3).
+pub(super) fn is_aimed_at(claims: &Claims, audience: &Audience) -> Result<(), IdentityError> {
+    let is_ours = |value: &Value| value.as_str() == Some(audience.as_str());
     let named = match claims.get("aud") {
         Some(Value::Array(values)) if values.iter().all(Value::is_string) => values.iter().any(is_ours),
         Some(value @ Value::String(_)) => is_ours(value),

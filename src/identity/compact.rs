@@ -20,13 +20,17 @@ const FORBIDDEN: [&str; 11] = ["jwk", "jku", "x5u", "x5c", "crit", "zip", "b64",
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 /// What older issuers write, or nothing.
 const PLAIN: &str = "JWT";
+/// What the `typ` of a security event token is (RFC 8417 §2.3). INVARIANT: these and those of access tokens share nothing,
+/// and here a type is demanded, so that neither kind of token is ever taken for the other.
+const EVENT_TYPES: [&str; 2] = ["secevent+jwt", "application/secevent+jwt"];
 
 /// A token whose signature has not been checked yet.
 #[derive(Debug)]
 pub(super) struct Unverified<'a> {
     pub(super) algorithm: Algorithm,
     pub(super) kid: Option<String>,
-    /// Whether the header says `at+jwt`: what no ID token, logout token or security event does (RFC 8725 §3.11).
+    /// Whether the header says what this is. Of an access token, `at+jwt`: what no ID token, logout token or security event
+    /// does (RFC 8725 §3.11).
     pub(super) is_typed: bool,
     /// Not to be believed before [`Unverified::is_signed_by`].
     pub(super) claims: Map<String, Value>,
@@ -35,13 +39,23 @@ pub(super) struct Unverified<'a> {
 }
 
 impl<'a> Unverified<'a> {
+    /// An access token.
     pub(super) fn parse(token: &'a str) -> Result<Self, IdentityError> {
+        Self::parse_as(token, Kind::Access)
+    }
+
+    /// A security event token: it says that it is one.
+    pub(super) fn parse_event(token: &'a str) -> Result<Self, IdentityError> {
+        Self::parse_as(token, Kind::Event)
+    }
+
+    fn parse_as(token: &'a str, kind: Kind) -> Result<Self, IdentityError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(IdentityError::TooLarge);
         }
         let (signing_input, header, payload, signature) = split(token)?;
         let header = object(header, "its header is not an unambiguous JSON object")?;
-        let is_typed = checked_type(&header)?;
+        let is_typed = kind.checked_type(&header)?;
         let (algorithm, kid) = checked_header(&header)?;
         // Decoded here only to refuse other spellings of the same bytes.
         decoded(signature, "its signature is not base64url")?;
@@ -74,17 +88,29 @@ fn object(part: &str, otherwise: &'static str) -> Result<Map<String, Value>, Ide
     parse_object(&decoded(part, otherwise)?).map_err(|_| IdentityError::Malformed(otherwise))
 }
 
-/// Whether the header says that this is an access token; one that says it is something else is refused.
-fn checked_type(header: &Map<String, Value>) -> Result<bool, IdentityError> {
-    if let Some(name) = FORBIDDEN.into_iter().find(|name| header.contains_key(*name)) {
-        return Err(IdentityError::ForbiddenHeader(name));
-    }
-    // Media types are compared without regard to case (RFC 7515 §4.1.9).
-    match header.get("typ") {
-        None => Ok(false),
-        Some(Value::String(typ)) if TYPES.iter().any(|known| known.eq_ignore_ascii_case(typ)) => Ok(true),
-        Some(Value::String(typ)) if PLAIN.eq_ignore_ascii_case(typ) => Ok(false),
-        Some(_) => Err(IdentityError::WrongType),
+/// What a token has to be.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Access,
+    Event,
+}
+
+impl Kind {
+    /// Whether the header says that the token is of this kind; one that says it is something else is refused. An access
+    /// token may leave it unsaid, an event may not.
+    fn checked_type(self, header: &Map<String, Value>) -> Result<bool, IdentityError> {
+        if let Some(name) = FORBIDDEN.into_iter().find(|name| header.contains_key(*name)) {
+            return Err(IdentityError::ForbiddenHeader(name));
+        }
+        // Media types are compared without regard to case (RFC 7515 §4.1.9).
+        let is_one_of = |typ: &str, known: &[&str]| known.iter().any(|known| known.eq_ignore_ascii_case(typ));
+        match (self, header.get("typ")) {
+            (Self::Access, None) => Ok(false),
+            (Self::Access, Some(Value::String(typ))) if is_one_of(typ, &TYPES) => Ok(true),
+            (Self::Access, Some(Value::String(typ))) if is_one_of(typ, &[PLAIN]) => Ok(false),
+            (Self::Event, Some(Value::String(typ))) if is_one_of(typ, &EVENT_TYPES) => Ok(true),
+            (Self::Access | Self::Event, _) => Err(IdentityError::WrongType),
+        }
     }
 }
 

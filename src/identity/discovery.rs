@@ -42,15 +42,39 @@ pub(super) fn discovery_url(issuer: &Issuer) -> Option<Uri> {
     matches!(url.scheme_str(), Some("https" | "http")).then_some(url)
 }
 
-/// Fetches the key set by way of the discovery document, which may name another place each time.
+/// Where the metadata of a transmitter of shared signals is (OpenID Shared Signals Framework 1.0 §7.1.1: the well-known
+/// part goes between host and path, and a closing slash is dropped).
+pub(super) fn transmitter_url(issuer: &Issuer) -> Option<Uri> {
+    if issuer.as_str().contains(['?', '#']) {
+        return None;
+    }
+    let text = issuer.as_str().strip_suffix('/').unwrap_or(issuer.as_str());
+    let (scheme, rest) = text.split_once("://")?;
+    let (host, path) = rest.split_once('/').map_or((rest, String::new()), |(host, path)| (host, format!("/{path}")));
+    let url: Uri = format!("{scheme}://{host}/.well-known/ssf-configuration{path}").parse().ok()?;
+    matches!(url.scheme_str(), Some("https" | "http")).then_some(url)
+}
+
+/// Where keys are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum KeysPlace {
+    /// A document that names its issuer and its `jwks_uri`, which may be another place each time.
+    Metadata(Uri),
+    /// The key set itself.
+    KeySet(Uri),
+}
+
+/// Fetches the key set, by way of the metadata where that is what is known.
 pub(super) async fn fetch_keys(
     client: &Client,
     issuer: &Issuer,
-    discovery_url: &Uri,
+    place: &KeysPlace,
     allowed: &BTreeSet<Algorithm>,
 ) -> Result<KeySet, RefreshError> {
-    let metadata = fetch(client, discovery_url, "discovery document").await?;
-    let keys_url = keys_url(&metadata, issuer)?;
+    let keys_url = match place {
+        KeysPlace::Metadata(url) => keys_url(&fetch(client, url, "discovery document").await?, issuer)?,
+        KeysPlace::KeySet(url) => url.clone(),
+    };
     let document = fetch(client, &keys_url, "key set").await?;
     KeySet::of(&document, allowed).ok_or(RefreshError::NotAKeySet)
 }

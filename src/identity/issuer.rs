@@ -108,6 +108,8 @@ pub struct IssuerConfig {
     pub groups_prefix: String,
     /// What separates groups (or roles) that are listed in one text; absent: a text is one group.
     pub groups_separator: Option<String>,
+    /// At the control plane the groups are those that provisioning clients keep there, whatever the token says.
+    pub groups_by_scim: bool,
     pub algorithms: BTreeSet<Algorithm>,
     /// How far the issuer's clock may run ahead of ours, in seconds. It holds for `nbf` and `iat`, never for `exp`.
     pub clock_leeway_s: u64,
@@ -137,6 +139,7 @@ impl IssuerConfig {
             roles_claim: None,
             groups_prefix: String::new(),
             groups_separator: None,
+            groups_by_scim: false,
             algorithms: [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::EdDSA].into(),
             clock_leeway_s: Self::CLOCK_LEEWAY_S_DEFAULT,
             ca: None,

@@ -4,7 +4,7 @@
 //! RFC 7517 (key sets), OpenID Connect Discovery 1.0.
 //!
 //! [`Verifier::verify`] makes no remote call and waits for nothing: keys come from a cache that [`Verifier::run`] keeps
-//! fresh, and go on serving while an issuer is down. Nothing here reads our own tokens (those are `token`'s), accepts
+//! fresh, and go on serving while an issuer is down. [`signals`] are what issuers say of people between two tokens. Nothing here reads our own tokens (those are `token`'s), accepts
 //! an ID token, a machine's or a delegated token, or takes a key or a rule from the token itself.
 
 mod cache;
@@ -20,6 +20,7 @@ mod people;
 #[cfg(feature = "cli")]
 mod provider;
 mod refresh;
+pub mod signals;
 mod sought;
 mod verifier;
 
@@ -28,6 +29,7 @@ pub use error::{IdentityError, SetupError};
 #[cfg(feature = "cli")]
 pub use id_token::{IdTokenError, Proven, Wanted};
 pub use issuer::{Algorithm, IssuerConfig};
+pub use people::Naming;
 #[cfg(feature = "cli")]
 pub use provider::{Provider, ProviderError};
 pub use refresh::{IssuerHealth, RefreshTimes};

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::claims::{Claims, texts};
 use super::error::IdentityError;
 use super::issuer::{IssuerConfig, PARTY_CLAIMS};
-use crate::domain::{Person, Subject};
+use crate::domain::{Person, Subject, TextError};
 
 /// Greatest number of groups, and greatest length of the name of one.
 const GROUPS_MAX: usize = 1024;
@@ -56,8 +56,33 @@ pub(super) fn person(claims: &Claims, config: &IssuerConfig) -> Result<Person, I
     if config.person_claim == IssuerConfig::EMAIL && claims.get("email_verified") != Some(&Value::Bool(true)) {
         return Err(IdentityError::Claim("email_verified"));
     }
-    let name = if config.person_lowercase { name.to_ascii_lowercase() } else { name.clone() };
-    format!("{}{name}", config.person_prefix).parse().map_err(|_| refused)
+    config.naming().person(name).map_err(|_| refused)
+}
+
+/// How an issuer's people are called here: the same by its tokens, by what is signalled of them, and by who keeps them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Naming {
+    /// [`IssuerConfig::person_prefix`].
+    pub prefix: String,
+    /// [`IssuerConfig::person_lowercase`].
+    pub is_lowercase: bool,
+}
+
+impl Naming {
+    /// The person of this name at the issuer.
+    ///
+    /// # Errors
+    /// [`TextError`]: nobody can be called that.
+    pub fn person(&self, name: &str) -> Result<Person, TextError> {
+        let name = if self.is_lowercase { name.to_ascii_lowercase() } else { name.to_owned() };
+        format!("{}{name}", self.prefix).parse()
+    }
+}
+
+impl IssuerConfig {
+    pub fn naming(&self) -> Naming {
+        Naming { prefix: self.person_prefix.clone(), is_lowercase: self.person_lowercase }
+    }
 }
 
 /// The groups, and the roles among them.

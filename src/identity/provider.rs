@@ -6,7 +6,7 @@
 use http::Uri;
 use serde_json::{Map, Value};
 
-use super::discovery::{RefreshError, discovery_url, fetch, fetch_keys};
+use super::discovery::{KeysPlace, RefreshError, discovery_url, fetch, fetch_keys};
 use super::id_token::{self, IdTokenError, Proven, Wanted};
 use super::issuer::{Algorithm, IssuerConfig};
 use crate::domain::{Audience, Issuer};
@@ -37,7 +37,7 @@ pub struct Provider {
     pub revocation: Option<Uri>,
     /// RFC 9207: the authorization response names its issuer.
     pub names_itself: bool,
-    discovery: Uri,
+    keys: KeysPlace,
 }
 
 impl Provider {
@@ -63,7 +63,7 @@ impl Provider {
             authorization: at("authorization_endpoint")?.filter(|_| has_pkce(metadata)),
             revocation: at("revocation_endpoint")?,
             names_itself: metadata.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true)),
-            discovery,
+            keys: KeysPlace::Metadata(discovery),
         })
     }
 
@@ -81,7 +81,7 @@ impl Provider {
         let unused: Audience = "id-token".parse().map_err(|_| IdTokenError::Keys(RefreshError::NotAKeySet))?;
         let mut allowed = IssuerConfig::new(self.issuer.clone(), unused).algorithms;
         allowed.insert(Algorithm::ES384);
-        let keys = fetch_keys(client, &self.issuer, &self.discovery, &allowed).await.map_err(IdTokenError::Keys)?;
+        let keys = fetch_keys(client, &self.issuer, &self.keys, &allowed).await.map_err(IdTokenError::Keys)?;
         id_token::check(token, &self.issuer, &keys, &allowed, wanted)
     }
 }

@@ -4,11 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::Uri;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::discovery::{RefreshError, discovery_url, fetch_keys};
+use super::discovery::{KeysPlace, RefreshError, discovery_url, fetch_keys};
 use super::error::SetupError;
 use super::issuer::IssuerConfig;
 use super::jwks::KeySet;
@@ -56,7 +55,7 @@ pub struct IssuerHealth {
 pub(super) struct IssuerKeys {
     pub(super) config: IssuerConfig,
     client: Client,
-    discovery_url: Uri,
+    place: KeysPlace,
     keys: RwLock<Option<Arc<KeySet>>>,
     wanted: Notify,
     pub(super) sought: Sought,
@@ -72,7 +71,12 @@ struct Last {
 
 impl IssuerKeys {
     pub(super) fn new(config: IssuerConfig, client: &Client) -> Result<Self, SetupError> {
-        let discovery_url = discovery_url(&config.issuer).ok_or_else(|| SetupError::Url(config.issuer.clone()))?;
+        let url = discovery_url(&config.issuer).ok_or_else(|| SetupError::Url(config.issuer.clone()))?;
+        Self::at(KeysPlace::Metadata(url), config, client)
+    }
+
+    /// Keys that are found otherwise than an issuer's.
+    pub(super) fn at(place: KeysPlace, config: IssuerConfig, client: &Client) -> Result<Self, SetupError> {
         if config.algorithms.is_empty() {
             return Err(SetupError::NoAlgorithm(config.issuer));
         }
@@ -84,7 +88,7 @@ impl IssuerKeys {
                 .map_err(|source| SetupError::Ca { issuer: config.issuer.clone(), source })?,
         };
         let (keys, wanted, sought, last) = Default::default();
-        Ok(Self { config, client, discovery_url, keys, wanted, sought, last })
+        Ok(Self { config, client, place, keys, wanted, sought, last })
     }
 
     /// The keys as last fetched; `None` when the issuer was never reached.
@@ -107,7 +111,7 @@ impl IssuerKeys {
     async fn refresh(&self, clock: &Clock) -> Result<(), RefreshError> {
         let (issuer, allowed) = (&self.config.issuer, &self.config.algorithms);
         let question = self.sought.ask();
-        let fetched = fetch_keys(&self.client, issuer, &self.discovery_url, allowed).await;
+        let fetched = fetch_keys(&self.client, issuer, &self.place, allowed).await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match fetched {
             Ok(keys) => {

@@ -47,6 +47,12 @@ impl TestKey {
         self.sign_text(&header.to_string(), &claims.to_string())
     }
 
+    /// A security event token with the usual header.
+    pub(crate) fn sign_event(&self, claims: &Value) -> String {
+        let header = json!({"alg": self.algorithm.as_str(), "typ": "secevent+jwt", "kid": self.jwk["kid"]});
+        self.sign_text(&header.to_string(), &claims.to_string())
+    }
+
     /// A token with exactly these texts, truly signed by this key whatever the header says.
     pub(crate) fn sign_text(&self, header: &str, claims: &str) -> String {
         let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
@@ -150,7 +156,7 @@ fn answer(request: &Request<Incoming>, served: &mut Served) -> Response<Full<Byt
             served.key_fetches += 1;
             &served.keys
         }
-        "/.well-known/openid-configuration" => &served.metadata,
+        "/.well-known/openid-configuration" | "/.well-known/ssf-configuration" => &served.metadata,
         _ => return Response::builder().status(404).body(Full::default()).unwrap(),
     };
     Response::new(Full::from(document.to_string()))

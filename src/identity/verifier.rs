@@ -21,8 +21,18 @@ pub struct Verified {
     pub person: Person,
     pub groups: Vec<String>,
     pub authentication: Authentication,
+    /// The token's `iat`.
+    pub issued: Option<WallTime>,
     /// The token's `exp`.
     pub expires: WallTime,
+}
+
+impl Verified {
+    /// When the person is known to have been there: at the authentication, or, where the issuer does not say when that
+    /// was, as the token was issued.
+    pub fn proven_at(&self) -> Option<WallTime> {
+        self.authentication.auth_time.or(self.issued)
+    }
 }
 
 /// Checks access tokens of a fixed set of issuers. Clones share everything.
@@ -67,9 +77,13 @@ impl Verifier {
             }
             issuers.push(IssuerKeys::new(config, client)?);
         }
+        Ok(Self::over(issuers, clock, times))
+    }
+
+    pub(super) fn over(issuers: Vec<IssuerKeys>, clock: Clock, times: RefreshTimes) -> Self {
         let (attempts, _) = watch::channel(0);
         let cache = VerifiedCache::new(ENTRIES_MAX, BYTES_MAX);
-        Ok(Self { inner: Arc::new(Inner { issuers, clock, cache, times, attempts }) })
+        Self { inner: Arc::new(Inner { issuers, clock, cache, times, attempts }) }
     }
 
     /// Takes over the keys that `other` has of issuers that are configured alike in both.
@@ -140,7 +154,10 @@ impl Verifier {
 }
 
 /// The key that signed the token, by its thumbprint.
-fn signing_key(issuer: &IssuerKeys, token: &Unverified<'_>) -> Result<super::jwks::Thumbprint, IdentityError> {
+pub(super) fn signing_key(
+    issuer: &IssuerKeys,
+    token: &Unverified<'_>,
+) -> Result<super::jwks::Thumbprint, IdentityError> {
     if !issuer.config.algorithms.contains(&token.algorithm) {
         return Err(IdentityError::AlgorithmNotAllowed);
     }

@@ -44,6 +44,8 @@ pub enum EntryKind {
     GrantRevoked,
     GrantExpired,
     GrantUsedUp,
+    GrantSuspended,
+    GrantResumed,
     GrantReviewed,
     ReviewOverdue,
     FreezeChanged,
@@ -56,6 +58,9 @@ pub enum EntryKind {
     AuditLost,
     AuditAnchored,
     GrantClosed,
+    SignalReceived,
+    UserProvisioned,
+    GroupProvisioned,
 }
 
 impl EntryKind {
@@ -80,6 +85,8 @@ impl EntryKind {
             Self::GrantRevoked => "grant_revoked",
             Self::GrantExpired => "grant_expired",
             Self::GrantUsedUp => "grant_used_up",
+            Self::GrantSuspended => "grant_suspended",
+            Self::GrantResumed => "grant_resumed",
             Self::GrantReviewed => "grant_reviewed",
             Self::ReviewOverdue => "review_overdue",
             Self::FreezeChanged => "freeze_changed",
@@ -92,6 +99,9 @@ impl EntryKind {
             Self::AuditLost => "audit_lost",
             Self::AuditAnchored => "audit_anchored",
             Self::GrantClosed => "grant_closed",
+            Self::SignalReceived => "signal_received",
+            Self::UserProvisioned => "user_provisioned",
+            Self::GroupProvisioned => "group_provisioned",
         }
     }
 }

@@ -18,11 +18,15 @@ mod own_kinds;
 pub mod proof;
 #[cfg(test)]
 pub(crate) mod sample;
+mod scim;
 mod shipped;
+mod signals;
 pub mod tile;
 pub mod tree;
 pub mod verify;
 pub mod witness;
 
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
+pub use scim::Provisioned;
 pub use shipped::{Anchor, AuditLine, Closed, Fork, Lost};
+pub use signals::Signalled;

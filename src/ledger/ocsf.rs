@@ -117,6 +117,11 @@ fn shape(kind: &str, facts: &Map<String, Value>) -> Shape {
         "elevation_approved" => Shape::Entity(3, "elevation", "elevation"),
         "elevation_denied" | "elevation_withdrawn" | "elevation_lapsed" => Shape::Entity(11, "elevation", "elevation"),
         "grant_reviewed" | "review_overdue" => Shape::Entity(3, "grant", "grant"),
+        "grant_suspended" => Shape::Entity(12, "grant", "grant"),
+        "grant_resumed" => Shape::Entity(13, "grant", "grant"),
+        "signal_received" => Shape::Entity(1, "signal", "event_id"),
+        "user_provisioned" => Shape::Entity(3, "user", "user"),
+        "group_provisioned" => Shape::Entity(3, "group", "group"),
         "revocation_ordered" => Shape::Entity(1, "revocation", "revocation"),
         "revocation_enforced" => Shape::Entity(3, "revocation", "revocation"),
         "freeze_changed" => Shape::Entity(if frozen { 12 } else { 13 }, "service", "service"),
@@ -268,8 +273,17 @@ mod tests {
     /// Every kind there is has a line of its own in the mapping.
     #[test]
     fn no_kind_is_left_to_the_unknown() {
-        for kind in [EntryKind::GrantIssued, EntryKind::FreezeChanged, EntryKind::DataRead, EntryKind::DatabaseRestored]
-        {
+        for kind in [
+            EntryKind::GrantIssued,
+            EntryKind::FreezeChanged,
+            EntryKind::DataRead,
+            EntryKind::DatabaseRestored,
+            EntryKind::GrantSuspended,
+            EntryKind::GrantResumed,
+            EntryKind::SignalReceived,
+            EntryKind::UserProvisioned,
+            EntryKind::GroupProvisioned,
+        ] {
             let told = line(kind.as_str(), json!({}), &[]);
             assert_ne!(told["activity_id"], OTHER, "{}", kind.as_str());
         }

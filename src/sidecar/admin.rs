@@ -271,6 +271,7 @@ fn grants(shared: &Shared) -> Vec<GrantLine> {
         let standing = match live.standing() {
             GrantStanding::Revoked => "revoked",
             GrantStanding::UsedUp => "used_up",
+            GrantStanding::Suspended => "suspended",
             GrantStanding::Live if live.deadline_at(&shared.standing, now).has_passed(now) => "expired",
             GrantStanding::Live => "live",
         };

@@ -8,14 +8,15 @@
 use super::intake::Taken;
 use super::setup::Setup;
 use crate::decision::{Caller, Unproven};
-use crate::domain::Person;
+use crate::domain::{Person, WallTime};
 use crate::identity::{IdentityError, Verifier};
 use crate::secret::Secret;
 
 /// The caller, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authenticated {
-    Proven(Person),
+    /// And when they are known to have been there, where the issuer says it.
+    Proven(Person, Option<WallTime>),
     Unproven(Unproven),
     /// What came in `Authorization` does not hold: it may be meant for the API alone.
     Ambient(Unproven),
@@ -25,7 +26,7 @@ impl Authenticated {
     /// The same as a fact for the decision.
     pub fn fact(&self) -> Caller<'_> {
         match self {
-            Self::Proven(person) => Caller::Proven(person),
+            Self::Proven(person, _) => Caller::Proven(person),
             Self::Unproven(why) => Caller::Unproven(*why),
             Self::Ambient(why) => Caller::Ambient(*why),
         }
@@ -33,7 +34,7 @@ impl Authenticated {
 
     pub fn person(&self) -> Option<&Person> {
         match self {
-            Self::Proven(person) => Some(person),
+            Self::Proven(person, _) => Some(person),
             Self::Unproven(_) | Self::Ambient(_) => None,
         }
     }
@@ -51,7 +52,8 @@ pub fn authenticate(setup: &Setup, taken: &Taken) -> Authenticated {
 
 fn person(verifier: &Verifier, token: &Secret<String>) -> Result<Authenticated, Unproven> {
     let verified = verifier.verify(token.expose()).map_err(unproven)?;
-    Ok(Authenticated::Proven(verified.person))
+    let at = verified.proven_at();
+    Ok(Authenticated::Proven(verified.person, at))
 }
 
 const fn unproven(error: IdentityError) -> Unproven {

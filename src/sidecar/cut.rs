@@ -121,8 +121,10 @@ fn cause(shared: &Shared, live: &LiveGrant) -> Option<(RefusalCode, Option<Durat
     if !ceiling.admits(live.grant()) {
         return Some((RefusalCode::OverCeiling, None));
     }
-    if live.standing() == GrantStanding::Revoked {
-        return Some((RefusalCode::GrantRevoked, live.since_revocation()));
+    match live.standing() {
+        GrantStanding::Revoked => return Some((RefusalCode::GrantRevoked, live.since_revocation())),
+        GrantStanding::Suspended => return Some((RefusalCode::GrantSuspended, live.since_revocation())),
+        GrantStanding::Live | GrantStanding::UsedUp => {}
     }
     let held = live.fact(&shared.standing, now);
     if held.deadline.has_passed(now) {

@@ -111,7 +111,19 @@ impl<'r> Examined<'r> {
             }
             None => {}
         }
+        self.hold_to_fresh_proof();
         self.use_proof_up(shared, now.boot);
+    }
+
+    /// A grant whose person had to authenticate afresh takes no proof of them from before that: such a caller is told as
+    /// little as one who proves nothing. As an identity that came too must fit, so must its time.
+    ///
+    /// A key or a certificate says nothing of when its person was there. A grant that is bound to one is not held to that:
+    /// it waited while it was suspended, and was taken up because its person had authenticated afresh.
+    fn hold_to_fresh_proof(&mut self) {
+        if let Authenticated::Proven(_, at) = &self.caller {
+            self.live.take_if(|live| !live.takes_proof_of(*at));
+        }
     }
 
     fn shown_proof(&self, shared: &Shared, setup: &Setup, presented: &Presented<'_>, now: Moment) -> Shown {

@@ -1,7 +1,7 @@
 //! The grants this sidecar enforces, by id and by the digest of their token.
 //!
-//! INVARIANTS: a grant's standing never returns to live; its deadline only moves earlier;
-//! no map guard outlives a call. The table is filled by the feed only and is not kept over a restart.
+//! INVARIANTS: a row's standing never returns to live; its deadline only moves earlier; a grant that is put again after it
+//! was suspended is a new row, with the uses and the deadline of the old one; no map guard outlives a call. The table is filled by the feed only and is not kept over a restart.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::share::Share;
 use super::standing::Standing;
 use crate::decision::{GrantStanding, HeldGrant, Uses};
-use crate::domain::{BootTime, Deadline, Grant, GrantId, Moment};
+use crate::domain::{BootTime, Deadline, Grant, GrantId, Moment, WallTime};
 
 /// SHA-256 of a grant token.
 pub type TokenDigest = [u8; 32];
@@ -35,9 +35,12 @@ pub struct LiveGrant {
     /// Key that signed it: when the key goes, so does the grant.
     kid: String,
     standing: AtomicU8,
-    /// Boot time in milliseconds; only ever lowered.
-    boot_deadline_ms: AtomicU64,
-    share: Share,
+    /// What was proven of its person at or before this time proves nothing for it.
+    identity_since: Option<WallTime>,
+    /// Boot time in milliseconds; only ever lowered. Every row of one grant has the same.
+    boot_deadline_ms: Arc<AtomicU64>,
+    /// Every row of one grant has the same.
+    share: Arc<Share>,
     /// Boot time in milliseconds at which uses were last asked for; 0 since some were allotted.
     wanted_ms: AtomicU64,
     /// Wakes what runs under the grant when it ends.
@@ -47,6 +50,33 @@ pub struct LiveGrant {
 }
 
 impl LiveGrant {
+    /// `before`: the uses spent as the log knew them, and the row that this one replaces.
+    fn new(
+        grant: Grant,
+        digest: TokenDigest,
+        kid: &str,
+        (spent, before): (u32, Option<&Self>),
+        identity_since: Option<WallTime>,
+    ) -> Self {
+        // Another token under the id of a grant is another grant, which has to be told its uses.
+        let before = before.filter(|before| before.digest == digest);
+        let share = before.map_or_else(|| Arc::new(Share::new(spent)), |before| Arc::clone(&before.share));
+        let boot_deadline_ms =
+            before.map_or_else(|| Arc::new(AtomicU64::new(u64::MAX)), |before| Arc::clone(&before.boot_deadline_ms));
+        Self {
+            grant: Arc::new(grant),
+            digest,
+            kid: kid.to_owned(),
+            standing: AtomicU8::new(0),
+            identity_since,
+            boot_deadline_ms,
+            share,
+            wanted_ms: AtomicU64::new(0),
+            ended: Notify::new(),
+            revoked: OnceLock::new(),
+        }
+    }
+
     pub fn grant(&self) -> &Arc<Grant> {
         &self.grant
     }
@@ -59,6 +89,7 @@ impl LiveGrant {
         match self.standing.load(Ordering::Acquire) {
             0 => GrantStanding::Live,
             1 => GrantStanding::UsedUp,
+            2 => GrantStanding::Suspended,
             _ => GrantStanding::Revoked,
         }
     }
@@ -68,22 +99,28 @@ impl LiveGrant {
         let level = match standing {
             GrantStanding::Live => return,
             GrantStanding::UsedUp => 1,
-            GrantStanding::Revoked => 2,
+            GrantStanding::Suspended => 2,
+            GrantStanding::Revoked => 3,
         };
         self.standing.fetch_max(level, Ordering::AcqRel);
-        // What runs under a used-up grant goes on: the use was spent. A revocation cuts it.
-        if level == 2 {
+        // What runs under a used-up grant goes on: the use was spent. A revocation or a suspension cuts it.
+        if level >= 2 {
             self.revoked.get_or_init(Instant::now);
             self.ended.notify_waiters();
         }
     }
 
-    /// How long ago the revocation arrived.
+    /// Whether a proof of its person of that time counts; `None`: nobody said when it was made.
+    pub fn takes_proof_of(&self, proven_at: Option<WallTime>) -> bool {
+        self.identity_since.is_none_or(|since| proven_at.is_some_and(|at| at > since))
+    }
+
+    /// How long ago the revocation or suspension arrived.
     pub fn since_revocation(&self) -> Option<Duration> {
         self.revoked.get().map(Instant::elapsed)
     }
 
-    /// Resolves when the grant is revoked; may wake for other reasons.
+    /// Resolves when the grant is revoked or suspended; may wake for other reasons.
     pub async fn wait_for_end(&self) {
         self.ended.notified().await;
     }
@@ -181,27 +218,34 @@ impl GrantTable {
         self.by_token.get(digest).map(|found| Arc::clone(&found))
     }
 
-    /// Adds a verified grant. One that is already there stays as it is: what was said of it since still holds.
-    pub fn put(&self, grant: Grant, digest: TokenDigest, kid: &str, spent: u32) {
-        if self.by_id.get(&grant.id).is_some_and(|known| known.digest == digest) {
+    /// Adds a verified grant. One that is already there stays as it is: what was said of it since still holds. One that is
+    /// suspended is taken up again.
+    pub fn put(&self, grant: Grant, digest: TokenDigest, kid: &str, spent: u32, identity_since: Option<WallTime>) {
+        let known = self.by_id(&grant.id);
+        let stays = |known: &LiveGrant| known.digest == digest && known.standing() != GrantStanding::Suspended;
+        if known.as_deref().is_some_and(stays) {
             return;
         }
-        let id = grant.id.clone();
-        let live = Arc::new(LiveGrant {
-            grant: Arc::new(grant),
-            digest,
-            kid: kid.to_owned(),
-            standing: AtomicU8::new(0),
-            boot_deadline_ms: AtomicU64::new(u64::MAX),
-            share: Share::new(spent),
-            wanted_ms: AtomicU64::new(0),
-            ended: Notify::new(),
-            revoked: OnceLock::new(),
-        });
+        self.insert(LiveGrant::new(grant, digest, kid, (spent, known.as_deref()), identity_since));
+    }
+
+    /// Adds a verified grant, or ends the one that is there, until it is put again.
+    pub fn suspend(&self, grant: Grant, digest: TokenDigest, kid: &str, spent: u32) {
+        if let Some(known) = self.by_id(&grant.id).filter(|known| known.digest == digest) {
+            return known.end(GrantStanding::Suspended);
+        }
+        let live = LiveGrant::new(grant, digest, kid, (spent, None), None);
+        live.end(GrantStanding::Suspended);
+        self.insert(live);
+    }
+
+    fn insert(&self, live: LiveGrant) {
+        let (id, digest) = (live.grant.id.clone(), live.digest);
+        let live = Arc::new(live);
         self.by_token.insert(digest, Arc::clone(&live));
         if let Some(replaced) = self.by_id.insert(id, live) {
             replaced.end(GrantStanding::Revoked);
-            self.by_token.remove(&replaced.digest);
+            self.by_token.remove_if(&replaced.digest, |_, kept| Arc::ptr_eq(kept, &replaced));
         }
     }
 
@@ -230,97 +274,4 @@ impl GrantTable {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::{Authentication, Binding, Justification, Origin, Scope, WallTime};
-    use crate::sidecar::standing::Beat;
-
-    fn grant(expires_s: i64) -> Grant {
-        Grant {
-            id: "g-0123456789ab".parse().unwrap(),
-            service: "s".parse().unwrap(),
-            person: "alice".parse().unwrap(),
-            idp: "https://issuer.test".parse().unwrap(),
-            authentication: Authentication::default(),
-            role: "r".parse().unwrap(),
-            scope: Scope::new(["c/1".parse().unwrap()], ["a.b".parse().unwrap()]).unwrap(),
-            binding: Binding::Identity,
-            confirmation: None,
-            justification: Justification { reason: "x".parse().unwrap(), ticket: "T-1".parse().unwrap() },
-            issued: WallTime::from_unix_s(1000),
-            not_before: WallTime::from_unix_s(1000),
-            expires: WallTime::from_unix_s(expires_s),
-            max_uses: None,
-            staleness_max: Duration::from_secs(30),
-            policy_revision: 1,
-            approvals: vec![],
-            origin: Origin::ControlPlane,
-        }
-    }
-
-    fn boot(s: u64) -> BootTime {
-        BootTime::from_duration(Duration::from_secs(s))
-    }
-
-    #[test]
-    fn asking_before_the_first_heartbeat_does_not_end_a_grant() {
-        let (table, standing) = (GrantTable::default(), Standing::default());
-        table.put(grant(1060), [0; 32], "k", 0);
-        let live = table.by_token(&[0; 32]).unwrap();
-        assert_eq!(live.deadline(&standing).boot, BootTime::ZERO);
-        let beat = |sent: u64, server: i64| Beat {
-            ping_sent: boot(sent),
-            server_time: WallTime::from_unix_s(server),
-            as_of: WallTime::from_unix_s(server),
-            local_wall: WallTime::from_unix_s(server),
-        };
-        standing.note(beat(10, 1000));
-        assert_eq!(live.deadline(&standing).boot, boot(70));
-        standing.note(beat(20, 900));
-        assert_eq!(live.deadline(&standing).boot, boot(70), "a server's clock set back extends nothing");
-        standing.note(beat(30, 1050));
-        assert_eq!(live.deadline(&standing).boot, boot(40));
-    }
-
-    #[test]
-    fn a_wall_clock_set_forward_and_back_ends_a_grant_for_good() {
-        let (table, standing) = (GrantTable::default(), Standing::default());
-        table.put(grant(1060), [0; 32], "k", 0);
-        let live = table.by_token(&[0; 32]).unwrap();
-        let at = |boot_s: u64, wall_s: i64| Moment { boot: boot(boot_s), wall: WallTime::from_unix_s(wall_s) };
-        standing.note(Beat {
-            ping_sent: boot(10),
-            server_time: WallTime::from_unix_s(1000),
-            as_of: WallTime::from_unix_s(1000),
-            local_wall: WallTime::from_unix_s(1000),
-        });
-        assert!(!live.deadline_at(&standing, at(20, 1010)).has_passed(at(20, 1010)));
-        assert!(live.deadline_at(&standing, at(21, 4611)).has_passed(at(21, 4611)));
-        assert!(live.deadline_at(&standing, at(22, 1012)).has_passed(at(22, 1012)), "set right again, it stays over");
-    }
-
-    #[test]
-    fn uses_are_asked_for_at_once_and_then_now_and_then() {
-        let table = GrantTable::default();
-        table.put(grant(1060), [0; 32], "k", 0);
-        let live = table.by_token(&[0; 32]).unwrap();
-        let at = |ms: u64| BootTime::from_duration(Duration::from_millis(ms));
-        let asked = |from: u64, until: u64| (from..until).filter(|ms| live.may_want(at(*ms))).count();
-        assert_eq!(asked(1_000, 1_000 + WANTED_EVERY_MS), 1);
-        assert_eq!(asked(1_000 + WANTED_EVERY_MS, 2_000 + WANTED_EVERY_MS), 1_000 / WANTED_EVERY_MS as usize);
-        live.allot(2);
-        assert!(live.may_want(at(2_001 + WANTED_EVERY_MS)), "what was allotted is gone too");
-    }
-
-    #[test]
-    fn what_has_ended_stays_ended() {
-        let table = GrantTable::default();
-        table.put(grant(1060), [0; 32], "k", 0);
-        let live = table.by_id(&"g-0123456789ab".parse().unwrap()).unwrap();
-        live.end(GrantStanding::Revoked);
-        live.end(GrantStanding::UsedUp);
-        live.end(GrantStanding::Live);
-        table.put(grant(1060), [0; 32], "k", 0);
-        assert_eq!(table.by_token(&[0; 32]).unwrap().standing(), GrantStanding::Revoked);
-    }
-}
+mod tests;

@@ -128,6 +128,11 @@ pub(super) const fn table(code: RefusalCode) -> Row {
             row(NO, "Your grant was revoked", "Ask who revoked it, and why, with `breakglass grants show ID`.")
         }
         RefusalCode::GrantUsedUp => row(NO, "Your grant is used up", "Request elevation again."),
+        RefusalCode::GrantSuspended => row(
+            NO,
+            "Your grant is suspended until you have signed in afresh",
+            "Your identity provider reported a change of your credential: sign in again, then run `breakglass grants`.",
+        ),
         RefusalCode::OverCeiling => row(
             NO,
             "Your grant exceeds what this service ever allows",

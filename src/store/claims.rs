@@ -1,7 +1,8 @@
 //! A grant that was approved unbound is claimed: what its person has proven is bound to it, once and for good, and only
 //! then is there a token, and does the feed hear of it.
 //!
-//! INVARIANT: of all claims one binds. A grant that has ended, or has a token, can't be claimed.
+//! INVARIANT: of all claims one binds. A grant that has ended, or has a token, can't be claimed. Nor
+//! can one that is suspended: who claims it must have authenticated after what suspended it.
 
 use super::grants::{fetch, sha256_hex};
 use super::proofs::{self, UsedProof};
@@ -10,7 +11,7 @@ use super::rows::{to_json, to_sql};
 use super::statement::sql;
 use super::transition::{StoredChange, Transition};
 use super::{Kept, OnceKey, Store, StoreError, once};
-use crate::domain::Grant;
+use crate::domain::{Grant, WallTime};
 use crate::ledger::entry::Draft;
 use crate::secret::Secret;
 use crate::token::claims::GrantClaims;
@@ -38,6 +39,10 @@ pub enum Claimed {
     Bound,
     /// It has ended.
     Ended(GrantState),
+    /// It waits for its person to authenticate afresh.
+    Suspended {
+        since: WallTime,
+    },
     /// The proof was used before.
     Replayed,
     /// Nothing is granted for the service now.
@@ -65,6 +70,9 @@ impl Store {
         }
         if record.grant.is_bound() {
             return Ok(Claimed::Bound);
+        }
+        if let Some(since) = record.suspended {
+            return Ok(Claimed::Suspended { since });
         }
         // What was signed is what was approved, and what is bound to it; nothing else.
         if (Grant { confirmation: None, ..new.grant.clone() }) != record.grant || !new.grant.is_bound() {

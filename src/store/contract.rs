@@ -58,6 +58,8 @@ pub struct FeedSnapshot {
     pub frozen: bool,
     /// Active and unexpired grants, in the order they were issued.
     pub tokens: Vec<SnapshotGrant>,
+    /// Active and unexpired grants whose person has to authenticate afresh.
+    pub suspended: Vec<SnapshotGrant>,
     /// Grants that ended within the last [`super::Store::ENDED_RECENTLY`], so that their holders learn why.
     pub ended_recently: Vec<SnapshotEnd>,
 }
@@ -68,6 +70,8 @@ pub struct SnapshotGrant {
     /// Revision of the last change to it.
     pub revision: u64,
     pub token: Secret<String>,
+    /// What was proven of its person at or before this time proves nothing for it.
+    pub identity_since: Option<WallTime>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,11 +91,16 @@ pub struct FeedChange {
     pub body: ChangeBody,
 }
 
-/// What changed. Freeze and share say what stands when they are read, not what stood at their revision: an earlier
+/// What changed. Freeze, share, and whether a grant is suspended say what stands when they are read, not what stood at their revision: an earlier
 /// value is of no use to anyone, and an earlier share would be too much.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeBody {
     Put {
+        grant: GrantId,
+        token: Secret<String>,
+        identity_since: Option<WallTime>,
+    },
+    Suspended {
         grant: GrantId,
         token: Secret<String>,
     },

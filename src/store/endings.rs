@@ -144,7 +144,8 @@ async fn lapse(transition: &mut Transition<'_>, id: &ElevationId) -> Result<(), 
     lapse_for(transition, id, None).await
 }
 
-async fn lapse_for(
+/// The same, for a `cause` that is nobody's answer.
+pub(super) async fn lapse_for(
     transition: &mut Transition<'_>,
     id: &ElevationId,
     cause: Option<&'static str>,

@@ -42,7 +42,8 @@ impl Store {
         Ok(FeedSnapshot {
             revision: from_sql(revision),
             frozen: frozen(&mut reading, service).await?,
-            tokens: live(&mut reading, service, now).await?,
+            tokens: live(&mut reading, LIVE, service, now).await?,
+            suspended: live(&mut reading, SUSPENDED, service, now).await?,
             ended_recently: ended(&mut reading, service, now.minus(Self::ENDED_RECENTLY)).await?,
         })
     }
@@ -86,23 +87,25 @@ pub(super) async fn frozen(reading: &mut Transaction, service: &ServiceName) -> 
     Ok(frozen > 0)
 }
 
+const LIVE: &str = "SELECT id, revision, token, identity_since_ms FROM grants \
+     WHERE service = $1 AND state = 'active' AND expires_ms > $2 AND suspended_ms IS NULL AND token <> '' ORDER BY position";
+const SUSPENDED: &str = "SELECT id, revision, token, identity_since_ms FROM grants \
+     WHERE service = $1 AND state = 'active' AND expires_ms > $2 AND suspended_ms IS NOT NULL AND token <> '' ORDER BY position";
+
 async fn live(
     reading: &mut Transaction,
+    which: &'static str,
     service: &ServiceName,
     now: WallTime,
 ) -> Result<Vec<SnapshotGrant>, StoreError> {
-    let rows = sql("SELECT id, revision, token FROM grants \
-         WHERE service = $1 AND state = 'active' AND expires_ms > $2 AND token <> '' ORDER BY position")
-    .bind(service.as_str())
-    .bind(now.unix_ms())
-    .fetch_all(&mut *reading)
-    .await?;
+    let rows = sql(which).bind(service.as_str()).bind(now.unix_ms()).fetch_all(&mut *reading).await?;
     rows.iter()
         .map(|row| {
             Ok(SnapshotGrant {
                 grant: parsed("grant id", row.try_get("id")?)?,
                 revision: from_sql(row.try_get("revision")?),
                 token: Secret::new(row.try_get("token")?),
+                identity_since: row.try_get::<Option<i64>>("identity_since_ms")?.map(WallTime::from_unix_ms),
             })
         })
         .collect()
@@ -139,7 +142,7 @@ async fn told(
     stored: StoredChange,
 ) -> Result<ChangeBody, StoreError> {
     Ok(match stored {
-        StoredChange::Put { grant } => ChangeBody::Put { token: token(reading, &grant).await?, grant },
+        StoredChange::Put { grant } | StoredChange::Suspended { grant } => put(reading, grant).await?,
         StoredChange::Tombstone { grant, cause } => ChangeBody::Tombstone { grant, cause },
         StoredChange::Freeze { .. } => ChangeBody::Freeze { frozen: frozen(reading, service).await? },
         StoredChange::Keys => ChangeBody::Keys,
@@ -154,7 +157,15 @@ async fn told(
     })
 }
 
-async fn token(reading: &mut Transaction, grant: &GrantId) -> Result<Secret<String>, StoreError> {
-    let row = sql("SELECT token FROM grants WHERE id = $1").bind(grant.as_str()).fetch_one(reading).await?;
-    Ok(Secret::new(row.first()?))
+async fn put(reading: &mut Transaction, grant: GrantId) -> Result<ChangeBody, StoreError> {
+    let row = sql("SELECT token, suspended_ms, identity_since_ms FROM grants WHERE id = $1")
+        .bind(grant.as_str())
+        .fetch_one(reading)
+        .await?;
+    let token = Secret::new(row.try_get("token")?);
+    if row.try_get::<Option<i64>>("suspended_ms")?.is_some() {
+        return Ok(ChangeBody::Suspended { grant, token });
+    }
+    let identity_since = row.try_get::<Option<i64>>("identity_since_ms")?.map(WallTime::from_unix_ms);
+    Ok(ChangeBody::Put { grant, token, identity_since })
 }

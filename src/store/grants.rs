@@ -185,8 +185,9 @@ pub(super) async fn insert(
     let token = new.token.as_ref().map(Secret::expose);
     let at = transition.at();
     sql("INSERT INTO grants \
-         (id, elevation, service, person, state, expires_ms, max_uses, claims, token, revision, changed_ms, review_due_s) \
-         VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11)")
+         (id, elevation, service, person, state, expires_ms, max_uses, claims, token, revision, changed_ms, review_due_s, \
+         identity_since_ms) VALUES ($1, $2, $3, $4, 'active', $5, $6, $7, $8, $9, $10, $11, \
+         (SELECT since_ms FROM person_freshness WHERE person = $4))")
     .bind(grant.id.as_str())
     .bind(elevation.as_str())
     .bind(grant.service.as_str())
@@ -263,6 +264,7 @@ fn record(row: &Row) -> Result<GrantRecord, StoreError> {
         revision: from_sql(row.try_get("revision")?),
         changed: WallTime::from_unix_ms(row.try_get("changed_ms")?),
         spent: uses(row.try_get("spent")?),
+        suspended: row.try_get::<Option<i64>>("suspended_ms")?.map(WallTime::from_unix_ms),
         ended: end(row)?,
         review: reviews::read(row)?,
     })

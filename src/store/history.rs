@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::policies::newest_policy;
 use super::rows::{from_sql, parsed, uses};
 use super::statement::{On, sql};
+use super::suspension::fresh_since;
 use super::{Basis, GrantRecord, Listing, Store, StoreError};
 use crate::domain::{Person, WallTime};
 use crate::policy::{Ended, History};
@@ -31,6 +32,7 @@ impl Store {
                 live: live(&mut reading, person, now).await?,
                 ended: ended(&mut reading, person, now, ended_since).await?,
             },
+            fresh_since: fresh_since(&mut reading, person).await?,
         })
     }
 

@@ -51,6 +51,8 @@ pub struct GrantRecord {
     pub revision: u64,
     pub changed: WallTime,
     pub spent: u32,
+    /// Since when it waits for its person to authenticate afresh.
+    pub suspended: Option<WallTime>,
     pub ended: Option<GrantEnd>,
     pub review: Review,
 }
@@ -90,6 +92,8 @@ pub struct Basis {
     /// How far back ends of grants were looked for.
     pub ended_since: WallTime,
     pub history: History,
+    /// What was proven of the person at or before this time no longer counts.
+    pub fresh_since: Option<WallTime>,
 }
 
 /// The facts that an approval was given on.

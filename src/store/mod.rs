@@ -47,13 +47,17 @@ mod rows;
 #[cfg(test)]
 pub(crate) mod sample;
 mod schema;
+mod scim_groups;
+mod scim_users;
 mod scope_items;
 mod share_turn;
 mod shares;
+mod signals;
 mod sink_places;
 mod sqlite;
 mod statement;
 mod streams;
+mod suspension;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -73,8 +77,12 @@ pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
 pub use restoring::{BackupError, Restored};
 pub use revocation_records::{Reach, RevocationListing, RevocationRecord};
 pub use revocations::{OrderOutcome, Progress, Settled};
+pub use scim_groups::{ScimGroup, ScimGroupContent};
+pub use scim_users::{ScimListing, ScimUser, ScimUserContent, ScimWritten};
 pub use share_turn::ShareTurn;
+pub use signals::{Effect, EventOutcome, NewSignal, SignalEvent, SignalOutcome};
 pub use sink_places::ToldEntry;
+pub use suspension::PersonStanding;
 
 /// A handle on the database. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -3,7 +3,9 @@
 use super::database::Transaction;
 use super::policies::newest_policy;
 use super::transition::Transition;
-use super::{Basis, Created, NewElevation, Store, StoreError, elevations, feed, grants, history, once, proofs};
+use super::{
+    Basis, Created, NewElevation, Store, StoreError, elevations, feed, grants, history, once, proofs, suspension,
+};
 use crate::domain::{Person, ServiceName};
 use crate::ledger::entry::Draft;
 
@@ -53,7 +55,8 @@ async fn still_stands(transition: &mut Transition<'_>, person: &Person, basis: &
     let connection = transition.connection();
     Ok(newest_policy(&mut *connection).await? == basis.policy_revision
         && history::live(&mut *connection, person, now).await? == basis.history.live
-        && history::ended(&mut *connection, person, now, basis.ended_since).await? == basis.history.ended)
+        && history::ended(&mut *connection, person, now, basis.ended_since).await? == basis.history.ended
+        && suspension::fresh_since(connection, person).await? == basis.fresh_since)
 }
 
 /// INVARIANT: no grant is made in a transaction that has not read this.

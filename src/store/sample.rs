@@ -46,7 +46,8 @@ pub(crate) fn request(n: u64, max_uses: u32, now: WallTime) -> NewElevation {
         decided: None,
         version: 1,
     };
-    let basis = Basis { policy_revision: 0, ended_since: WallTime::EPOCH, history: Default::default() };
+    let basis =
+        Basis { policy_revision: 0, ended_since: WallTime::EPOCH, history: Default::default(), fresh_since: None };
     NewElevation { record, stood_in: None, grant: None, proof: None, once: None, basis }
 }
 

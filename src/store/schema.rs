@@ -29,9 +29,11 @@ pub(super) const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0004_replicas.sql")),
     Step::of(include_str!("migrations/0005_policy.sql")),
     Step::of(include_str!("migrations/0006_bindings.sql")),
+    Step::of(include_str!("migrations/0007_signals.sql")),
     Step::of(include_str!("migrations/0008_ledger.sql")),
     Step::of(include_str!("migrations/0009_shipping.sql")),
-    Step::of(include_str!("migrations/0012_sinks.sql")),
+    Step::of(include_str!("migrations/0010_scim.sql")),
+    Step::of(include_str!("migrations/0011_sinks.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

@@ -12,6 +12,7 @@ mod model;
 mod policies;
 mod replicas;
 mod revocations;
+mod signals;
 
 use bench::{Bench, allot, break_table, count, hand_back, make_newer, mend_table, on_both_databases, stream};
 
@@ -66,7 +67,11 @@ async fn an_issued_grant_is_read_back_whole_and_fed(bench: Bench) {
     let changes = store.changes_after(&service(), 0, 10).await.unwrap();
     assert_eq!(
         changes[0].body,
-        ChangeBody::Put { grant: grant(&new).id.clone(), token: new.grant.as_ref().unwrap().token.clone().unwrap() }
+        ChangeBody::Put {
+            grant: grant(&new).id.clone(),
+            token: new.grant.as_ref().unwrap().token.clone().unwrap(),
+            identity_since: None,
+        }
     );
     assert_eq!(store.snapshot(&"other".parse().unwrap()).await.unwrap().tokens, vec![]);
     assert_eq!(store.changes_after(&"other".parse().unwrap(), 0, 10).await.unwrap(), vec![]);

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub(super) enum StoredChange {
     Put { grant: GrantId },
+    Suspended { grant: GrantId },
     Tombstone { grant: GrantId, cause: EndCause },
     Freeze { frozen: bool },
     Keys,
@@ -24,6 +25,7 @@ impl StoredChange {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Put { .. } => "put",
+            Self::Suspended { .. } => "suspended",
             Self::Tombstone { .. } => "tombstone",
             Self::Freeze { .. } => "freeze",
             Self::Keys => "keys",

@@ -138,6 +138,9 @@ pub struct GrantView {
     /// Uses reported spent so far.
     pub spent: u32,
     pub policy_revision: u64,
+    /// Since when an active grant can't be used: its person is to sign in afresh (their identity provider reported a change).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub suspended_at: Option<WallTime>,
     /// Revision of the last change to this grant.
     pub revision: u64,
     #[serde(skip_serializing_if = "Option::is_none", default)]

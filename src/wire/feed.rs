@@ -108,8 +108,16 @@ pub enum FromControl {
     /// Grant keys, each certified by a pinned root (`bg-key+jwt`). Replaces the former set; the grants of a key that
     /// is gone end.
     Keys { revision: u64, keys: Vec<String> },
-    /// A grant, as its token (`bg-grant+jwt`).
-    Put { revision: u64, token: String },
+    /// A grant, as its token (`bg-grant+jwt`). With `identity_since`, what was proven of its person at or before that time
+    /// proves nothing for it: their session or credential was reported to be no longer theirs alone.
+    Put {
+        revision: u64,
+        token: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        identity_since: Option<WallTime>,
+    },
+    /// A grant that must not be used until it is put again: its person is to authenticate afresh.
+    Suspended { revision: u64, token: String },
     /// The end of a grant.
     Tombstone { revision: u64, grant: GrantId, cause: EndCause },
     /// Overrides are stopped (or no longer): for this service or everywhere, already combined.
@@ -137,6 +145,7 @@ impl FromControl {
         match self {
             Self::Keys { revision, .. }
             | Self::Put { revision, .. }
+            | Self::Suspended { revision, .. }
             | Self::Tombstone { revision, .. }
             | Self::Freeze { revision, .. }
             | Self::Share { revision, .. }

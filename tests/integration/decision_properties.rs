@@ -277,7 +277,7 @@ fn worlds() -> impl Strategy<Value = World> {
         policies(),
         grants(),
         mostly(Knows::Grant, vec![Knows::Nothing, Knows::Signature]),
-        mostly(GrantStanding::Live, vec![GrantStanding::Revoked, GrantStanding::UsedUp]),
+        mostly(GrantStanding::Live, vec![GrantStanding::Revoked, GrantStanding::Suspended, GrantStanding::UsedUp]),
         (140_u64..260, 1_040_i64..1_160),
         moment(),
     );
@@ -328,6 +328,7 @@ enum Loss {
         wall_s: i64,
     },
     Revoke,
+    Suspend,
     UseUp,
     Forget,
     FreezeLocally,
@@ -360,7 +361,7 @@ fn losses() -> impl Strategy<Value = Loss> {
         1 => (1_u64..50).prop_map(Loss::FeedOlder),
         1 => (1_u64..50).prop_map(Loss::EarlierDeadline),
         8 => proptest::sample::select(vec![
-            Loss::Revoke, Loss::UseUp, Loss::Forget, Loss::FreezeLocally, Loss::FreezeAll, Loss::NeverSynced,
+            Loss::Revoke, Loss::Suspend, Loss::UseUp, Loss::Forget, Loss::FreezeLocally, Loss::FreezeAll, Loss::NeverSynced,
             Loss::ClockUnsettled, Loss::UsesElsewhere, Loss::AuditUnavailable,
             Loss::AssertionUnavailable, Loss::FewerResources,
             Loss::FewerActions, Loss::NoRoleAllowed, Loss::FewerActionsAllowed, Loss::NoBindingAllowed,
@@ -385,6 +386,7 @@ fn lose(world: &World, loss: Loss) -> World {
             less.now = Moment { boot: less.now.boot.plus(Duration::from_secs(boot_s)), wall };
         }
         Loss::Revoke => less.standing = GrantStanding::Revoked,
+        Loss::Suspend => less.standing = GrantStanding::Suspended,
         Loss::UseUp => less.standing = GrantStanding::UsedUp,
         Loss::Forget => less.knows = Knows::Nothing,
         Loss::FreezeLocally => less.freeze = Freeze::Local,

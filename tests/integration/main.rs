@@ -51,8 +51,10 @@ mod query_digests;
 mod reload;
 mod replicas;
 mod revocation;
+mod scim;
 mod shipping;
 mod sign_in;
+mod signals;
 mod sinks;
 mod upgrades;
 

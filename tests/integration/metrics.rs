@@ -63,9 +63,14 @@ fn exposed(text: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_exposed_is_documented_and_what_is_documented_is_exposed() {
     let mut site = Site::start().await;
-    // Sinks are shown where there are some.
+    // Sinks are shown where there are some. A transmitter that is not there is one to be asked all the same.
+    let issuer = format!("http://{}", site.issuer_addr);
+    let transmitter = format!("name = \"idp\", issuer = \"{issuer}\", audience = \"us\"");
+    site.control_lines = format!(
+        "sinks = [{{ name = \"files\", kind = \"file\", directory = \"entries\" }}]\n\
+         signals = [{{ {transmitter}, poll = {{ url = \"http://127.0.0.1:1/poll\" }} }}]\n"
+    );
     site.stop_control().await;
-    site.control_lines = "sinks = [{ name = \"files\", kind = \"file\", directory = \"entries\" }]\n".to_owned();
     site.start_control().await;
     let audit_lines = "sinks = [{ name = \"files\", kind = \"file\", directory = \"../lines\" }]\n".to_owned();
     let sidecar = site.sidecar_with(&SidecarFile { audit_lines, ..SidecarFile::default() }).await;

@@ -39,8 +39,19 @@ impl FromRequestParts<ApiState> for Caller {
             // A second extractor of the same request would tell the same.
             let _ = told.0.set(standing);
         }
-        taken.map(|()| Self(verified))
+        taken?;
+        Ok(Self(admitted(state, verified).await?))
     }
+}
+
+/// As they stand now: what was reported of them since their token was made counts, and so do the groups that are kept here.
+pub(in crate::control) async fn admitted(state: &ApiState, mut verified: Verified) -> Result<Verified, Refusal> {
+    state.workflow.admit(&verified).await?;
+    if let Some(prefix) = state.groups_by_scim.get(&verified.principal.issuer) {
+        let groups = state.workflow.store.groups_of(&verified.person).await?;
+        verified.groups = groups.into_iter().map(|group| format!("{prefix}{group}")).collect();
+    }
+    Ok(verified)
 }
 
 /// A token that is known costs a look-up; one that is not costs a signature, of which an address has only so many.
@@ -50,8 +61,7 @@ pub(in crate::control) fn sign_in(parts: &Parts, state: &ApiState) -> Result<Ver
     if let Some(known) = state.verifier.recall(token) {
         return known.map_err(refused);
     }
-    // Without a peer there is no server, but a test: all of it is one address.
-    let Peer(address) = parts.extensions.get().copied().unwrap_or(Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+    let Peer(address) = peer(parts);
     if let Err(refusal) = state.rates.take_sign_in(address, state.workflow.clock.boot()) {
         state.workflow.metrics.rate_limited.with_label_values(&["sign_in"]).inc();
         return Err(refusal);
@@ -61,6 +71,11 @@ pub(in crate::control) fn sign_in(parts: &Parts, state: &ApiState) -> Result<Ver
         state.rates.give_back(address);
     }
     verified.map_err(refused)
+}
+
+/// Without a peer there is no server, but a test: all of it is one address.
+pub(in crate::control) fn peer(parts: &Parts) -> Peer {
+    parts.extensions.get().copied().unwrap_or(Peer(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
 }
 
 pub(in crate::control) fn bearer(parts: &Parts) -> Result<&str, Refusal> {

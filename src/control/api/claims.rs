@@ -34,7 +34,7 @@ use crate::wire::lifecycle::ClaimRequest;
     responses((status = 200, description = "The grant, which now has a token.", body = GrantView)),
     extensions(("x-refusals" = json!(refusals(&[
         Cause::NotPermitted, Cause::ProofMissing, Cause::DpopProofInvalid, Cause::UseDpopNonce,
-        Cause::CertificateUntrusted, Cause::GrantBound, Cause::GrantEnded, Cause::Frozen, Cause::KeyMalformed,
+        Cause::CertificateUntrusted, Cause::GrantBound, Cause::GrantEnded, Cause::StepUp, Cause::Frozen, Cause::KeyMalformed,
         Cause::KeyReused, Cause::KeyUnavailable,
     ])))),
 )]

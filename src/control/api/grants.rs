@@ -20,7 +20,7 @@ use crate::control::refusal::{Cause, Refusal};
 use crate::control::workflow::reads::View;
 use crate::domain::GrantId;
 use crate::store::{GrantRecord, Operation, Review};
-use crate::wire::api::{Enforcement, GrantTokenView, GrantView, Page, RevokeRequest};
+use crate::wire::api::{Enforcement, GrantState, GrantTokenView, GrantView, Page, RevokeRequest};
 use crate::wire::lifecycle::ReviewView;
 use crate::wire::query::GrantsQuery;
 
@@ -183,6 +183,7 @@ pub(super) fn view(state: &ApiState, record: GrantRecord) -> GrantView {
         max_uses: grant.max_uses.map(std::num::NonZeroU32::get),
         spent: record.spent,
         policy_revision: grant.policy_revision,
+        suspended_at: record.suspended.filter(|_| record.state == GrantState::Active),
         revision: record.revision,
         ended_at: ended.as_ref().map(|end| end.at),
         ended_by: ended.as_ref().and_then(|end| end.by.clone()),

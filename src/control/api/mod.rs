@@ -22,12 +22,16 @@ pub mod revocations;
 pub mod sign_in;
 mod words;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::feed::Hub;
 use super::ledger::Ledger;
 use super::rates::Rates;
+use super::signals::Signals;
 use super::workflow::Workflow;
+use crate::config::scim::ScimConfig;
+use crate::domain::Issuer;
 use crate::identity::Verifier;
 use crate::wire::sign_in::SignInView;
 use possession::Possession;
@@ -43,6 +47,11 @@ pub struct ApiState {
     pub possession: Arc<Possession>,
     /// What anyone is told of signing in.
     pub sign_in: Arc<SignInView>,
+    pub signals: Signals,
+    /// Who keeps people and groups here.
+    pub scim: Arc<Vec<ScimConfig>>,
+    /// The issuers whose tokens' groups are not looked at, each with what stands before the names of its groups.
+    pub groups_by_scim: Arc<BTreeMap<Issuer, String>>,
 }
 
 impl ApiState {

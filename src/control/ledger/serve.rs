@@ -13,7 +13,7 @@ use http::{HeaderValue, header};
 
 use super::Ledger;
 use crate::control::api::ApiState;
-use crate::control::api::caller::{bearer, sign_in};
+use crate::control::api::caller::{admitted, bearer, sign_in};
 use crate::control::refusal::{Cause, Refusal};
 use crate::ledger::tile::{Kind, TilePath, write_bundle};
 use crate::store::StoredCheckpoint;
@@ -71,7 +71,7 @@ async fn admit(state: &ApiState, request: Request) -> Result<(), Refusal> {
         tracing::debug!(reader, "the ledger is read");
         return Ok(());
     }
-    let caller = sign_in(&parts, state)?;
+    let caller = admitted(state, sign_in(&parts, state)?).await?;
     if state.workflow.sees_all(&caller) {
         return Ok(());
     }

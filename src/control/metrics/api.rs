@@ -94,6 +94,13 @@ pub(super) static REVIEWS_OVERDUE: Family = Family::gauge(
 pub(super) static GRANTS_ENDED: Family =
     Family::counter("breakglass_control_grants_ended_total", "Grants ended by revocation or time, by cause.", "")
         .by(END);
+pub(super) static GRANTS_SUSPENDED: Family = Family::counter(
+    "breakglass_control_grants_suspended_total",
+    "Live grants suspended until their person has authenticated afresh.",
+    "",
+);
+pub(super) static GRANTS_RESUMED: Family =
+    Family::counter("breakglass_control_grants_resumed_total", "Suspended grants taken up again.", "");
 pub(super) static REVOCATIONS: Family = Family::counter(
     "breakglass_control_revocations_total",
     "Revocations of many grants, and freezes, by what they are about. Those of one grant are counted as grants ended.",
@@ -139,6 +146,8 @@ pub(super) const FAMILIES: &[&Family] = &[
     &REVIEWS_DUE,
     &REVIEWS_OVERDUE,
     &GRANTS_ENDED,
+    &GRANTS_SUSPENDED,
+    &GRANTS_RESUMED,
     &REVOCATIONS,
     &REVOCATION_SECONDS,
     &SIDECARS_STOPPED,

@@ -7,6 +7,7 @@ mod audit;
 mod feed;
 mod ledger;
 mod on_call;
+pub mod signals;
 mod sinks;
 mod standing;
 
@@ -57,16 +58,20 @@ pub struct ControlMetrics {
     pub revocations_awaited: IntGauge,
     pub freezes: IntGauge,
     pub connections: IntGauge,
+    pub grants_suspended: IntCounter,
+    pub grants_resumed: IntCounter,
+    signals: signals::SignalMetrics,
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 7] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 8] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
         ("Audit lines of sidecars", audit::FAMILIES),
         ("On-call schedules", on_call::FAMILIES),
         ("Ledger", ledger::FAMILIES),
+        ("Shared signals", signals::FAMILIES),
         ("Standing", standing::FAMILIES),
         ("Sinks", sinks::FAMILIES),
     ]
@@ -100,6 +105,9 @@ impl ControlMetrics {
             revocations_awaited: make.gauge(&api::REVOCATIONS_AWAITED)?,
             freezes: make.gauge(&api::FREEZES)?,
             connections: make.gauge(&api::CONNECTIONS)?,
+            grants_suspended: make.counter(&api::GRANTS_SUSPENDED)?,
+            grants_resumed: make.counter(&api::GRANTS_RESUMED)?,
+            signals: signals::SignalMetrics::new(&registry)?,
             registry,
         };
         api::begin(&metrics);

@@ -40,7 +40,15 @@ pub(super) fn locate(folder: Option<&Path>, name: &CredentialName) -> Result<Pat
 /// # Errors
 /// [`CredentialError`].
 pub(super) async fn read(folder: Option<&Path>, name: &CredentialName) -> Result<Secret<String>, CredentialError> {
-    let path = locate(folder, name)?;
+    read_credential(&locate(folder, name)?).await
+}
+
+/// The secret that a file holds.
+///
+/// # Errors
+/// [`CredentialError`].
+pub(in crate::control) async fn read_credential(path: &Path) -> Result<Secret<String>, CredentialError> {
+    let path = path.to_owned();
     let unreadable = |source| CredentialError::File { path: path.clone(), source };
     let file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
     // Of the very file that was opened: a name can be turned elsewhere meanwhile.

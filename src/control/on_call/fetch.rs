@@ -222,7 +222,7 @@ fn authorization(scheme: AuthorizationScheme, secret: &Secret<String>) -> Result
 }
 
 /// A header value that never shows itself.
-pub(super) fn sensitive(text: &str) -> Result<HeaderValue, FetchError> {
+pub(in crate::control) fn sensitive(text: &str) -> Result<HeaderValue, FetchError> {
     let mut value = HeaderValue::try_from(text).map_err(|_| HttpError::RequestHeader)?;
     value.set_sensitive(true);
     Ok(value)

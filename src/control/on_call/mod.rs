@@ -27,8 +27,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 pub use credential::CredentialError;
+pub(super) use credential::read_credential;
+pub(super) use fetch::sensitive;
 pub use fetch::{FailureKind, FetchError};
 pub use refresh::RetryTimes;
+pub(super) use refresh::jittered;
 pub use schedule::{Freshness, ScheduleHealth};
 pub use standing::{ScheduleStanding, Standing};
 

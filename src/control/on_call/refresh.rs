@@ -25,7 +25,7 @@ impl RetryTimes {
     pub const DEFAULT: Self = Self { retry_ms_min: 1_000, retry_ms_max: 60_000, told_ms_max: 600_000 };
 
     /// Full jitter: anything from nothing to a limit that doubles. What the source asks for comes on top.
-    fn pause(&self, failed: u32, told: Option<Duration>) -> Duration {
+    pub(in crate::control) fn pause(&self, failed: u32, told: Option<Duration>) -> Duration {
         let doubled = self.retry_ms_min.saturating_mul(1_u64.checked_shl(failed.saturating_sub(1)).unwrap_or(u64::MAX));
         let told = told.unwrap_or_default().min(Duration::from_millis(self.told_ms_max));
         told.saturating_add(Duration::from_millis(up_to(doubled.min(self.retry_ms_max))))
@@ -131,7 +131,7 @@ impl Tasks {
 }
 
 /// Between half of `span` and all of it, so that replicas do not ask in step.
-fn jittered(span: Duration) -> Duration {
+pub(in crate::control) fn jittered(span: Duration) -> Duration {
     let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(ms.saturating_sub(up_to(ms / 2)))
 }

@@ -9,6 +9,10 @@ use super::{REFUSALS, examples, share};
 use crate::control::refusal::Cause;
 
 const SCHEME: &str = "accessToken";
+/// Of the operations that are for transmitters of shared signals.
+const TRANSMITTER: &str = "transmitter";
+/// Of those that are for provisioning clients.
+const PROVISIONING: &str = "provisioning";
 
 /// Completes what the handlers' attributes say.
 pub(super) fn complete(document: &mut Value) {
@@ -17,7 +21,10 @@ pub(super) fn complete(document: &mut Value) {
     let Some(root) = document.as_object_mut() else { return };
     root.insert("security".to_owned(), json!([{ SCHEME: [] }]));
     if let Some(components) = member(root, "components") {
-        components.insert("securitySchemes".to_owned(), json!({ SCHEME: scheme() }));
+        components.insert(
+            "securitySchemes".to_owned(),
+            json!({ SCHEME: scheme(), TRANSMITTER: transmitter(), PROVISIONING: provisioning() }),
+        );
         components.insert("headers".to_owned(), headers());
         components.insert("parameters".to_owned(), json!({ "IfNoneMatch": if_none_match() }));
     }
@@ -49,11 +56,14 @@ fn complete_operation(operation: &mut Map<String, Value>) {
     }
     let parameters = operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
     let is_in = |place: &str| parameters.iter().any(|parameter| parameter["in"] == place);
+    // SCIM has errors of its own for what its calls make of paths, queries and bodies.
+    let is_scim = operation.get("tags").and_then(|tags| tags.get(0)).is_some_and(|tag| tag == super::SCIM);
     let shape = Shape {
-        authenticated: !is_open,
-        body: operation.contains_key("requestBody"),
-        query: is_in("query"),
-        path: is_in("path"),
+        // Whoever has another scheme says so, and is no human.
+        authenticated: !operation.contains_key("security"),
+        body: !is_scim && operation.contains_key("requestBody"),
+        query: !is_scim && is_in("query"),
+        path: !is_scim && is_in("path"),
     };
     let own = operation.remove(REFUSALS).unwrap_or_default();
     let own = own.as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -61,7 +71,12 @@ fn complete_operation(operation: &mut Map<String, Value>) {
     let is_tagged = operation.get("responses").is_some_and(|answers| answers.pointer("/200/headers/ETag").is_some());
     if let Some(answers) = member(operation, "responses") {
         answers.values_mut().for_each(|answer| describe_headers(answer, &shape));
-        answers.extend(responses(&causes));
+        if is_scim {
+            scim_failures(answers);
+        }
+        for (status, answer) in responses(&causes) {
+            answers.entry(status).or_insert(answer);
+        }
         if is_tagged {
             answers.insert("304".to_owned(), json!({ "description": "It is as the caller knows it (If-None-Match)." }));
         }
@@ -136,6 +151,31 @@ fn scheme() -> Value {
         "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
         "description": "An access token (RFC 9068) of a human's own, from an OpenID Connect issuer that the control \
                         plane is configured for, with the control plane in `aud`.",
+    })
+}
+
+/// RFC 7644 §3.12; what is refused before a call is looked at is a problem as everywhere.
+fn scim_failures(answers: &mut Map<String, Value>) {
+    let schema = json!({ "schema": { "$ref": "#/components/schemas/ScimFailure" } });
+    let problem = json!({ "schema": { "$ref": "#/components/schemas/Problem" } });
+    let content = json!({ "application/scim+json": schema, "application/problem+json": problem });
+    for status in ["400", "401", "404", "409", "412", "413", "415", "429", "503"] {
+        let answer = json!({ "description": "Why it is not done.", "content": content });
+        answers.entry(status).or_insert(answer);
+    }
+}
+
+fn provisioning() -> Value {
+    json!({
+        "type": "http", "scheme": "bearer",
+        "description": "The secret of a provisioning client of the configuration.",
+    })
+}
+
+fn transmitter() -> Value {
+    json!({
+        "type": "http", "scheme": "bearer",
+        "description": "The secret agreed on with a transmitter of shared signals, where one is configured.",
     })
 }
 

@@ -35,6 +35,8 @@ pub const REVOCATIONS: &str = "revocations";
 pub const FREEZES: &str = "freezes";
 pub const SERVICES: &str = "services";
 pub const SIDECARS: &str = "sidecars";
+pub const SIGNALS: &str = "signals";
+pub const SCIM: &str = "scim";
 pub const ABOUT: &str = "about";
 
 const DESCRIPTION: &str = "\
@@ -46,7 +48,7 @@ seconds (`…_s`) or milliseconds (`…_ms`). Absent members are left out, never
 #[openapi(
     info(title = "Break-glass control plane", description = DESCRIPTION, license(name = "Apache-2.0", identifier = "Apache-2.0")),
     servers((url = "/", description = "The control plane that serves this document")),
-    components(schemas(crate::wire::problem::Problem)),
+    components(schemas(crate::wire::problem::Problem, crate::control::scim::ScimFailure)),
     tags(
         (name = ELEVATIONS, description = "A human asks for elevation."),
         (name = GRANTS, description = "The time-boxed authority that results, and its end."),
@@ -55,6 +57,8 @@ seconds (`…_s`) or milliseconds (`…_ms`). Absent members are left out, never
         (name = FREEZES, description = "No override and no new grant, of a service or at all, until lifted."),
         (name = SERVICES, description = "What may be asked for."),
         (name = SIDECARS, description = "Where grants are enforced."),
+        (name = SIGNALS, description = "What identity providers say of people; for machines of the configuration."),
+        (name = SCIM, description = "People and groups (RFC 7643, RFC 7644); for provisioning clients of the configuration."),
         (name = ABOUT, description = "Public facts: keys and this document."),
     ),
 )]

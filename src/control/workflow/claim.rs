@@ -73,7 +73,7 @@ impl Workflow {
         }
         check_claimable(&record)?;
         let (confirmation, proof) = proven.for_binding(record.grant.binding)?.ok_or_else(|| unproven(&record.grant))?;
-        let grant = Grant { confirmation: Some(confirmation), ..record.grant };
+        let grant = Grant { confirmation: Some(confirmation), ..record.grant.clone() };
         let issuer = self.issuer.to_string();
         let token = self.keys.mint(&grant, &issuer).await?;
         let new = NewClaim { grant, issuer, token, proof, once };
@@ -85,6 +85,7 @@ impl Workflow {
             Claimed::Kept(kept) => self.visible_grant(caller, &kept_id(kept)?).await,
             Claimed::Bound => Err(bound(&new.grant)),
             Claimed::Ended(state) => Err(ended(state)),
+            Claimed::Suspended { since } => Err(self.suspended(since, &record.tier)),
             Claimed::Replayed => Err(replayed()),
             Claimed::Frozen => Err(frozen()),
             Claimed::Unknown => Err(Refusal::not_found()),

@@ -6,6 +6,7 @@
 //! - [`claim`]: bind what the person proves to their grant.
 //! - [`decline`]: deny, or take back.
 //! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
+//! - [`freshness`]: whether what a caller has proven still counts; taking up what was suspended for that.
 //! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what, and [`reads`]: that they did.
 //! - [`rules`]: the policy and services that are served; [`policy_change`] makes others the next revision.
@@ -18,6 +19,7 @@ pub mod check;
 pub mod claim;
 pub mod decline;
 pub mod freeze;
+pub mod freshness;
 mod grant;
 pub mod policy_change;
 pub mod reads;

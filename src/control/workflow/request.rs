@@ -55,6 +55,8 @@ impl Workflow {
                 self.reload_rules().await?;
                 continue;
             }
+            // A signal may have come since the caller was let in.
+            self.is_fresh(caller, basis.fresh_since)?;
             let asker = Asker { history: basis.history.clone(), ..self.asker(caller) };
             let terms = match check(&rules, &asker, asked.into()) {
                 Ok(terms) => terms,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::decision::{GrantStanding, RefusalCode};
 use crate::domain::{BootTime, Grant, GrantId};
 use crate::sidecar::audit_log::Opened;
-use crate::sidecar::grant_table::token_digest;
+use crate::sidecar::grant_table::{GrantTable, TokenDigest, token_digest};
 use crate::sidecar::shared::Shared;
 use crate::sidecar::standing::Beat;
 use crate::token::{CertifiedKey, KeyRing, key_id, verify_grant, verify_key_certificate};
@@ -112,7 +112,12 @@ impl Applier {
         match line {
             FromControl::Welcome { epoch, resumed } => self.welcome(epoch, resumed),
             FromControl::Keys { revision, keys } => self.keys(revision, &keys),
-            FromControl::Put { revision, token } => self.put(revision, &token),
+            FromControl::Put { revision, token, identity_since } => {
+                self.take(revision, &token, |table, grant, digest, kid, spent| {
+                    table.put(grant, digest, kid, spent, identity_since);
+                })
+            }
+            FromControl::Suspended { revision, token } => self.suspended(revision, &token),
             FromControl::Tombstone { revision, grant, cause } => self.tombstone(revision, &grant, cause),
             // The first line of a snapshot that is of a revision.
             FromControl::Freeze { revision, .. } if self.goes_back(revision) => self.behind(revision),
@@ -206,7 +211,21 @@ impl Applier {
         }
     }
 
-    fn put(&mut self, revision: u64, token: &str) -> Applied {
+    /// INVARIANT: one that is in the table is ended whatever else is wrong with the line.
+    fn suspended(&mut self, revision: u64, token: &str) -> Applied {
+        if let Some(known) = self.shared.grants.by_token(&token_digest(token)) {
+            known.end(GrantStanding::Suspended);
+        }
+        self.take(revision, token, GrantTable::suspend)
+    }
+
+    /// Takes a grant into the table by `how`, if its token holds and this sidecar admits it.
+    fn take(
+        &mut self,
+        revision: u64,
+        token: &str,
+        how: impl FnOnce(&GrantTable, Grant, TokenDigest, &str, u32),
+    ) -> Applied {
         let keys = self.shared.keys();
         let refuse = |grant: Option<GrantId>, why: String| {
             tracing::warn!(revision, why, "a grant was refused");
@@ -225,7 +244,7 @@ impl Applier {
         }
         let spent = self.opened.recovery.spent.get(&grant.id).copied().unwrap_or(0);
         let id = grant.id.clone();
-        self.shared.grants.put(grant, token_digest(token), &kid, spent);
+        how(&self.shared.grants, grant, token_digest(token), &kid, spent);
         if let Some(live) = self.shared.grants.by_id(&id) {
             live.deadline(&self.shared.standing);
         }

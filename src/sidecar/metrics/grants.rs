@@ -5,7 +5,7 @@ use crate::decision::{Freeze, GrantStanding};
 use crate::sidecar::grant_table::LiveGrant;
 use crate::telemetry::metric::{Family, Label, Page, Values};
 
-const STANDINGS: [&str; 4] = ["live", "expired", "used_up", "revoked"];
+const STANDINGS: [&str; 5] = ["live", "expired", "used_up", "suspended", "revoked"];
 const STANDING: &[Label] = &[Label { name: "standing", values: Values::Of(|| STANDINGS.to_vec()) }];
 const FREEZES: [&str; 2] = ["local", "control_plane"];
 const BY: &[Label] = &[Label { name: "by", values: Values::Of(|| FREEZES.to_vec()) }];
@@ -72,6 +72,7 @@ fn word(live: &LiveGrant, has_passed: bool) -> &'static str {
     match live.standing() {
         GrantStanding::Revoked => "revoked",
         GrantStanding::UsedUp => "used_up",
+        GrantStanding::Suspended => "suspended",
         GrantStanding::Live if has_passed => "expired",
         GrantStanding::Live => "live",
     }

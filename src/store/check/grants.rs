@@ -19,6 +19,7 @@ use crate::wire::api::GrantState;
 #[derive(Debug, Default)]
 struct Fed {
     put: Vec<u64>,
+    suspended: Vec<u64>,
     ended: Vec<(u64, GrantState)>,
 }
 
@@ -65,6 +66,7 @@ impl Checked<'_> {
         };
         self.feed(&place, state, fed, report)?;
         self.entries(&place, state, told, report)?;
+        self.suspensions(&place, fed, told, report)?;
         let ended = self.row.try_get::<Option<i64>>("ended_ms")?.is_some();
         if ended == (state == GrantState::Active) {
             report.find(place.as_str(), "is active and ended, or neither");
@@ -121,13 +123,33 @@ impl Checked<'_> {
             return Ok(());
         }
         let fed = fed.unwrap_or(&untold);
-        report.agree(place, "the number of its puts", fed.put.len(), usize::from(is_bound));
         report.agree(place, "the number of its tombstones", fed.ended.len(), usize::from(state != GrantState::Active));
         if let Some((_, told)) = fed.ended.last() {
             report.agree(place, "its state on the feed", state_text(*told), state_text(state));
         }
-        let last = fed.put.iter().copied().chain(fed.ended.iter().map(|(revision, _)| *revision)).max();
+        let told = fed.put.iter().chain(&fed.suspended).copied();
+        let last = told.chain(fed.ended.iter().map(|(revision, _)| *revision)).max();
         report.agree(place, "its revision", from_sql(self.row.try_get("revision")?), last.unwrap_or_default());
+        Ok(())
+    }
+
+    /// It was put once, when there was a token, and again after each suspension that was lifted; each of both is an entry.
+    /// What had happened to it before it was claimed, the feed was not told.
+    fn suspensions(
+        &self,
+        place: &str,
+        fed: Option<&Fed>,
+        told: Option<&ToldGrant>,
+        report: &mut CheckReport,
+    ) -> Result<(), StoreError> {
+        let is_bound = !self.row.try_get::<&str>("token")?.is_empty();
+        let kinds: &[String] = told.filter(|_| is_bound).map_or(&[], |told| &told.kinds);
+        let unclaimed = kinds.iter().position(|kind| kind == "grant_claimed").unwrap_or_default();
+        let count = |kind: &str| kinds.iter().skip(unclaimed).filter(|told| *told == kind).count();
+        let (put, suspended) = fed.map_or((0, 0), |fed| (fed.put.len(), fed.suspended.len()));
+        let expected = usize::from(is_bound).saturating_add(count("grant_resumed"));
+        report.agree(place, "the number of its puts", put, expected);
+        report.agree(place, "the number of its entries grant_suspended", count("grant_suspended"), suspended);
         Ok(())
     }
 
@@ -201,8 +223,10 @@ async fn fed(reading: &mut Transaction, report: &mut CheckReport) -> Result<Hash
     let mut fed: HashMap<String, Fed> = HashMap::new();
     let mut after = 0_i64;
     loop {
-        let rows = sql("SELECT revision, body FROM changes WHERE revision > $1 AND kind IN ('put', 'tombstone') \
-                        ORDER BY revision LIMIT $2")
+        let rows = sql(
+            "SELECT revision, body FROM changes WHERE revision > $1 AND kind IN ('put', 'suspended', 'tombstone') \
+                        ORDER BY revision LIMIT $2",
+        )
         .bind(after)
         .bind(PAGE)
         .fetch_all(&mut *reading)
@@ -212,6 +236,9 @@ async fn fed(reading: &mut Transaction, report: &mut CheckReport) -> Result<Hash
             match from_json("body of a change", row.try_get("body")?) {
                 Ok(StoredChange::Put { grant }) => {
                     fed.entry(grant.to_string()).or_default().put.push(from_sql(after));
+                }
+                Ok(StoredChange::Suspended { grant }) => {
+                    fed.entry(grant.to_string()).or_default().suspended.push(from_sql(after));
                 }
                 Ok(StoredChange::Tombstone { grant, cause }) => {
                     fed.entry(grant.to_string()).or_default().ended.push((from_sql(after), ended_state(cause)));

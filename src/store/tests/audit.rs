@@ -307,7 +307,7 @@ async fn an_account_is_closed_once_everybody_has_shipped_past_the_end(bench: Ben
     store.ingest_audit(&settled(store, revision - 1, &log.lines[4..6])).await.unwrap();
     assert!(store.close_accounts().await.unwrap().is_empty(), "an earlier end");
     store.ingest_audit(&settled(store, revision, &log.lines[6..])).await.unwrap();
-    assert_eq!(store.close_accounts().await.unwrap(), [grant.clone()]);
+    assert_eq!(store.close_accounts().await.unwrap(), std::slice::from_ref(&grant));
     assert!(store.close_accounts().await.unwrap().is_empty(), "once");
     let closed = of_kind(store, "grant_closed").await;
     assert_eq!(closed.len(), 1);
@@ -338,7 +338,7 @@ async fn an_account_that_waited_long_enough_says_who_is_missing_and_is_amended(b
     bench.clock.advance(CLOSE_WAIT - Duration::from_secs(1));
     assert!(store.close_accounts().await.unwrap().is_empty());
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(store.close_accounts().await.unwrap(), [grant.clone()]);
+    assert_eq!(store.close_accounts().await.unwrap(), std::slice::from_ref(&grant));
     let closed = of_kind(store, "grant_closed").await;
     assert_eq!(closed[0]["missing"], serde_json::json!(["sidecar-1"]));
     assert_eq!((&closed[0]["open"], &closed[0]["reconciled"]), (&1.into(), &false.into()));

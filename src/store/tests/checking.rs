@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::bench::{Bench, allot, on_both_databases, raw, stream};
 use super::{NOW, new_grant, service};
 use crate::config::digest_hex;
+use crate::domain::{Authentication, Person};
+use crate::identity::signals::Named;
 use crate::store::check::CheckReport;
 use crate::store::sample::create;
-use crate::store::{NewElevation, NewKey, Store};
+use crate::store::{Effect, NewElevation, NewKey, NewSignal, SignalEvent, Store};
 use crate::token::{SigningKey, certify_key, mint_grant};
 
 on_both_databases! {
@@ -44,6 +46,24 @@ impl Signer {
     }
 }
 
+/// All of alice's, by a signal and a sign-in after it.
+async fn suspend_and_resume(store: &Store) {
+    let person: Person = "alice@example.test".parse().unwrap();
+    let event = SignalEvent {
+        uri: "https://schemas.openid.net/secevent/caep/event-type/credential-change".to_owned(),
+        effect: Effect::Suspend,
+        since: NOW,
+        idp: "https://issuer.test".parse().unwrap(),
+        subjects: vec![Named::Person(person.clone())],
+    };
+    let transmitter = "https://signals.test".parse().unwrap();
+    store.take_signal(&NewSignal { transmitter, id: "e-1".to_owned(), events: vec![event] }).await.unwrap();
+    let auth_time = Some(NOW.plus(Duration::from_secs(1)));
+    let ids: Vec<_> = store.suspended(&person).await.unwrap().into_iter().map(|record| record.grant.id).collect();
+    let authentication = Authentication { auth_time, ..Authentication::default() };
+    assert_eq!(store.resume(&person, &authentication, &ids).await.unwrap().len(), 3);
+}
+
 /// One grant active, one revoked, one expired, one used up; a policy, a freeze, shares.
 async fn lived(bench: &Bench) -> Signer {
     let (store, bob) = (&bench.store, "bob".parse().unwrap());
@@ -52,6 +72,7 @@ async fn lived(bench: &Bench) -> Signer {
     for n in 1..=3 {
         create(store, &signer.grant(n)).await.unwrap();
     }
+    suspend_and_resume(store).await;
     store.revoke(&signer.grant(1).grant.unwrap().grant.id, &bob, Some("done")).await.unwrap();
     let third = signer.grant(3).grant.unwrap().grant.id;
     let a = stream(store, "a").await;
@@ -76,7 +97,7 @@ async fn a_database_that_lived_is_sound(bench: Bench) {
     lived(&bench).await;
     let report = checked(&bench.store).await;
     assert_eq!(report.findings, vec![]);
-    assert_eq!((report.revision, report.entries, report.grants), (10, 15, 4));
+    assert_eq!((report.revision, report.entries, report.grants), (16, 22, 4));
 }
 
 async fn whatever_was_changed_is_named(bench: Bench) {
@@ -144,7 +165,7 @@ async fn a_restored_database_begins_anew_frozen_and_with_every_grant_ended(bench
     lived(&bench).await;
     let (store, before) = (&bench.store, bench.store.epoch().to_owned());
     let restored = store.mark_restored().await.unwrap();
-    assert_eq!((restored.grants_ended, restored.revision), (1, 12));
+    assert_eq!((restored.grants_ended, restored.revision), (1, 18));
     assert_ne!(restored.epoch, before);
     store.close().await;
     let store = bench.place.open(&bench.clock).await.unwrap();
@@ -154,7 +175,7 @@ async fn a_restored_database_begins_anew_frozen_and_with_every_grant_ended(bench
         assert!(snapshot.frozen && snapshot.tokens.is_empty(), "{name}");
     }
     assert_eq!(checked(&store).await.findings, vec![]);
-    let kinds: Vec<_> = store.entries(15, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
+    let kinds: Vec<_> = store.entries(22, 10).await.unwrap().into_iter().map(|entry| entry.kind).collect();
     assert_eq!(kinds, ["database_restored", "freeze_changed", "grant_revoked"]);
 }
 

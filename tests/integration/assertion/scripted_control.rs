@@ -67,7 +67,7 @@ impl ScriptedControl {
             FromControl::Welcome { epoch: "scripted".to_owned(), resumed: false },
             FromControl::Keys { revision: 1, keys: self.keys.clone() },
             FromControl::Freeze { revision: 1, frozen: false },
-            FromControl::Put { revision: 1, token: self.token.clone() },
+            FromControl::Put { revision: 1, token: self.token.clone(), identity_since: None },
             FromControl::SnapshotEnd { revision: 1 },
         ]
     }

@@ -185,7 +185,7 @@ impl Case {
 
 #[test]
 fn a_claim_can_be_longer_than_is_taken() {
-    assert!(ID_BYTES_MAX < PROOF_BYTES_MAX, "or the table would not reach it");
+    const { assert!(ID_BYTES_MAX < PROOF_BYTES_MAX, "or the table would not reach it") };
     assert!(cases().len() > 50);
 }
 

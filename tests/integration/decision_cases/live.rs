@@ -9,6 +9,8 @@ use std::time::Duration;
 use breakglass::clock::{Clock, ManualClock};
 use breakglass::decision::Uses;
 use breakglass::demo::issuer::DemoIssuer;
+use breakglass::identity::signals::Named;
+use breakglass::store::{Effect, NewSignal, SignalEvent, SignalOutcome};
 use breakglass::wire::api::GrantView;
 use http::Method;
 
@@ -117,6 +119,27 @@ async fn a_live_sidecar_decides_each_case_with_a_state_as_expected() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Has a transmitter report that alice's credential changed, and waits until every sidecar enforces it.
+async fn suspend(stage: &Stage) {
+    let event = SignalEvent {
+        uri: "https://schemas.openid.net/secevent/caep/event-type/credential-change".to_owned(),
+        effect: Effect::Suspend,
+        since: stage.clock.now().wall,
+        idp: "https://transmitter.test".parse().unwrap(),
+        subjects: vec![Named::Person("alice".parse().unwrap())],
+    };
+    let transmitter = "https://transmitter.test".parse().unwrap();
+    let new = NewSignal { transmitter, id: "1".to_owned(), events: vec![event] };
+    let outcome = stage.site.control().store().take_signal(&new).await.unwrap();
+    let SignalOutcome::Applied(outcomes) = outcome else { panic!("{outcome:?}") };
+    assert!(outcomes[0].suspended.contains(&stage.grant.id) && outcomes[0].ended.contains(&stage.bearer.id));
+    for grant in [&stage.grant, &stage.bearer] {
+        // Asked by somebody who sees all: alice would first have to sign in afresh.
+        let enforcement = stage.site.enforcement(grant, "carol").await;
+        assert_eq!(enforcement.enforced, 1, "{enforcement:?}");
+    }
+}
+
 /// The answer to the case; `None` where this machine does not let its state be produced.
 async fn played(case: &Case) -> Option<Answer> {
     let has = |state| case.state.contains(&state);
@@ -158,6 +181,9 @@ async fn played(case: &Case) -> Option<Answer> {
             let enforcement = stage.site.revoke(grant).await;
             assert_eq!(enforcement.enforced, 1, "{enforcement:?}");
         }
+    }
+    if has(State::Suspended) {
+        suspend(&stage).await;
     }
     if has(State::Expired) {
         stage.clock.advance(Duration::from_secs(601));

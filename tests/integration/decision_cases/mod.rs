@@ -94,6 +94,8 @@ enum Certificate {
 #[serde(rename_all = "snake_case")]
 enum State {
     Revoked,
+    /// Its person's credential was reported to have changed.
+    Suspended,
     /// The sidecar was started again after all else.
     Restarted,
     Expired,

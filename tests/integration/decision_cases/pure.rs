@@ -128,6 +128,8 @@ fn held<'g>(case: &Case, grant: &'g Arc<Grant>) -> GrantFact<'g> {
     }
     let standing = if case.state.contains(&State::Revoked) {
         GrantStanding::Revoked
+    } else if case.state.contains(&State::Suspended) {
+        GrantStanding::Suspended
     } else if case.state.contains(&State::UsedUp) {
         GrantStanding::UsedUp
     } else {

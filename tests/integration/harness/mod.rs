@@ -67,6 +67,7 @@ pub(crate) struct Site {
     pub(crate) folder: TempDir,
     pub(crate) clock: Clock,
     pub(crate) issuer: DemoIssuer,
+    pub(crate) issuer_addr: SocketAddr,
     /// Tables of whose tokens both planes believe, once they start: the demo issuer's unless changed.
     pub(crate) issuers: String,
     /// Of the demo's contract API.
@@ -78,6 +79,8 @@ pub(crate) struct Site {
     pub(crate) feed: SocketAddr,
     /// Lines added to the control plane's file when it starts next.
     pub(crate) control_lines: String,
+    /// Lines added to the last issuer in it.
+    pub(crate) issuer_lines: String,
     /// What the control plane's file names when it starts next: a SQLite file unless changed.
     pub(crate) database: String,
     control: Option<Running>,
@@ -157,10 +160,12 @@ impl Site {
             folder,
             clock,
             issuer,
+            issuer_addr,
             issuers: files::issuer_table(&format!("http://{issuer_addr}")),
             upstream,
             trust,
             control_lines: String::new(),
+            issuer_lines: String::new(),
             database: "data/control.db".to_owned(),
             control: None,
             client,
@@ -186,7 +191,8 @@ impl Site {
 
     /// The control plane's file, as it stands now.
     pub(crate) fn write_control(&self) -> std::path::PathBuf {
-        files::write_control(self.path(), &self.issuers, (self.api, self.feed), &self.database, &self.control_lines)
+        let issuers = format!("{}{}", self.issuers, self.issuer_lines);
+        files::write_control(self.path(), &issuers, (self.api, self.feed), &self.database, &self.control_lines)
     }
 
     /// Starts the control plane again where it is, which is then the address it calls its own.

@@ -223,7 +223,9 @@ impl ServiceFeed {
     /// Keeps account of grants with limits; true when shares of a new one were given out.
     async fn share_out<S: FeedStore>(&self, room: &Room<S>, change: &FeedChange) -> Result<bool, ReadError> {
         match &change.body {
-            ChangeBody::Put { grant, token } => {
+            // Its uses stay where they are: it may be put again.
+            ChangeBody::Suspended { .. } => Ok(false),
+            ChangeBody::Put { grant, token, .. } => {
                 let Some(max_uses) = max_uses(token.expose()) else { return Ok(false) };
                 if self.is_over(change.revision, grant) {
                     return Ok(false);

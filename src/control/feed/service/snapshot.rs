@@ -28,10 +28,18 @@ impl Snapshot {
             if let Some(max_uses) = super::max_uses(grant.token.expose()) {
                 limited.push((grant.grant, max_uses));
             }
-            made.add(&FromControl::Put { revision: grant.revision, token: grant.token.into_exposed() })?;
+            let (revision, token) = (grant.revision, grant.token.into_exposed());
+            made.add(&FromControl::Put { revision, token, identity_since: grant.identity_since })?;
+        }
+        for grant in snapshot.suspended {
+            if let Some(max_uses) = super::max_uses(grant.token.expose()) {
+                limited.push((grant.grant, max_uses));
+            }
+            made.add(&FromControl::Suspended { revision: grant.revision, token: grant.token.into_exposed() })?;
         }
         for end in snapshot.ended_recently {
-            made.add(&FromControl::Put { revision: end.revision, token: end.token.into_exposed() })?;
+            let (revision, token) = (end.revision, end.token.into_exposed());
+            made.add(&FromControl::Put { revision, token, identity_since: None })?;
             made.add(&FromControl::Tombstone { revision: end.revision, grant: end.grant, cause: end.cause })?;
         }
         made.cut();

@@ -39,8 +39,12 @@ impl Entry {
     pub(super) fn of(change: FeedChange) -> Result<Self, WriteError> {
         let revision = change.revision;
         let what = match change.body {
-            ChangeBody::Put { token, .. } => {
-                What::Line(serialised(&FromControl::Put { revision, token: token.into_exposed() })?)
+            ChangeBody::Put { token, identity_since, .. } => {
+                let token = token.into_exposed();
+                What::Line(serialised(&FromControl::Put { revision, token, identity_since })?)
+            }
+            ChangeBody::Suspended { token, .. } => {
+                What::Line(serialised(&FromControl::Suspended { revision, token: token.into_exposed() })?)
             }
             ChangeBody::Tombstone { grant, cause } => {
                 What::Line(serialised(&FromControl::Tombstone { revision, grant, cause })?)

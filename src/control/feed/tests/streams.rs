@@ -15,6 +15,7 @@ fn kinds(lines: &[FromControl]) -> Vec<&'static str> {
             FromControl::Welcome { .. } => "welcome",
             FromControl::Keys { .. } => "keys",
             FromControl::Put { .. } => "put",
+            FromControl::Suspended { .. } => "suspended",
             FromControl::Tombstone { .. } => "tombstone",
             FromControl::Freeze { .. } => "freeze",
             FromControl::Share { .. } => "share",

@@ -241,11 +241,17 @@ impl FeedStore for Book {
 
     async fn snapshot(&self, _: &ServiceName) -> Answer<FeedSnapshot> {
         let state = self.shelf.state.lock().await;
-        let put = |revision| SnapshotGrant { grant: self.shelf.grant.clone(), revision, token: self.shelf.token() };
+        let put = |revision| SnapshotGrant {
+            grant: self.shelf.grant.clone(),
+            revision,
+            token: self.shelf.token(),
+            identity_since: None,
+        };
         Ok(FeedSnapshot {
             revision: state.changes.len() as u64,
             frozen: false,
             tokens: state.issued.map(put).into_iter().collect(),
+            suspended: vec![],
             ended_recently: vec![],
         })
     }
@@ -254,7 +260,7 @@ impl FeedStore for Book {
         let state = self.shelf.state.lock().await;
         let grant = &self.shelf.grant;
         let body = |changed: &Option<String>| match changed {
-            None => ChangeBody::Put { grant: grant.clone(), token: self.shelf.token() },
+            None => ChangeBody::Put { grant: grant.clone(), token: self.shelf.token(), identity_since: None },
             Some(lineage) => ChangeBody::Share { lineage: lineage.clone(), grant: grant.clone(), allotted: u32::MAX },
         };
         let numbered = (1_u64..).zip(&state.changes).filter(|(revision, _)| *revision > after);
