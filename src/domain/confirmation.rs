@@ -8,7 +8,7 @@ use super::text::text_type;
 text_type! {
     /// SHA-256 of a certificate in DER, in base64url (`x5t#S256`, RFC 8705 §3.1).
     CertificateThumbprint, "certificate thumbprint", max 43, "is a SHA-256 in base64url without padding", is_sha256,
-    pattern "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", example "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg2"
+    pattern "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$", example "bwcK0esc3ACC3DB2Y5_lESsXE8o9ltc05O89jdN-dg0"
 }
 text_type! {
     /// SHA-256 thumbprint of a public key, in base64url (`jkt`, RFC 7638 and RFC 9449 §6.1).

@@ -109,9 +109,17 @@ impl Handler {
         let Some(mut follower) = self.begin(&audit, &ended).await else { return };
         let mut pause = Pause::new(SOURCE_PAUSE_MAX);
         loop {
-            let handed_on = tokio::select! {
-                handed_on = self.hand_on(&mut follower) => handed_on,
+            let next = tokio::select! {
+                next = follower.next(self.limits) => next,
                 () = ended.begun() => break,
+            };
+            // What is under way may end: given up between the two, it would be handed on twice.
+            let handed_on = match next {
+                Ok(batch) => tokio::select! {
+                    handed_on = self.hand_on(&mut follower, &batch) => handed_on,
+                    () = over(&ended) => break,
+                },
+                Err(error) => Err(error),
             };
             match handed_on {
                 Ok(()) => pause = Pause::new(SOURCE_PAUSE_MAX),
@@ -143,11 +151,10 @@ impl Handler {
         }
     }
 
-    async fn hand_on(&mut self, follower: &mut Follower) -> Result<(), FollowError> {
-        let batch = follower.next(self.limits).await?;
-        let records = self.records(&batch);
+    async fn hand_on(&mut self, follower: &mut Follower, batch: &Batch) -> Result<(), FollowError> {
+        let records = self.records(batch);
         self.delivery.deliver(&records).await;
-        self.settle(follower, &batch).await
+        self.settle(follower, batch).await
     }
 
     async fn hand_on_the_last(&mut self, follower: &mut Follower) {
@@ -184,6 +191,12 @@ impl Handler {
         self.report.source_failed();
         tracing::warn!(reader = self.reader.as_str(), error = %error_chain(error), "the audit log can't be handed on");
     }
+}
+
+/// Resolves when what is under way has had its time.
+async fn over(ended: &Drain) {
+    ended.begun().await;
+    tokio::time::sleep(LAST_MAX).await;
 }
 
 /// A line that another version wrote may lack what envelopes repeat; it is handed on all the same.

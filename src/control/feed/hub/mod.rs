@@ -11,6 +11,7 @@ mod counts;
 mod enforcement;
 mod hearsay;
 mod replicas;
+mod reports;
 mod sidecar;
 
 use std::collections::{BTreeMap, HashMap};
@@ -27,10 +28,10 @@ use self::sidecar::{Cell, Live, Sidecar};
 use super::FeedLimits;
 use super::freshness::Reading;
 use crate::clock::Clock;
-use crate::domain::{BootTime, InstanceName, Moment, ServiceName, WallTime};
+use crate::domain::{BootTime, InstanceName, Moment, ServiceName};
 use crate::store::contract::ShareHolder;
 use crate::wire::api::SidecarView;
-use crate::wire::feed::{AuditPosition, Subscribe};
+use crate::wire::feed::Subscribe;
 
 /// Commands queued towards one stream; past it they are handed over later.
 const COMMANDS_QUEUED_MAX: usize = 64;
@@ -312,75 +313,6 @@ impl Hub {
         let sidecar = cell.lock();
         let live = sidecar.live.as_ref().filter(|live| live.generation == generation)?;
         Some(live.commands.clone())
-    }
-
-    /// The sidecar still enforces what it had acknowledged on an earlier stream. Without this call it begins with nothing.
-    pub(super) fn resumed(&self, stream: &Stream, revision: u64) {
-        self.on(stream, |sidecar, _| {
-            sidecar.acked = revision;
-            true
-        });
-    }
-
-    /// The sidecar will be told everything anew: what it rejected before counts no more.
-    pub(super) fn begun_anew(&self, stream: &Stream) {
-        self.on(stream, |sidecar, _| {
-            sidecar.forget_rejections();
-            true
-        });
-    }
-
-    pub(super) fn heard(&self, stream: &Stream) {
-        self.on(stream, |_, _| false);
-    }
-
-    /// The sidecar said what its wall clock showed as it sent a ping. The way here counts as skew: it is short.
-    pub(super) fn told_time(&self, stream: &Stream, at: Option<WallTime>) {
-        let skew = |now: Moment| at.map(|at| at.unix_ms().saturating_sub(now.wall.unix_ms()));
-        self.on(stream, |sidecar, now| {
-            sidecar.skew_ms = skew(now);
-            false
-        });
-    }
-
-    /// A heartbeat was queued: from here the sidecar may act until `reading` is too old.
-    pub(super) fn heartbeat(&self, stream: &Stream, reading: Reading) {
-        self.on(stream, |sidecar, _| {
-            sidecar.fresh = reading.began;
-            false
-        });
-    }
-
-    pub(super) fn acknowledged(&self, stream: &Stream, revision: u64, audit: AuditPosition) {
-        FeedCounts::add(&self.counts.acknowledgements, 1);
-        self.on(stream, |sidecar, now| {
-            sidecar.audit = audit;
-            sidecar.acknowledge(revision, now.wall)
-        });
-    }
-
-    pub(super) fn rejected(&self, stream: &Stream, revision: u64, why: String) {
-        FeedCounts::add(&self.counts.rejections, 1);
-        self.on(stream, |sidecar, _| {
-            sidecar.reject(revision, why);
-            true
-        });
-    }
-
-    /// Changes what is known, if the stream is the live one; `act` answers whether somebody may wait for it.
-    fn on(&self, stream: &Stream, act: impl FnOnce(&mut Sidecar, Moment) -> bool) {
-        let now = self.clock.now();
-        let mut sidecar = stream.cell.lock();
-        if !sidecar.is_live(stream.holder.generation) {
-            return;
-        }
-        sidecar.heard = now.wall;
-        sidecar.unsaved = true;
-        let news = act(&mut sidecar, now);
-        drop(sidecar);
-        if news {
-            self.tell(&stream.cell);
-        }
     }
 
     /// There is news of a sidecar, for who waits here and for the other replicas.
