@@ -41,6 +41,7 @@ pub mod shipping;
 pub mod sidecar;
 #[cfg(feature = "control")]
 mod sign_in;
+#[cfg(feature = "control")]
 pub mod signals;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 pub mod sinks;
