@@ -90,7 +90,7 @@ pub struct IssuerConfig {
     pub issuer: Issuer,
     /// Who we are to this issuer: `aud` must contain it.
     pub audience: Audience,
-    /// The clients whose tokens are taken, by what the issuer calls them; empty: any. See [`PARTY_CLAIMS`].
+    /// The clients whose tokens are taken, by what the issuer calls them; empty: any. See `PARTY_CLAIMS`.
     pub authorised_parties: BTreeSet<String>,
     /// Whether a token is taken whose header does not say `at+jwt` (RFC 9068 §4 would refuse it; many issuers make no other).
     pub plain_jwt: bool,

@@ -47,7 +47,7 @@ pub struct ProxyArgs {
     /// The grant that every request uses
     #[arg(value_name = "GRANT")]
     pub id: GrantId,
-    /// Where requests go: the address of the service, such as https://payments.example
+    /// Where requests go: the address of the service, such as `https://payments.example`
     #[arg(long, value_name = "URL")]
     pub to: Uri,
     /// Trust the certificate authorities in this PEM file for the service; default: as --ca

@@ -3,7 +3,7 @@
 //!
 //! - [`push`]: who may push, and how an event is refused.
 //! - [`poll`]: fetching, acknowledging, waiting.
-//! - [`effect`]: what an event does.
+//! - `effect`: what an event does.
 //!
 //! Must never: acknowledge an event before what it does is durable, or let a transmitter that is down, or floods us, hold
 //! up anything else.
