@@ -167,6 +167,9 @@ impl<'r> Examined<'r> {
     /// The verdict now, by the policy of now. `uses` overrides what the table says, for the second look after a use was spent.
     pub fn decide(&self, shared: &Shared, uses: Option<Uses>) -> Decision {
         let now = shared.clock.now();
+        // Before the grant's deadline is asked for: a first heartbeat that comes between the two would make one that is not
+        // known yet look like one that has passed.
+        let feed = shared.standing.feed();
         let facts = Facts {
             now,
             framing: self.framing,
@@ -179,7 +182,7 @@ impl<'r> Examined<'r> {
             proof: self.shown.fact(),
             grant: self.grant_fact(shared, now, uses.is_some()),
             freeze: shared.standing.freeze(),
-            feed: shared.standing.feed(),
+            feed,
             uses: uses.or_else(|| self.live.as_ref().map(|live| live.uses())).unwrap_or(Uses::Elsewhere),
             audit: if shared.audit_is_ready() { Audit::Ready } else { Audit::Unavailable },
             // Asked of an override only: ordinary traffic waits for no lock of ours.
