@@ -31,8 +31,8 @@ impl Nats {
         let tls = site.path().display();
         let config = format!(
             "listen: \"127.0.0.1:{port}\"\nports_file_dir: \"{own}\"\njetstream {{ store_dir: \"{own}/store\" }}\n\
-             tls {{ cert_file: \"{tls}/server.pem\", key_file: \"{tls}/server.key\", ca_file: \"{tls}/ca.pem\", verify: true }}\n\
-             authorization {{ user: audit, password: \"s3cret\" }}\n",
+             tls {{ cert_file: \"{tls}/server.pem\", key_file: \"{tls}/server.key\", ca_file: \"{tls}/ca.pem\", verify: true, timeout: 30 }}\n\
+             authorization {{ user: audit, password: \"s3cret\", timeout: 30 }}\n",
             own = folder.display()
         );
         std::fs::write(folder.join("nats.conf"), config).unwrap();
