@@ -19,6 +19,7 @@ use super::sign_in::Credentials;
 use crate::domain::{ElevationId, GrantId, RevocationId, ServiceName};
 use crate::error_chain::error_chain;
 use crate::http::{Answer, Client, HttpError};
+use crate::secret::Secret;
 use crate::wire::api::{
     ElevationView, Enforcement, GrantTokenView, GrantView, Page, RequestOptions, RevokeRequest, SidecarView,
 };
@@ -161,6 +162,11 @@ impl Api {
     #[must_use]
     pub(super) fn with_key(self, key: OwnKey) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    /// The caller's token for the API of `service`: the one that was given, or one of the sign-in that is kept.
+    pub(super) async fn token_for(&self, service: &ServiceName) -> Result<Secret<String>, Failure> {
+        self.calls.token_for(service).await
     }
 
     /// Whom the control plane takes the caller for.
@@ -343,6 +349,22 @@ fn body<Q: Serialize>(document: &Q) -> Result<Vec<u8>, ApiError> {
 pub(super) fn escaped(text: &str) -> String {
     let unreserved = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     text.bytes().map(|b| if unreserved(&b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// A query value without its percent-encoding (RFC 3986 §2.1). What is not well-formed is nothing.
+pub(super) fn unescaped(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'%' => {
+                let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
+                bytes.push(u8::try_from(high * 16 + low).ok()?);
+            }
+            byte => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

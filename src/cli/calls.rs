@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use super::api::{ApiError, Proving};
 use super::failure::Failure;
 use super::sign_in::{Credentials, random};
+use crate::domain::ServiceName;
 use crate::http::{Answer, Client, HttpError};
 use crate::secret::Secret;
 use crate::wire::problem::Problem;
@@ -32,6 +33,11 @@ impl Calls {
         Self { client, base, credentials }
     }
 
+    /// A token for the API of `service`, from where those for the calls come.
+    pub(super) async fn token_for(&self, service: &ServiceName) -> Result<Secret<String>, Failure> {
+        self.credentials.token(Some(service)).await
+    }
+
     /// An answer that is no refusal.
     pub(super) async fn send(
         &self,
@@ -45,7 +51,7 @@ impl Calls {
             .parse()
             .map_err(|_| self.unreachable(HttpError::Url("it is not a URL")))?;
         let own = HeaderMap::from_iter(condition.into_iter().chain(idempotency_key(&method)?));
-        let mut token = self.credentials.token().await.map_err(not_signed_in)?;
+        let mut token = self.credentials.token(None).await.map_err(not_signed_in)?;
         let mut better_tokens = 0;
         loop {
             let proof = proving.as_ref().map(|proving| proving.header(&method, &uri, &token)).transpose()?;

@@ -3,7 +3,6 @@
 use super::api::Api;
 use super::args::Global;
 use super::failure::{Exit, Failure};
-use super::output::Output;
 use super::own_key::OwnKey;
 use super::session::{self, Lookup};
 use crate::clock::Clock;
@@ -31,7 +30,6 @@ pub(super) async fn of(
     api: &Api,
     grant: &GrantView,
     (global, env): (&Global, Lookup<'_>),
-    out: &Output,
 ) -> Result<Credential, Failure> {
     if grant.is_unclaimed() {
         let message = format!("{} is bound to nothing yet, so that nobody can use it", grant.id);
@@ -41,13 +39,13 @@ pub(super) async fn of(
     match grant.binding {
         Binding::Identity => Ok(Credential::Identity {
             named: id(),
-            identity: session::identity_token(global, env, &grant.service, out).await?,
+            identity: session::identity_token(api, (global, env), &grant.service).await?,
         }),
         Binding::Bearer => {
             let named = Secret::new(api.grant_token(&grant.id).await?.token);
             Ok(Credential::Identity {
                 named,
-                identity: session::identity_token(global, env, &grant.service, out).await?,
+                identity: session::identity_token(api, (global, env), &grant.service).await?,
             })
         }
         Binding::Mtls => Ok(Credential::Certificate { named: id() }),

@@ -46,7 +46,7 @@ pub(super) async fn run(args: &EnvArgs, global: &Global, env: Lookup<'_>, out: &
     if grant.binding == Binding::Mtls {
         credential::certificate(&grant, global)?;
     }
-    let headers = match credential::of(&api, &grant, (global, env), out).await? {
+    let headers = match credential::of(&api, &grant, (global, env)).await? {
         Credential::Identity { named, identity } => Some(credential::lines(&named, Some(&identity))),
         Credential::Certificate { named } => Some(credential::lines(&named, None)),
         // Each request has a proof of its own, and a token without one is nothing.

@@ -5,7 +5,7 @@
 //! bound to it unusable, and no other.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::args::Global;
 use super::failure::{Exit, Failure};
+use super::private_files;
 use super::session::Lookup;
 use crate::token::dpop::ProofKey;
 
@@ -32,7 +33,7 @@ pub(super) struct OwnKey {
 impl OwnKey {
     /// `--dpop-key`, or a file in the state folder.
     pub(super) fn find(global: &Global, env: Lookup<'_>) -> Self {
-        Self { path: global.dpop_key.clone().or_else(|| Some(state_folder(env)?.join(FILE))) }
+        Self { path: global.dpop_key.clone().or_else(|| Some(private_files::state_folder(env)?.join(FILE))) }
     }
 
     /// The key; a new one where there is none.
@@ -69,26 +70,15 @@ fn unusable(path: &Path, why: &str) -> Failure {
     Failure::new(Exit::Failed, message, "name another file with --dpop-key or BREAKGLASS_DPOP_KEY")
 }
 
-/// The XDG base directory specification's; on macOS and Windows the place that systems have for it.
-fn state_folder(env: Lookup<'_>) -> Option<PathBuf> {
-    if let Some(folder) = env("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute()) {
-        return Some(folder.join("breakglass"));
-    }
-    if cfg!(windows) {
-        return env("LOCALAPPDATA").map(|folder| PathBuf::from(folder).join("breakglass"));
-    }
-    let home = PathBuf::from(env("HOME")?);
-    let below = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/state" };
-    home.is_absolute().then(|| home.join(below).join("breakglass"))
-}
-
 fn read(path: &Path) -> Result<ProofKey, Unreadable> {
     let other = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => Unreadable::Missing,
         _ => Unreadable::Unusable(error.to_string()),
     };
-    let text = fs::read(path).map_err(other)?;
-    if others_can_read(path).map_err(other)? {
+    let mut file = fs::File::open(path).map_err(other)?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).map_err(other)?;
+    if private_files::mode_open_to_others(&file).map_err(other)?.is_some() {
         return Err(Unreadable::Unusable("others can read it: it takes mode 0600".to_owned()));
     }
     let der = PrivatePkcs8KeyDer::from_pem_slice(&text)
@@ -96,22 +86,10 @@ fn read(path: &Path) -> Result<ProofKey, Unreadable> {
     ProofKey::from_pkcs8_der(der.secret_pkcs8_der()).map_err(|error| Unreadable::Unusable(error.to_string()))
 }
 
-#[cfg(unix)]
-fn others_can_read(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::PermissionsExt as _;
-    Ok(fs::metadata(path)?.permissions().mode() & 0o077 != 0)
-}
-
-/// Where there are no such modes the profile's own rules hold.
-#[cfg(not(unix))]
-fn others_can_read(_path: &Path) -> io::Result<bool> {
-    Ok(false)
-}
-
 /// Whole or not at all, and never over another: of two commands at once, one makes it and both use it.
 fn make(path: &Path) -> Result<ProofKey, Box<dyn std::error::Error>> {
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_private_folder(folder)?;
+    private_files::make_folder(folder)?;
     let key = ProofKey::generate()?;
     // Such a file is its owner's alone from the first moment.
     let mut file = tempfile::NamedTempFile::new_in(folder)?;
@@ -126,14 +104,6 @@ fn make(path: &Path) -> Result<ProofKey, Box<dyn std::error::Error>> {
         },
         Err(error) => Err(error.error.into()),
     }
-}
-
-fn make_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 fn pem(der: &[u8]) -> String {
@@ -193,16 +163,5 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(OwnKey { path: Some(path.clone()) }.load_or_make().is_err());
         assert_eq!(fs::read(&path).unwrap(), b"no key");
-    }
-
-    #[test]
-    fn it_is_kept_where_the_system_says() {
-        let env = |pairs: &'static [(&str, &str)]| {
-            move |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
-        };
-        let state = state_folder(&env(&[("XDG_STATE_HOME", "/state"), ("HOME", "/home/a")]));
-        assert_eq!(state, Some(PathBuf::from("/state/breakglass")));
-        assert!(state_folder(&env(&[("HOME", "relative")])).is_none());
-        assert!(state_folder(&env(&[])).is_none());
     }
 }

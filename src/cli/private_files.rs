@@ -26,6 +26,38 @@ pub(super) fn runtime_folder(env: Lookup<'_>) -> Option<PathBuf> {
     env("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|folder| folder.is_absolute() && folder.is_dir())
 }
 
+/// The folder of what is kept from one login to the next (XDG Base Directory Specification); on macOS and Windows the place
+/// that systems have for it.
+pub(super) fn state_folder(env: Lookup<'_>) -> Option<PathBuf> {
+    if let Some(folder) = env("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute()) {
+        return Some(folder.join("breakglass"));
+    }
+    if cfg!(windows) {
+        return env("LOCALAPPDATA").map(|folder| PathBuf::from(folder).join("breakglass"));
+    }
+    let home = PathBuf::from(env("HOME")?);
+    let below = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/state" };
+    home.is_absolute().then(|| home.join(below).join("breakglass"))
+}
+
+/// Makes a folder with all that lack above it; what is there stays as it is.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// The mode of a file, where it lets others in. On Windows the profile's own rules hold.
+pub(super) fn mode_open_to_others(file: &File) -> io::Result<Option<u32>> {
+    #[cfg(unix)]
+    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o777;
+    #[cfg(not(unix))]
+    let (mode, _) = (0, file);
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
 /// A folder of ours that stays, made where it is missing.
 ///
 /// # Errors
@@ -84,4 +116,20 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_is_kept_where_the_system_says() {
+        let env = |pairs: &'static [(&str, &str)]| {
+            move |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        };
+        let state = state_folder(&env(&[("XDG_STATE_HOME", "/state"), ("HOME", "/home/a")]));
+        assert_eq!(state, Some(PathBuf::from("/state/breakglass")));
+        assert!(state_folder(&env(&[("HOME", "relative")])).is_none());
+        assert!(state_folder(&env(&[])).is_none());
+    }
 }

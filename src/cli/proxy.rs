@@ -49,7 +49,7 @@ pub(super) async fn run(args: &ProxyArgs, global: &Global, env: Lookup<'_>, out:
     let api = session::connect(global, env, out)?;
     let grant = held::find(&api, &Which { id: Some(args.id.clone()), ..Which::default() }).await?;
     let relay = relay(args, &grant, global)?;
-    let (presented, identity) = presented(credential::of(&api, &grant, (global, env), out).await?);
+    let (presented, identity) = presented(credential::of(&api, &grant, (global, env)).await?);
     let (door, entry) = open(args, env).await?;
     announce(&grant, &args.to, &entry, out)?;
     let (events, mut told) = mpsc::channel(EVENTS_MAX);
@@ -277,7 +277,7 @@ impl Watching {
     /// Access tokens live for minutes: a newer one takes the old one's place.
     async fn renew(&mut self, (global, env): (&Global, Lookup<'_>), out: &mut Output) {
         let Some(identity) = self.identity.as_ref().filter(|_| Instant::now() >= self.renews_at) else { return };
-        let asked = session::identity_token(global, env, &self.grant.service, out);
+        let asked = session::identity_token(&self.api, (global, env), &self.grant.service);
         // Whoever would have to sign in anew may take long, and the end of the grant is not to be missed.
         let Ok(Ok(token)) = tokio::time::timeout(Duration::from_millis(RENEW_MS_MAX), asked).await else {
             self.renews_at = Instant::now() + Duration::from_millis(RENEW_AGAIN_MS);

@@ -172,7 +172,7 @@ pub(super) fn ledger_token(global: &Global, base: &str, env: Lookup<'_>) -> Resu
     let control =
         global.control.as_deref().map(|control| control.trim_end_matches('/')).filter(|control| !control.is_empty());
     if control.is_some_and(|control| base.strip_prefix(control).is_some_and(|rest| rest.starts_with('/'))) {
-        return find_token(global.token_file.as_deref(), "BREAKGLASS_TOKEN", env);
+        return control_token(global, env);
     }
     Ok(None)
 }
@@ -182,14 +182,13 @@ pub(super) fn ledger_token(global: &Global, base: &str, env: Lookup<'_>) -> Resu
 /// # Errors
 /// When it has the wrong form, or nobody is signed in.
 pub(super) async fn identity_token(
-    global: &Global,
-    env: Lookup<'_>,
+    api: &Api,
+    (global, env): (&Global, Lookup<'_>),
     service: &ServiceName,
-    out: &Output,
 ) -> Result<Secret<String>, Failure> {
     match given_identity(global, env)? {
         Some(token) => Ok(token),
-        None => Box::pin(keeper(global, env, out)?.token(Some(service))).await,
+        None => api.token_for(service).await,
     }
 }
 

@@ -127,7 +127,7 @@ async fn prepare(
     let api = session::connect(global, env, out)?;
     let can_prove = |grant: &GrantView| credential::can_prove(grant, plan.certified, global, env);
     let grant = obtain(&api, args, (locked, &can_prove), prompt, out).await?;
-    let credential = credential::of(&api, &grant, (global, env), out).await?;
+    let credential = credential::of(&api, &grant, (global, env)).await?;
     confirm(args.yes, plan, &grant, prompt, out).await?;
     Ok(credential)
 }

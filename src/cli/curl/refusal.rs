@@ -5,6 +5,7 @@
 //! three values are taken. It is never called: an answer must not be able to send the caller's token anywhere.
 
 use super::head::Head;
+use crate::cli::api::unescaped;
 use crate::domain::{Action, Resource, ServiceName};
 use crate::wire::problem::{Problem, TYPE_PREFIX};
 
@@ -58,7 +59,7 @@ fn of_link(head: &Head) -> Option<Named> {
     let value = |name: &str| {
         let mut values = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
         // Named twice is named not at all.
-        values.next().filter(|_| values.next().is_none()).and_then(|(_, value)| decoded(value))
+        values.next().filter(|_| values.next().is_none()).and_then(|(_, value)| unescaped(value))
     };
     Some((value("service")?, value("resource")?, value("action")?))
 }
@@ -117,22 +118,6 @@ fn has_relation(parameters: &str) -> bool {
         rest = next.strip_prefix(';').unwrap_or_default();
     }
     false
-}
-
-/// A query value without its percent-encoding (RFC 3986 §2.1). What is not well-formed is nothing.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'%' => {
-                let (high, low) = (char::from(rest.next()?).to_digit(16)?, char::from(rest.next()?).to_digit(16)?);
-                bytes.push(u8::try_from(high * 16 + low).ok()?);
-            }
-            byte => bytes.push(byte),
-        }
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Title and detail of any problem document.

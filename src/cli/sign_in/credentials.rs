@@ -29,14 +29,14 @@ pub(in crate::cli) enum Credentials {
 }
 
 impl Credentials {
-    /// The token for the control plane.
+    /// The token for the control plane, or for a service.
     ///
     /// # Errors
     /// When nobody is signed in.
-    pub(in crate::cli) async fn token(&self) -> Result<Secret<String>, Failure> {
+    pub(in crate::cli) async fn token(&self, service: Option<&ServiceName>) -> Result<Secret<String>, Failure> {
         match self {
             Self::Given(token) => Ok(token.clone()),
-            Self::Kept(keeper) => Box::pin(keeper.token(None)).await,
+            Self::Kept(keeper) => Box::pin(keeper.token(service)).await,
         }
     }
 

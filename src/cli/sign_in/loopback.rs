@@ -12,6 +12,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
+use crate::cli::api::unescaped;
+
 const PATH: &str = "/callback";
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(5);
@@ -108,28 +110,16 @@ fn parameters(query: &str) -> Option<Parameters> {
     let mut all = Parameters::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if all.insert(unescaped(name)?, unescaped(value)?).is_some() {
+        if all.insert(form_value(name)?, form_value(value)?).is_some() {
             return None;
         }
     }
     Some(all)
 }
 
-fn unescaped(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        match byte {
-            b'+' => bytes.push(b' '),
-            b'%' => {
-                let mut digit = || char::from(rest.next()?).to_digit(16);
-                let value = digit()? * 16 + digit()?;
-                bytes.push(u8::try_from(value).ok()?);
-            }
-            other => bytes.push(other),
-        }
-    }
-    String::from_utf8(bytes).ok()
+/// As forms are written (URL Standard, application/x-www-form-urlencoded).
+fn form_value(text: &str) -> Option<String> {
+    unescaped(&text.replace('+', " "))
 }
 
 /// What the browser shows.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::kept::Kept;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::private_files;
 use crate::cli::session::Lookup;
 use crate::config::digest_hex;
 
@@ -40,7 +41,7 @@ impl Shelf {
     /// # Errors
     /// When there is no home to keep anything in.
     pub(in crate::cli) fn new(control: &str, env: Lookup<'_>) -> Result<Self, Failure> {
-        let folder = state_folder(env).ok_or_else(|| {
+        let folder = private_files::state_folder(env).ok_or_else(|| {
             Failure::new(
                 Exit::NotAuthenticated,
                 "there is no folder to keep a sign-in in",
@@ -107,7 +108,7 @@ impl Shelf {
     pub(super) async fn hold(&self) -> Result<Held, Failure> {
         let path = self.folder.join(format!("{}.lock", self.name));
         let failed = |error: io::Error| unusable(&path, &error.to_string());
-        make_private_folder(&self.folder).map_err(failed)?;
+        private_files::make_folder(&self.folder).map_err(failed)?;
         let file = private_file(&path).map_err(failed)?;
         let end = Instant::now() + LOCK_WAIT_MAX;
         loop {
@@ -121,27 +122,6 @@ impl Shelf {
     }
 }
 
-/// The XDG base directory specification's; on macOS and Windows the place that systems have for it.
-fn state_folder(env: Lookup<'_>) -> Option<PathBuf> {
-    if let Some(folder) = env("XDG_STATE_HOME").map(PathBuf::from).filter(|folder| folder.is_absolute()) {
-        return Some(folder.join("breakglass"));
-    }
-    if cfg!(windows) {
-        return env("LOCALAPPDATA").map(|folder| PathBuf::from(folder).join("breakglass"));
-    }
-    let home = PathBuf::from(env("HOME")?);
-    let below = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/state" };
-    home.is_absolute().then(|| home.join(below).join("breakglass"))
-}
-
-fn make_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
 fn private_file(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -150,21 +130,13 @@ fn private_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// A sign-in that others can read is theirs too. On Windows the profile's own rules hold.
+/// A sign-in that others can read is theirs too.
 fn check_private(file: &File, path: &Path) -> Result<(), Failure> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = file.metadata().map_err(|error| unusable(path, &error.to_string()))?.permissions().mode();
-        if mode & 0o077 != 0 {
-            let message = format!("{} can be read by others (mode {:03o})", path.display(), mode & 0o777);
-            let hint = "who has read it can act as you: run breakglass logout, and sign in again";
-            return Err(Failure::new(Exit::NotAuthenticated, message, hint));
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = (file, path);
-    Ok(())
+    let open = private_files::mode_open_to_others(file).map_err(|error| unusable(path, &error.to_string()))?;
+    let Some(mode) = open else { return Ok(()) };
+    let message = format!("{} can be read by others (mode {mode:03o})", path.display());
+    let hint = "who has read it can act as you: run breakglass logout, and sign in again";
+    Err(Failure::new(Exit::NotAuthenticated, message, hint))
 }
 
 fn unusable(path: &Path, why: &str) -> Failure {
