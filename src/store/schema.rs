@@ -34,6 +34,7 @@ pub(super) const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0009_shipping.sql")),
     Step::of(include_str!("migrations/0010_scim.sql")),
     Step::of(include_str!("migrations/0011_sinks.sql")),
+    Step::of(include_str!("migrations/0012_ages.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

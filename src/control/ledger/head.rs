@@ -20,7 +20,7 @@ pub enum HeadError {
 }
 
 /// See the module. Without a place nothing is remembered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Head(Option<PathBuf>);
 
 impl Head {

@@ -41,6 +41,8 @@ pub struct Ledger {
     keys_config: KeysConfig,
     keys: RwLock<Arc<LedgerKeys>>,
     head: Head,
+    /// One step at a time: the file of the head has one writer.
+    turn: tokio::sync::Mutex<()>,
     readers: Readers,
     public: bool,
     witnesses: Vec<witnesses::Asked>,

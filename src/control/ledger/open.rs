@@ -78,6 +78,7 @@ impl Ledger {
             keys_config: keys.clone(),
             keys: RwLock::new(Arc::new(opened)),
             head: Head::at(config.head.clone()),
+            turn: tokio::sync::Mutex::new(()),
             readers,
             public: config.public,
             witnesses,

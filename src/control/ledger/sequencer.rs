@@ -42,6 +42,8 @@ pub(in crate::control) enum StepError {
     Ahead(String),
     #[error("what was signed could not be remembered")]
     Head(#[from] super::HeadError),
+    #[error("a thread broke off")]
+    Thread(#[source] tokio::task::JoinError),
 }
 
 impl Ledger {
@@ -69,6 +71,7 @@ impl Ledger {
 
     /// Everything that is committed goes into the tree, and the tree is signed.
     pub(in crate::control) async fn step(&self) -> Result<(), StepError> {
+        let _turn = self.turn.lock().await;
         self.take_in_keys().await?;
         let (size, root) = loop {
             match self.store.grow_ledger(STEP_ENTRIES_MAX).await? {
@@ -96,7 +99,9 @@ impl Ledger {
         let signatures = self.keys().sign(checkpoint.text().as_bytes()).await?;
         let lines = signatures.into_iter().map(|(key, bytes)| SignatureLine::by(&self.verifier_key(&key), bytes));
         let note = checkpoint.signed(lines.rev().collect())?.to_string();
-        self.head.write(&note)?;
+        // It is synced: not on a thread that others run on. INVARIANT: it is written before the database knows of it.
+        let (head, text) = (self.head.clone(), note.clone());
+        tokio::task::spawn_blocking(move || head.write(&text)).await.map_err(StepError::Thread)??;
         let kept = StoredCheckpoint { size, root, note, at: self.clock.wall() };
         if self.store.keep_checkpoint(&self.origin, &kept).await? {
             tracing::debug!(entries = size, "checkpoint signed");
@@ -115,21 +120,32 @@ impl Ledger {
         Ok(self.record_key().await?)
     }
 
-    async fn note(&self, failure: Option<&StepError>) {
-        let found = self.store.ledger_standing(&self.origin).await.ok();
-        let cosigned = self.store.newest_cosignatures(&self.origin).await.unwrap_or_default();
+    /// How far each witness has cosigned; `None` while that is not known.
+    async fn cosigned_so_far(&self) -> Option<Vec<(String, u64)>> {
+        if self.witnesses.is_empty() {
+            return Some(Vec::new());
+        }
+        let cosigned = self.store.newest_cosignatures(&self.origin).await.ok()?;
         let of = |asked: &super::witnesses::Asked| {
             let name = asked.config.key.name().to_string();
             let size = cosigned.iter().find(|cosigned| cosigned.witness == name).map_or(0, |cosigned| cosigned.size);
             (name, size)
         };
-        let witnessed = self.witnesses.iter().map(of).collect();
+        Some(self.witnesses.iter().map(of).collect())
+    }
+
+    async fn note(&self, failure: Option<&StepError>) {
+        let found = self.store.ledger_standing(&self.origin).await.ok();
+        let witnessed = self.cosigned_so_far().await;
         let failure = failure.map(|error| error_chain(error));
         let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *standing, Standing { ledger: found, failure: failure.clone(), witnessed });
-        if standing.ledger.is_none() {
-            standing.ledger = before.ledger;
-        }
+        let before = std::mem::take(&mut *standing);
+        // While the database does not answer, what was known is shown.
+        *standing = Standing {
+            ledger: found.or(before.ledger),
+            failure: failure.clone(),
+            witnessed: witnessed.unwrap_or(before.witnessed),
+        };
         match failure {
             Some(error) if before.failure.as_deref() != Some(error.as_str()) => {
                 tracing::error!(error, "the ledger is not signed; it is tried again");
