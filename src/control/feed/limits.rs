@@ -11,9 +11,12 @@ pub struct FeedLimits {
     pub sessions_max: usize,
     /// Sidecars remembered, connected or not. Past it, those long gone are forgotten first; then a new one gets 503.
     pub sidecars_max: usize,
-    /// TLS handshakes at once; connections beyond wait for their turn within `handshake_wait_max`.
+    /// TLS handshakes at once; connections beyond wait for their turn.
     pub handshakes_max: usize,
-    /// TLS handshake, from accept to end.
+    /// How long a connection waits for its turn before it is closed. Well below a sidecar's patience: when very many come
+    /// at once, no work goes into one that has given up meanwhile.
+    pub handshake_turn_wait_max: Duration,
+    /// TLS handshake, from its turn to its end.
     pub handshake_wait_max: Duration,
     /// From the request's header to the end of its first line.
     pub first_line_wait_max: Duration,
@@ -74,6 +77,7 @@ impl Default for FeedLimits {
             sessions_max: 10_000,
             sidecars_max: 50_000,
             handshakes_max: 64,
+            handshake_turn_wait_max: Duration::from_secs(1),
             handshake_wait_max: Duration::from_secs(10),
             first_line_wait_max: Duration::from_secs(5),
             admissions_waiting_max: 2_048,

@@ -191,9 +191,7 @@ impl<S: FeedStore> Port<S> {
         let (room, stopping) = (Arc::clone(&self.room), self.stopping.clone());
         async move {
             let _permit = permit;
-            let wait_max = room.hub.limits().handshake_wait_max;
-            let handshake = timeout(wait_max, handshake(&acceptor, &handshakes, socket)).await;
-            let tls = match handshake.unwrap_or_else(|late| Err(late.into())) {
+            let tls = match handshake(&acceptor, &handshakes, room.hub.limits(), socket).await {
                 Ok(tls) => tls,
                 Err(error) => {
                     FeedCounts::add(&room.hub.counts().handshakes_failed, 1);
@@ -213,11 +211,12 @@ impl<S: FeedStore> Port<S> {
 async fn handshake(
     acceptor: &TlsAcceptor,
     handshakes: &Semaphore,
+    limits: &FeedLimits,
     socket: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
     socket.set_nodelay(true)?;
-    let _turn = handshakes.acquire().await.map_err(io::Error::other)?;
-    let tls = acceptor.accept(socket).await?;
+    let _turn = timeout(limits.handshake_turn_wait_max, handshakes.acquire()).await?.map_err(io::Error::other)?;
+    let tls = timeout(limits.handshake_wait_max, acceptor.accept(socket)).await??;
     match tls.get_ref().1.alpn_protocol() {
         Some(b"h2") => Ok(tls),
         _ => Err(io::Error::new(io::ErrorKind::Unsupported, "the client does not offer h2")),
