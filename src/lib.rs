@@ -39,6 +39,8 @@ pub mod drain;
 pub mod error_chain;
 pub mod http;
 pub mod identity;
+#[cfg(any(feature = "sidecar", feature = "control"))]
+pub mod jitter;
 pub mod ledger;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod policy;

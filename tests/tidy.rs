@@ -39,6 +39,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("secret", Only(&[])),
     ("drain", Never(PLANES)),
     ("error_chain", Only(&[])),
+    ("jitter", Only(&[])),
     ("token", Never(PLANES)),
     ("identity", Never(PLANES)),
     ("wire", Never(PLANES)),

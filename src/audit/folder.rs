@@ -1,7 +1,7 @@
 //! Reading a folder of segments: the one place of this module with I/O. It opens files for reading only.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::segment::{LineReader, SegmentName};
@@ -10,6 +10,7 @@ use super::{LINE_BYTES_MAX, PastIntent};
 
 /// Greatest number of segments in one folder that is read.
 pub const SEGMENTS_MAX: usize = 100_000;
+const SEGMENT_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Why a folder could not be read. What is wrong *in* the log is a [`super::Problem`].
 #[derive(Debug, thiserror::Error)]
@@ -126,12 +127,21 @@ pub fn read_what_can_be<O: Observer>(
     verifier.finish()
 }
 
-fn read_lines<O: Observer>(path: &Path, verifier: &mut Verifier<O>) -> io::Result<()> {
-    // Opening a pipe would wait for a writer.
+/// A segment from `offset` on, if it is a plain file: opening a pipe would wait for a writer.
+///
+/// # Errors
+/// When it is none, or can't be read.
+pub fn open_segment(path: &Path, offset: u64) -> io::Result<BufReader<File>> {
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "is no plain file"));
     }
-    let mut lines = LineReader::new(BufReader::with_capacity(256 * 1024, File::open(path)?), LINE_BYTES_MAX);
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(BufReader::with_capacity(SEGMENT_BUFFER_BYTES, file))
+}
+
+fn read_lines<O: Observer>(path: &Path, verifier: &mut Verifier<O>) -> io::Result<()> {
+    let mut lines = LineReader::new(open_segment(path, 0)?, LINE_BYTES_MAX);
     loop {
         let offset = lines.consumed_bytes();
         match lines.next_line()? {

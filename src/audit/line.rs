@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use super::chain::{LineHash, Link, LogId, Position};
+use super::kind::LineKind;
 use super::loss::AcceptedLoss;
 use crate::domain::{Action, GrantId, Person, Resource, WallTime};
 
@@ -121,23 +122,9 @@ struct Unmapped {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    LogStarted,
-    Intent,
-    Outcome,
-    Refusal,
-    Observed,
-    RefusalSummary,
-    UnknownOutcome,
-    LossAccepted,
-    LogEnded,
-}
-
-#[derive(Deserialize)]
 struct Facts {
     format: u32,
-    kind: Kind,
+    kind: LineKind,
     log_id: LogId,
     seq: u64,
     prev: LineHash,
@@ -176,23 +163,23 @@ struct Count {
 impl Facts {
     fn into_body(self, at: WallTime, client: Option<IpAddr>) -> Result<LineBody, LineError> {
         Ok(match self.kind {
-            Kind::LogStarted => {
+            LineKind::LogStarted => {
                 LineBody::LogStarted { previous: self.previous, previous_damaged: self.previous_damaged }
             }
-            Kind::Intent => LineBody::Intent(Box::new(self.into_intent(at, client)?)),
-            Kind::Outcome => self.into_outcome()?,
-            Kind::UnknownOutcome => {
+            LineKind::Intent => LineBody::Intent(Box::new(self.into_intent(at, client)?)),
+            LineKind::Outcome => self.into_outcome()?,
+            LineKind::UnknownOutcome => {
                 let IntentRef { log_id, seq } = need("unknown_outcome", "intent", self.intent)?;
                 LineBody::UnknownOutcome { log_id, seq }
             }
-            Kind::Refusal => LineBody::Refusal,
-            Kind::Observed => LineBody::Observed,
-            Kind::RefusalSummary => {
+            LineKind::Refusal => LineBody::Refusal,
+            LineKind::Observed => LineBody::Observed,
+            LineKind::RefusalSummary => {
                 let counts = need("refusal_summary", "counts", self.counts)?;
                 LineBody::RefusalSummary { records: counts.iter().fold(0, |sum, c| c.count.saturating_add(sum)) }
             }
-            Kind::LossAccepted => LineBody::LossAccepted(need("loss_accepted", "loss", self.loss)?),
-            Kind::LogEnded => LineBody::LogEnded,
+            LineKind::LossAccepted => LineBody::LossAccepted(need("loss_accepted", "loss", self.loss)?),
+            LineKind::LogEnded => LineBody::LogEnded,
         })
     }
 

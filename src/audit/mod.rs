@@ -12,6 +12,7 @@ pub mod chain;
 mod content;
 mod document;
 pub mod folder;
+mod kind;
 pub mod line;
 pub mod loss;
 mod ocsf;
@@ -25,6 +26,7 @@ pub mod verify;
 
 pub use chain::{Chain, LineHash, Link, LogId, Position};
 pub use folder::{FolderError, verify_folder};
+pub use kind::LineKind;
 pub use line::{ParsedLine, PastIntent};
 pub use loss::AcceptedLoss;
 pub use ocsf::{LINE_BYTES_MAX, OUTCOME_BYTES_MAX, encode};
@@ -33,5 +35,5 @@ pub use record::{
     RequestFacts, Summary,
 };
 pub use segment::SegmentName;
-pub use told::{LineKind, ToldLine};
+pub use told::ToldLine;
 pub use verify::{Beginning, Expectation, Loss, Problem, ProblemKind, Report, Verifier};

@@ -37,7 +37,7 @@ pub fn encode(
     event: &Event<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), serde_json::Error> {
-    let frame = Frame { link, identity, kind: event.kind() };
+    let frame = Frame { link, identity, kind: event.kind().as_str() };
     let mut cuts = Cuts::default();
     let content = match event {
         Event::LogStarted(start) => log_started(start),
@@ -161,7 +161,7 @@ mod tests {
         let loss = Event::LossAccepted { loss: &loss, at: sample::AT };
         for event in [Event::Intent(&intent), Event::Refusal(&refusal), Event::Observed(&observed), loss] {
             let line = encoded(&identity, &event);
-            assert!(line.len() <= LINE_BYTES_MAX, "{}: {}", event.kind(), line.len());
+            assert!(line.len() <= LINE_BYTES_MAX, "{}: {}", event.kind().as_str(), line.len());
         }
     }
 

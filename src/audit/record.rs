@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chain::{Link, Position};
+use super::kind::LineKind;
 use super::line::PastIntent;
 use super::loss::AcceptedLoss;
 use crate::decision::{Mode, Permit, RefusalCode};
@@ -301,17 +302,17 @@ pub enum Event<'a> {
 
 impl Event<'_> {
     /// The `kind` of the line.
-    pub const fn kind(&self) -> &'static str {
+    pub const fn kind(&self) -> LineKind {
         match self {
-            Self::LogStarted(_) => "log_started",
-            Self::Intent(_) => "intent",
-            Self::Outcome { .. } => "outcome",
-            Self::Refusal(_) => "refusal",
-            Self::Observed(_) => "observed",
-            Self::RefusalSummary(_) => "refusal_summary",
-            Self::UnknownOutcome { .. } => "unknown_outcome",
-            Self::LossAccepted { .. } => "loss_accepted",
-            Self::LogEnded(_) => "log_ended",
+            Self::LogStarted(_) => LineKind::LogStarted,
+            Self::Intent(_) => LineKind::Intent,
+            Self::Outcome { .. } => LineKind::Outcome,
+            Self::Refusal(_) => LineKind::Refusal,
+            Self::Observed(_) => LineKind::Observed,
+            Self::RefusalSummary(_) => LineKind::RefusalSummary,
+            Self::UnknownOutcome { .. } => LineKind::UnknownOutcome,
+            Self::LossAccepted { .. } => LineKind::LossAccepted,
+            Self::LogEnded(_) => LineKind::LogEnded,
         }
     }
 }

@@ -6,6 +6,7 @@
 use serde::Deserialize;
 
 use super::chain::{LineHash, Link, LogId, Position};
+use super::kind::LineKind;
 use super::line::{FORMAT, LineError};
 use crate::domain::{Action, GrantId, InstanceName, Resource, ServiceName, WallTime};
 
@@ -33,37 +34,6 @@ pub struct ToldLine {
     pub intent: Option<(LogId, u64)>,
     /// What the first line of a log says of the log before.
     pub previous: Option<Position>,
-}
-
-/// The kinds of lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LineKind {
-    LogStarted,
-    Intent,
-    Outcome,
-    Refusal,
-    Observed,
-    RefusalSummary,
-    UnknownOutcome,
-    LossAccepted,
-    LogEnded,
-}
-
-impl LineKind {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LogStarted => "log_started",
-            Self::Intent => "intent",
-            Self::Outcome => "outcome",
-            Self::Refusal => "refusal",
-            Self::Observed => "observed",
-            Self::RefusalSummary => "refusal_summary",
-            Self::UnknownOutcome => "unknown_outcome",
-            Self::LossAccepted => "loss_accepted",
-            Self::LogEnded => "log_ended",
-        }
-    }
 }
 
 impl ToldLine {

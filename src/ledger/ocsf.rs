@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use aws_lc_rs::digest;
 use serde_json::{Map, Value, json};
 
+use super::entry::hex;
 use crate::domain::WallTime;
 
 const USER_ACCESS: u64 = 3005;
@@ -206,10 +207,6 @@ fn entity(
     if let Some(code) = facts.get("code").and_then(Value::as_str) {
         event.insert("status_code".to_owned(), code.into());
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::intake::Taken;
 use super::setup::Setup;
 use crate::decision::{Caller, Unproven};
 use crate::domain::{Person, WallTime};
-use crate::identity::{IdentityError, Verifier};
+use crate::identity::{IdentityError, IdentityFault, Verifier};
 use crate::secret::Secret;
 
 /// The caller, or why there is none.
@@ -57,23 +57,10 @@ fn person(verifier: &Verifier, token: &Secret<String>) -> Result<Authenticated, 
 }
 
 const fn unproven(error: IdentityError) -> Unproven {
-    match error {
-        IdentityError::Expired => Unproven::Expired,
-        IdentityError::Unverifiable | IdentityError::KeyAwaited => Unproven::Unverifiable,
-        IdentityError::TooLarge
-        | IdentityError::Malformed(_)
-        | IdentityError::ForbiddenHeader(_)
-        | IdentityError::WrongType
-        | IdentityError::AlgorithmNotAllowed
-        | IdentityError::UnknownIssuer
-        | IdentityError::UnknownKey
-        | IdentityError::BadSignature
-        | IdentityError::NotYetValid
-        | IdentityError::WrongAudience
-        | IdentityError::WrongParty
-        | IdentityError::Delegated
-        | IdentityError::Machine
-        | IdentityError::SenderConstrained
-        | IdentityError::Claim(_) => Unproven::Invalid,
+    match error.fault() {
+        IdentityFault::Expired => Unproven::Expired,
+        IdentityFault::Unverifiable => Unproven::Unverifiable,
+        // Whether it is a machine's is no business of a stranger.
+        IdentityFault::NotAHuman | IdentityFault::Invalid => Unproven::Invalid,
     }
 }

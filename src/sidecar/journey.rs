@@ -32,7 +32,7 @@ use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Us
 use crate::telemetry::request_context::{self, RequestContext, request_id};
 
 /// What `DPoP-Nonce` is to `DPoP` (RFC 9449 §8).
-const DPOP_NONCE: HeaderName = HeaderName::from_static("break-glass-dpop-nonce");
+const DPOP_NONCE: HeaderName = HeaderName::from_static(crate::wire::own_headers::DPOP_NONCE);
 
 /// One runtime's share of a sidecar.
 #[derive(Debug)]

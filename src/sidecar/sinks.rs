@@ -127,7 +127,10 @@ impl Handler {
                 Err(error) => {
                     self.source_failed(&error);
                     follower.go_back();
-                    tokio::time::sleep(pause.after(None)).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(pause.after(None)) => {}
+                        () = ended.begun() => break,
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Outlet, Record, Report, SinkError};
 use crate::config::sinks::SinkConfig;
 use crate::error_chain::error_chain;
+use crate::jitter::full_jitter;
 
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// However long a receiver asks for.
@@ -72,14 +73,8 @@ impl Pause {
     pub fn after(&mut self, asked: Option<Duration>) -> Duration {
         let most = self.next.min(self.most);
         self.next = most.saturating_mul(2);
-        asked.unwrap_or_default().min(ASKED_MAX).saturating_add(jittered(most))
+        asked.unwrap_or_default().min(ASKED_MAX).saturating_add(full_jitter(most))
     }
-}
-
-fn jittered(most: Duration) -> Duration {
-    let mut bytes = [0_u8; 4];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    most.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]

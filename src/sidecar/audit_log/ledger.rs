@@ -4,14 +4,11 @@
 //! Without `required` an override never waits for anything but the disk.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::receipt::IntentReceipt;
-use super::{Cause, IntentError};
-use crate::audit::{End, Position};
-use crate::decision::RefusalCode;
+use super::Cause;
+use crate::audit::{Link, Position};
 
 /// See the module.
 #[derive(Debug)]
@@ -53,20 +50,13 @@ impl Ledger {
         (self.is_required && !self.is_reachable.load(Ordering::Acquire)).then_some(Cause::Ledger)
     }
 
-    /// Waits until a durable intent has arrived, where that is required. Too late, its outcome is that nothing was
-    /// forwarded.
-    pub(super) async fn await_arrival(
-        &self,
-        receipt: IntentReceipt,
-        wait_max: Duration,
-    ) -> Result<IntentReceipt, IntentError> {
-        let (true, Some(link)) = (self.is_required, receipt.link()) else { return Ok(receipt) };
-        let mut arrived = self.arrived.subscribe();
+    pub(super) const fn is_required(&self) -> bool {
+        self.is_required
+    }
+
+    /// Waits until a durable line has arrived, where that is required; false where nobody will say so any more.
+    pub(super) async fn has(&self, link: &Link) -> bool {
         let covers = |at: &Option<Position>| at.is_some_and(|at| at.log_id == link.log_id && at.sequence >= link.seq);
-        if let Ok(Ok(_)) = tokio::time::timeout(wait_max, arrived.wait_for(covers)).await {
-            return Ok(receipt);
-        }
-        receipt.ended(End::NotForwarded(RefusalCode::AuditUnavailable));
-        Err(IntentError::Untaken)
+        !self.is_required || self.arrived.subscribe().wait_for(covers).await.is_ok()
     }
 }

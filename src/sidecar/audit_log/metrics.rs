@@ -112,7 +112,7 @@ impl Counters {
     }
 
     pub(super) fn count_record(&self, event: &Event<'_>) {
-        self.add_records(event.kind(), 1);
+        self.add_records(event.kind().as_str(), 1);
     }
 
     fn add_records(&self, kind: &str, count: u64) {

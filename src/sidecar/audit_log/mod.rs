@@ -258,13 +258,7 @@ impl AuditLog {
     /// # Errors
     /// [`IntentError`]: the request must be refused.
     pub async fn intent(&self, intent: Intent) -> Result<IntentReceipt, IntentError> {
-        let begun = self.shared.clock.boot();
-        let mut result = receipt::submit(&self.shared, intent).await;
-        if let Ok(receipt) = result {
-            let deadline = Duration::from_millis(self.shared.config.write_deadline_ms_max);
-            let left = deadline.saturating_sub(self.shared.clock.boot().since(begun));
-            result = self.shared.ledger.await_arrival(receipt, left).await;
-        }
+        let result = receipt::submit(&self.shared, intent).await;
         if let Err(error) = &result {
             self.shared.metrics.count_intent_refused(*error);
         }

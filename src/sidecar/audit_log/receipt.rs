@@ -98,7 +98,7 @@ pub(super) async fn submit(shared: &Arc<Shared>, intent: Intent) -> Result<Inten
     }
     let slot = Slot::take(shared).ok_or(IntentError::Busy)?;
     let (reply, mut receipt) = oneshot::channel();
-    shared.push_intent(PendingIntent { intent: Arc::new(intent), slot, reply })?;
+    shared.push_intent(PendingIntent { intent: Box::new(intent), slot, reply })?;
     let deadline = Instant::now() + Duration::from_millis(shared.config.write_deadline_ms_max);
     let receipt = match tokio::time::timeout_at(deadline, &mut receipt).await {
         Ok(Ok(result)) => result?,
@@ -115,14 +115,15 @@ async fn taken_elsewhere(
     deadline: Instant,
 ) -> Result<IntentReceipt, IntentError> {
     let required = Vec::clone(&shared.required());
-    let Some(link) = receipt.link().filter(|_| !required.is_empty()) else { return Ok(receipt) };
+    let asks = !required.is_empty() || shared.ledger.is_required();
+    let Some(link) = receipt.link().filter(|_| asks) else { return Ok(receipt) };
     let all = async {
         for mut settled in required {
             if settled.wait_for(|place| place.has_taken(link.log_id, link.seq)).await.is_err() {
                 return false;
             }
         }
-        true
+        shared.ledger.has(&link).await
     };
     if tokio::time::timeout_at(deadline, all).await.unwrap_or(false) {
         return Ok(receipt);

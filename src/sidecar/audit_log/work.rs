@@ -15,7 +15,7 @@ pub(super) type Reply = oneshot::Sender<Result<IntentReceipt, IntentError>>;
 
 #[derive(Debug)]
 pub(super) struct PendingIntent {
-    pub(super) intent: Arc<Intent>,
+    pub(super) intent: Box<Intent>,
     pub(super) slot: Slot,
     pub(super) reply: Reply,
 }

@@ -99,7 +99,7 @@ impl Writer {
             return;
         }
         let (grant, expires) = (intent.grant().id.clone(), intent.grant().expires);
-        let intent = Arc::new(Arc::unwrap_or_clone(intent).numbered(self.numbers.next(&grant)));
+        let intent = Arc::new(intent.numbered(self.numbers.next(&grant)));
         let event = Event::Intent(&intent);
         match self.journal.push_intent(&event) {
             Ok(link) => {

@@ -22,7 +22,8 @@ use crate::domain::{BootTime, InstanceName};
 use crate::drain::Drain;
 use crate::error_chain::error_chain;
 use crate::http::{H2Endpoint, Limits, connect_h2};
-use crate::sidecar::grant_feed::pace::{jittered, retry_after};
+use crate::jitter::full_jitter;
+use crate::sidecar::grant_feed::pace::retry_after;
 use crate::sidecar::occurrences::FeedLine;
 use crate::sidecar::setup::Setup;
 use crate::sidecar::shared::{ShareNews, Shared};
@@ -147,7 +148,7 @@ async fn stream(
     }
     shared.standing.set_connected(true);
     shared.occurrences.count_stream();
-    let stale_after = (endpoints.len() > 1).then(|| STALE_MIN + jittered(STALE_MIN));
+    let stale_after = (endpoints.len() > 1).then(|| STALE_MIN + full_jitter(STALE_MIN));
     Conversation { shared, applier, outgoing, acknowledged: 0, pings: 0, lines: Lines::default(), stale_after }
         .hold(response.into_body(), &mut client.share_news)
         .await

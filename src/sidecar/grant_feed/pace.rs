@@ -5,6 +5,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
+use crate::jitter::full_jitter;
+
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Overrides are to work again within two heartbeats of the control plane's return.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
@@ -47,20 +49,13 @@ impl Pace {
         let pause = match asked {
             Some(asked) if self.asked >= replicas => {
                 let asked = asked.min(ASKED_MAX);
-                asked / 2 + jittered(asked)
+                asked / 2 + full_jitter(asked)
             }
-            _ => jittered(self.longest),
+            _ => full_jitter(self.longest),
         };
         self.longest = (self.longest * 2).min(BACKOFF_MAX);
         pause
     }
-}
-
-/// Anything from nothing to `most`.
-pub(in crate::sidecar) fn jittered(most: Duration) -> Duration {
-    let mut bytes = [0_u8; 4];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    most.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
 }
 
 /// Whole seconds (RFC 9110 §10.2.3); a date is not what a control plane says.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::audit::folder::{FolderError, list_segments};
+use crate::audit::folder::{FolderError, list_segments, open_segment};
 use crate::audit::line::LineBody;
 use crate::audit::pruned::{self, Pruned};
 use crate::audit::segment::{LineReader, RawLine};
@@ -161,14 +161,16 @@ impl Pruner {
 /// Has segments taken away from time to time, on a thread that may block.
 #[derive(Debug)]
 pub(super) struct Caretaker {
+    folder: PathBuf,
+    keep: Keep,
     /// Away while a thread works with it.
     pruner: Option<Pruner>,
     looked: Option<Instant>,
 }
 
 impl Caretaker {
-    pub(super) fn new(pruner: Pruner) -> Self {
-        Self { pruner: Some(pruner), looked: None }
+    pub(super) fn new(folder: &Path, keep: Keep) -> Self {
+        Self { folder: folder.to_owned(), keep, pruner: None, looked: None }
     }
 
     /// Where it is time: everything before the segment `shipped_before` is shipped.
@@ -177,13 +179,17 @@ impl Caretaker {
             return;
         }
         self.looked = Some(Instant::now());
-        let Some(mut pruner) = self.pruner.take() else { return };
+        let mut pruner = self.pruner.take().unwrap_or_else(|| Pruner::new(&self.folder, self.keep));
         let now = shared.clock.wall();
         let done = tokio::task::spawn_blocking(move || {
             let result = pruner.prune(shipped_before, now);
             (pruner, result)
         });
-        let Ok((pruner, result)) = done.await else { return };
+        let (pruner, result) = match done.await {
+            Ok(done) => done,
+            // Its thread broke off; the next look begins with another.
+            Err(error) => return tracing::warn!(error = %error_chain(&error), "audit segments could not be removed"),
+        };
         self.pruner = Some(pruner);
         match result {
             Ok(0) => {}
@@ -197,7 +203,7 @@ impl Caretaker {
 }
 
 fn open(path: &Path) -> io::Result<LineReader<BufReader<File>>> {
-    Ok(LineReader::new(BufReader::with_capacity(256 * 1024, File::open(path)?), LINE_BYTES_MAX))
+    Ok(LineReader::new(open_segment(path, 0)?, LINE_BYTES_MAX))
 }
 
 #[cfg(test)]

@@ -6,10 +6,10 @@
 //! Must never: skip a line in silence, or write to the folder.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek as _, SeekFrom};
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use crate::audit::folder::{FolderError, list_all_segments};
+use crate::audit::folder::{FolderError, list_all_segments, open_segment};
 use crate::audit::segment::{LineReader, RawLine};
 use crate::audit::{LINE_BYTES_MAX, Position, SegmentName, ToldLine};
 use crate::domain::WallTime;
@@ -239,14 +239,7 @@ impl Reader {
     }
 
     fn open(&self, name: &SegmentName, offset: u64) -> io::Result<LineReader<BufReader<File>>> {
-        let path = self.path(name);
-        // Opening a pipe would wait for a writer.
-        if !std::fs::metadata(&path)?.is_file() {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        let mut file = File::open(path)?;
-        file.seek(SeekFrom::Start(offset))?;
-        Ok(LineReader::new(BufReader::with_capacity(128 * 1024, file), LINE_BYTES_MAX))
+        Ok(LineReader::new(open_segment(&self.path(name), offset)?, LINE_BYTES_MAX))
     }
 
     fn path(&self, name: &SegmentName) -> PathBuf {

@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::WallTime;
 
@@ -21,7 +21,6 @@ pub struct Shipped {
     pub(super) unshipped_bytes: AtomicU64,
     pub(super) unshipped_lines: AtomicU64,
     pruned_segments: AtomicU64,
-    pub(super) reachable: AtomicBool,
     /// When the oldest line was written that is not shipped.
     pub(super) oldest: Mutex<Option<WallTime>>,
 }
@@ -36,7 +35,6 @@ pub struct ShippedCounts {
     pub unshipped_bytes: u64,
     pub unshipped_lines: u64,
     pub pruned_segments: u64,
-    pub reachable: bool,
     pub oldest: Option<WallTime>,
     pub spool_bytes_max: u64,
 }
@@ -52,7 +50,6 @@ impl Shipped {
             unshipped_bytes: AtomicU64::default(),
             unshipped_lines: AtomicU64::default(),
             pruned_segments: AtomicU64::default(),
-            reachable: AtomicBool::default(),
             oldest: Mutex::default(),
         }
     }
@@ -71,7 +68,6 @@ impl Shipped {
             unshipped_bytes: get(&self.unshipped_bytes),
             unshipped_lines: get(&self.unshipped_lines),
             pruned_segments: get(&self.pruned_segments),
-            reachable: self.reachable.load(Ordering::Relaxed),
             spool_bytes_max: self.spool_bytes_max,
             oldest: *self.oldest.lock().unwrap_or_else(PoisonError::into_inner),
         }

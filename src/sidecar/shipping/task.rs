@@ -3,6 +3,7 @@
 //! It runs on the background runtime, and reads files on the threads that may block. What waits for it are only overrides
 //! of a sidecar that is told to wait for the ledger.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use super::bookmark::Bookmark;
 use super::courier::{Courier, CourierError, Verdict};
-use super::pruning::{Caretaker, Keep, Pruner};
+use super::pruning::{Caretaker, Keep};
 use super::reader::{Batch, BatchLimits, Reader, Sought};
 use super::settling::Settling;
 use crate::audit::Position;
@@ -79,7 +80,7 @@ pub(in crate::sidecar) async fn run(shared: Arc<Shared>, job: Job, over: Drain) 
         () = shipping.ship(&over) => {}
         () = async { over.begun().await; tokio::time::sleep(FLUSH_MAX).await } => {}
     }
-    shipping.move_bookmark();
+    shipping.move_bookmark().await;
 }
 
 struct Shipping {
@@ -117,7 +118,7 @@ impl Shipping {
     fn new(shared: Arc<Shared>, job: Job, positions: watch::Receiver<Position>) -> Self {
         let keep = Keep { shipped_for: job.config.keep_shipped, bytes_max: job.config.keep_bytes_max };
         Self {
-            caretaker: Caretaker::new(Pruner::new(&job.folder, keep)),
+            caretaker: Caretaker::new(&job.folder, keep),
             settling: Settling::new(job.write_deadline.saturating_mul(2)),
             reader: Some(Reader::new(&job.folder)),
             shared,
@@ -145,7 +146,7 @@ impl Shipping {
                 Ok(Round::Again) => Duration::ZERO,
                 Ok(Round::Nothing) if over.has_begun() => return,
                 Ok(Round::Nothing) => {
-                    self.move_bookmark();
+                    self.move_bookmark().await;
                     if let Some(arrived) = self.arrived {
                         // What a sink has not taken is needed, too.
                         let floor = self.shared.audit.readers().floor().unwrap_or(u64::MAX);
@@ -202,16 +203,17 @@ impl Shipping {
             self.settling.arrived(&arrived.position);
         }
         let Some(batch) = self.pending.clone() else { return self.settle().await };
-        let body = self.body(batch.lost, &batch.bytes)?;
+        let body = self.body(batch.lost, &batch.bytes).await?;
         match self.bring(body).await? {
             Verdict::Arrived(Some(position)) if position == batch.end.position => {
-                self.arrive(&batch);
+                self.arrive(&batch).await;
                 Ok(Round::Brought { bytes: batch.bytes.len(), is_full: batch.is_full })
             }
             Verdict::Arrived(_) => Err(ShipError::Astray),
             Verdict::Gap(known) => {
                 self.pending = None;
                 self.go_on_after(known).await?;
+                self.count_older().await?;
                 Ok(Round::Again)
             }
         }
@@ -223,13 +225,13 @@ impl Shipping {
         if self.settling.due().is_none() {
             return Ok(Round::Nothing);
         }
-        let body = self.body(None, &[])?;
+        let body = self.body(None, &[]).await?;
         self.bring(body).await?;
         self.settling.told();
         Ok(Round::Again)
     }
 
-    fn arrive(&mut self, batch: &Batch) {
+    async fn arrive(&mut self, batch: &Batch) {
         let (shared, position) = (&self.shared, batch.end.position);
         self.pending = None;
         self.arrived = Some(batch.end);
@@ -249,7 +251,7 @@ impl Shipping {
             );
         }
         if self.bookmarked.is_none_or(|(_, at)| at.elapsed() >= BOOKMARK_EVERY) {
-            self.move_bookmark();
+            self.move_bookmark().await;
         }
     }
 
@@ -264,7 +266,7 @@ impl Shipping {
             self.arrived = Some(bookmark);
             self.shared.audit.set_arrived(bookmark.position);
         } else {
-            let body = self.body(None, &[])?;
+            let body = self.body(None, &[]).await?;
             match self.bring(body).await? {
                 Verdict::Arrived(None) => self.reading(|reader| reader.rewind(None)).await?,
                 Verdict::Arrived(known) | Verdict::Gap(known) => self.go_on_after(known).await?,
@@ -286,7 +288,7 @@ impl Shipping {
             found = sought == Sought::Found,
             "the ledger's last line of this sidecar is another one; shipping goes on from there"
         );
-        self.count_older().await
+        Ok(())
     }
 
     async fn count_older(&mut self) -> Result<(), ShipError> {
@@ -305,25 +307,28 @@ impl Shipping {
             Err(_) => "unreached",
         };
         self.shared.shipped.count_attempt(result);
-        self.set_reachable(verdict.is_ok());
+        self.shared.audit.set_ledger_reachable(verdict.is_ok());
         if verdict.is_ok() && self.told.take().is_some() {
             tracing::info!("audit lines are shipped again");
         }
         verdict
     }
 
-    fn set_reachable(&self, reachable: bool) {
-        self.shared.shipped.reachable.store(reachable, Ordering::Relaxed);
-        self.shared.audit.set_ledger_reachable(reachable);
-    }
-
-    fn body(&self, lost: Option<LossCause>, lines: &[u8]) -> Result<Bytes, ShipError> {
-        let lineage = lineage::read(&self.job.folder).unwrap_or_default().unwrap_or_else(|| UNNAMED.to_owned());
+    async fn body(&mut self, lost: Option<LossCause>, lines: &[u8]) -> Result<Bytes, ShipError> {
+        let lineage = self.lineage().await?.unwrap_or_else(|| UNNAMED.to_owned());
         let shipment = Shipment { instance: self.job.instance.clone(), lineage, lost, settled: self.settling.due() };
         let mut body = serde_json::to_vec(&shipment)?;
         body.push(b'\n');
         body.extend_from_slice(lines);
         Ok(body.into())
+    }
+
+    /// Read anew for each batch: an accepted loss begins a new one.
+    async fn lineage(&mut self) -> Result<Option<String>, ShipError> {
+        let folder = self.job.folder.clone();
+        let path = folder.join(lineage::FILE);
+        let read = self.reading(move |_| lineage::read(&folder)).await?;
+        Ok(read.map_err(|source| FolderError::Io { path, source })?)
     }
 
     /// How long to wait. What is wrong is told once, until something else is.
@@ -355,12 +360,14 @@ impl Shipping {
         self.shared.audit.set_spool_full(unshipped >= self.job.config.spool_bytes_max);
     }
 
-    fn move_bookmark(&mut self) {
+    async fn move_bookmark(&mut self) {
         let Some(arrived) = self.arrived else { return };
         if self.bookmarked.is_some_and(|(bookmarked, _)| bookmarked == arrived) {
             return;
         }
-        match arrived.leave(&self.job.folder) {
+        let folder = self.job.folder.clone();
+        let left = tokio::task::spawn_blocking(move || arrived.leave(&folder)).await;
+        match left.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())) {
             Ok(()) => self.bookmarked = Some((arrived, Instant::now())),
             Err(error) => tracing::debug!(%error, "how far the audit log is shipped could not be written down"),
         }

@@ -4,18 +4,16 @@
 //! is repeated, and may be damaged here. What is no line is passed over and counted; the folder is never changed.
 
 use std::fs::File;
-use std::io::{self, BufReader, Seek as _, SeekFrom};
+use std::io::{self, BufReader};
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
 use super::place::Place;
 use super::{Batch, BatchLimits, Bookmark, FollowError, Line};
-use crate::audit::folder::list_all_segments;
+use crate::audit::folder::{list_all_segments, open_segment};
 use crate::audit::segment::{LineReader, RawLine};
 use crate::audit::{LINE_BYTES_MAX, LineHash, Link, Position, SegmentName};
-
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -149,17 +147,13 @@ impl Reader {
         if self.at.segment.as_deref() != Some(name.to_string().as_str()) {
             self.at = Bookmark { segment: Some(name.to_string()), offset: 0, position: self.at.position };
         }
-        let mut file = File::open(self.folder.join(name.to_string()))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "is no plain file"));
-        }
-        if file.metadata()?.len() < self.at.offset {
+        let path = self.folder.join(name.to_string());
+        if std::fs::metadata(&path)?.len() < self.at.offset {
             // Cut since: what is there is handed out again rather than passed over.
             self.at.offset = 0;
         }
-        file.seek(SeekFrom::Start(self.at.offset))?;
         self.segment = Some(Segment {
-            lines: LineReader::new(BufReader::with_capacity(BUFFER_BYTES, file), LINE_BYTES_MAX),
+            lines: LineReader::new(open_segment(&path, self.at.offset)?, LINE_BYTES_MAX),
             from: self.at.offset,
             next: later.first().cloned(),
             repeated_from: self.repeated_from(later)?,
@@ -179,8 +173,7 @@ impl Reader {
     /// With which line the resumed segments that follow begin. One of them may itself have been given up before its first.
     fn repeated_from(&self, later: &[SegmentName]) -> io::Result<Option<Link>> {
         for name in later.iter().take_while(|name| name.is_resumed()) {
-            let file = File::open(self.folder.join(name.to_string()))?;
-            let mut lines = LineReader::new(BufReader::with_capacity(BUFFER_BYTES, file), LINE_BYTES_MAX);
+            let mut lines = LineReader::new(open_segment(&self.folder.join(name.to_string()), 0)?, LINE_BYTES_MAX);
             if let Some(RawLine::Whole(text)) = lines.next_line()?
                 && let Some(place) = Place::of(text)
             {

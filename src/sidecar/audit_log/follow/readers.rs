@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::{Bookmark, ReaderName};
-use crate::audit::folder::list_all_segments;
+use crate::audit::folder::{list_all_segments, open_segment};
 use crate::audit::{LogId, Position, SegmentName};
 
 /// The places of all readers. Clones share them.
@@ -113,11 +113,9 @@ pub(super) fn earlier_lines(folder: &Path, place: &Bookmark, current: LogId) -> 
         {
             continue;
         }
-        let mut file = File::open(folder.join(name.to_string()))?;
-        if place.segment.as_ref().is_some_and(|current| *current == name.to_string()) {
-            file.seek(SeekFrom::Start(place.offset))?;
-        }
-        lines = lines.saturating_add(newlines(BufReader::with_capacity(256 * 1024, file))?);
+        let is_current = place.segment.as_ref().is_some_and(|current| *current == name.to_string());
+        let from = if is_current { place.offset } else { 0 };
+        lines = lines.saturating_add(newlines(open_segment(&folder.join(name.to_string()), from)?)?);
     }
     Ok(lines)
 }
