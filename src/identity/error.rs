@@ -54,6 +54,27 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
+    pub const fn fault(self) -> IdentityFault {
+        match self {
+            Self::Expired => IdentityFault::Expired,
+            Self::Unverifiable | Self::KeyAwaited => IdentityFault::Unverifiable,
+            Self::Delegated | Self::Machine => IdentityFault::NotAHuman,
+            Self::TooLarge
+            | Self::Malformed(_)
+            | Self::ForbiddenHeader(_)
+            | Self::WrongType
+            | Self::AlgorithmNotAllowed
+            | Self::UnknownIssuer
+            | Self::UnknownKey
+            | Self::BadSignature
+            | Self::NotYetValid
+            | Self::WrongAudience
+            | Self::WrongParty
+            | Self::SenderConstrained
+            | Self::Claim(_) => IdentityFault::Invalid,
+        }
+    }
+
     /// A stable name, fit for a metric's label.
     pub const fn code(self) -> &'static str {
         match self {
@@ -77,6 +98,18 @@ impl IdentityError {
             Self::Claim(_) => "claim",
         }
     }
+}
+
+/// What a caller is told of an [`IdentityError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityFault {
+    /// A genuine token, past its end.
+    Expired,
+    /// Nothing can be said of it yet.
+    Unverifiable,
+    /// A machine's, or of somebody who acts for somebody else.
+    NotAHuman,
+    Invalid,
 }
 
 /// Why a verifier cannot be made of a configuration.

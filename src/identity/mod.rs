@@ -25,7 +25,7 @@ mod sought;
 mod verifier;
 
 pub use discovery::RefreshError;
-pub use error::{IdentityError, SetupError};
+pub use error::{IdentityError, IdentityFault, SetupError};
 #[cfg(feature = "cli")]
 pub use id_token::{IdTokenError, Proven, Wanted};
 pub use issuer::{Algorithm, IssuerConfig};

@@ -4,13 +4,14 @@
 //! INVARIANT: of all claims one binds. A grant that has ended, or has a token, can't be claimed. Nor
 //! can one that is suspended: who claims it must have authenticated after what suspended it.
 
-use super::grants::{fetch, sha256_hex};
+use super::grants::fetch;
 use super::proofs::{self, UsedProof};
 use super::requests::is_frozen;
 use super::rows::{to_json, to_sql};
 use super::statement::sql;
 use super::transition::{StoredChange, Transition};
 use super::{Kept, OnceKey, Store, StoreError, once};
+use crate::config::digest_hex;
 use crate::domain::{Grant, WallTime};
 use crate::ledger::entry::Draft;
 use crate::secret::Secret;
@@ -104,6 +105,6 @@ async fn bind(transition: &mut Transition<'_>, new: &NewClaim) -> Result<u64, St
     .bind(grant.id.as_str())
     .execute(transition.connection())
     .await?;
-    transition.entry(Draft::grant_claimed(grant, &sha256_hex(new.token.expose())), Some(revision)).await?;
+    transition.entry(Draft::grant_claimed(grant, &digest_hex(new.token.expose())), Some(revision)).await?;
     Ok(revision)
 }

@@ -8,6 +8,7 @@ use super::{
     GrantEnd, GrantRecord, Listed, Listing, NewGrant, OnceKey, RevokeOutcome, Store, StoreError, once, reviews,
     revocations, scope_items,
 };
+use crate::config::digest_hex;
 use crate::domain::{
     Action, ElevationId, Grant, GrantId, Person, ReasonCode, Resource, ReviewState, RevocationId, ServiceName, Ticket,
     WallTime,
@@ -202,7 +203,7 @@ pub(super) async fn insert(
     .execute(transition.connection())
     .await?;
     scope_items::insert(transition.connection(), grant.id.as_str(), &grant.scope).await?;
-    let token_sha256 = token.map(|token| sha256_hex(token));
+    let token_sha256 = token.map(|token| digest_hex(token));
     let issued = Issued { elevation, tier, token_sha256: token_sha256.as_deref(), review_due: new.review_due };
     transition.entry(Draft::grant_issued(grant, issued), revision).await?;
     Ok(revision)
@@ -243,9 +244,12 @@ async fn due(on: impl Into<On<'_>>, now: WallTime) -> Result<Vec<(GrantId, Servi
             .bind(i64::from(SWEEP_MAX))
             .fetch_all(on)
             .await?;
-    rows.iter()
-        .map(|row| Ok((parsed("grant id", row.try_get("id")?)?, parsed("service", row.try_get("service")?)?)))
-        .collect()
+    rows.iter().map(named).collect()
+}
+
+/// A grant and its service, of a row that has both.
+pub(super) fn named(row: &Row) -> Result<(GrantId, ServiceName), StoreError> {
+    Ok((parsed("grant id", row.try_get("id")?)?, parsed("service", row.try_get("service")?)?))
 }
 
 pub(super) async fn fetch(on: impl Into<On<'_>>, id: &GrantId) -> Result<Option<GrantRecord>, StoreError> {
@@ -290,9 +294,4 @@ pub(super) fn next_position(rows: &[Row], limit: u32) -> Result<Option<i64>, Sto
         }
         _ => Ok(None),
     }
-}
-
-pub(super) fn sha256_hex(text: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

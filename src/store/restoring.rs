@@ -9,9 +9,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::database::Database;
-use super::grants::{End, end_grant};
+use super::grants::{End, end_grant, named};
 use super::opening::fresh_epoch;
-use super::rows::{from_sql, parsed};
+use super::rows::from_sql;
 use super::statement::sql;
 use super::transition::{StoredChange, Transition};
 use super::{Store, StoreError, endings, ledger, postgres};
@@ -127,7 +127,5 @@ async fn active(transition: &mut Transition<'_>) -> Result<Vec<(GrantId, Service
     let rows = sql("SELECT id, service FROM grants WHERE state = 'active' ORDER BY position")
         .fetch_all(transition.connection())
         .await?;
-    rows.iter()
-        .map(|row| Ok((parsed("grant id", row.try_get("id")?)?, parsed("service", row.try_get("service")?)?)))
-        .collect()
+    rows.iter().map(named).collect()
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::database::Transaction;
 use super::freezes::key;
-use super::grants::{End, end_grant};
+use super::grants::{End, end_grant, named};
 use super::rows::{from_json, parsed, to_json, to_sql};
 use super::statement::sql;
 use super::transition::Transition;
@@ -346,8 +346,8 @@ async fn matching(
     .await?;
     rows.iter()
         .map(|row| {
-            let (id, service) = (row.try_get("id")?, row.try_get("service")?);
-            Ok(Found { id: parsed("grant id", id)?, service: parsed("service", service)? })
+            let (id, service) = named(row)?;
+            Ok(Found { id, service })
         })
         .collect()
 }

@@ -1,10 +1,10 @@
 //! Groups as provisioning clients keep them, with who is in them; each member that comes or goes is an entry.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::rows::{from_sql, parsed};
+use super::rows::{from_sql, parsed, to_json};
 use super::scim_users::fresh_id;
-use super::statement::{On, Row, sql};
+use super::statement::{On, Row, sql, sql_over_rows};
 use super::transition::Transition;
 use super::{ScimListing, ScimWritten, Store, StoreError};
 use crate::domain::{Person, WallTime};
@@ -193,36 +193,75 @@ impl Store {
     }
 }
 
-/// Brings the members to what they are to be; false where one of them is no user of the client.
+/// Brings the members to what they are to be, with a few statements for all of them; false where one of them is no user of
+/// the client.
 async fn change_members(
     transition: &mut Transition<'_>,
     (client, id): (&str, &str),
     before: &BTreeSet<String>,
     content: &ScimGroupContent,
 ) -> Result<bool, StoreError> {
-    for gone in before.difference(&content.members) {
-        let statement = sql("DELETE FROM scim_members WHERE group_id = $1 AND user_id = $2").bind(id).bind(gone);
-        statement.execute(transition.connection()).await?;
-        // Whoever was deleted meanwhile had left with that.
-        if let Some(person) = person_of(transition, client, gone).await? {
-            let provisioned = Provisioned { client, id, change: "member_removed" };
-            transition.entry(Draft::scim_member(provisioned, &content.display_name, &person), None).await?;
-        }
+    let gone: Vec<_> = before.difference(&content.members).collect();
+    let new: Vec<_> = content.members.difference(before).collect();
+    let people = people(transition, client, gone.iter().chain(&new)).await?;
+    if !new.iter().all(|user| people.contains_key(*user)) {
+        return Ok(false);
     }
-    for new in content.members.difference(before) {
-        let Some(person) = person_of(transition, client, new).await? else { return Ok(false) };
-        let statement = sql("INSERT INTO scim_members (group_id, user_id) VALUES ($1, $2)").bind(id).bind(new);
-        statement.execute(transition.connection()).await?;
-        let provisioned = Provisioned { client, id, change: "member_added" };
-        transition.entry(Draft::scim_member(provisioned, &content.display_name, &person), None).await?;
+    sql_over_rows!(
+        "DELETE FROM scim_members WHERE group_id = $2 AND user_id IN (SELECT told.value ->> 'user' FROM",
+        ")"
+    )
+    .bind(users(&gone)?)
+    .bind(id)
+    .execute(transition.connection())
+    .await?;
+    sql_over_rows!("INSERT INTO scim_members (group_id, user_id) SELECT $2, told.value ->> 'user' FROM", "WHERE true")
+        .bind(users(&new)?)
+        .bind(id)
+        .execute(transition.connection())
+        .await?;
+    let told = |change: &'static str| {
+        let people = &people;
+        move |user: &&String| {
+            // Whoever was deleted meanwhile had left with that.
+            let person = people.get(*user)?;
+            Some(Draft::scim_member(Provisioned { client, id, change }, &content.display_name, person))
+        }
+    };
+    let left = gone.iter().filter_map(told("member_removed"));
+    let drafts: Vec<_> = left.chain(new.iter().filter_map(told("member_added"))).collect();
+    if !drafts.is_empty() {
+        transition.entries(drafts).await?;
     }
     Ok(true)
 }
 
-async fn person_of(transition: &mut Transition<'_>, client: &str, user: &str) -> Result<Option<Person>, StoreError> {
-    let row = sql("SELECT person FROM scim_users WHERE client = $1 AND id = $2").bind(client).bind(user);
-    let row = row.fetch_optional(transition.connection()).await?;
-    row.map(|row| parsed("person", row.first()?)).transpose()
+fn users(ids: &[&String]) -> Result<String, StoreError> {
+    to_json("ids of users", &ids.iter().map(|id| Named { user: id }).collect::<Vec<_>>())
+}
+
+/// An id, as `told` has it.
+#[derive(serde::Serialize)]
+struct Named<'a> {
+    user: &'a str,
+}
+
+/// Who the users are that the client has.
+async fn people<'a>(
+    transition: &mut Transition<'_>,
+    client: &str,
+    ids: impl Iterator<Item = &'a &'a String>,
+) -> Result<BTreeMap<String, Person>, StoreError> {
+    let ids: Vec<_> = ids.copied().collect();
+    let rows = sql_over_rows!(
+        "SELECT u.id, u.person FROM",
+        "JOIN scim_users u ON u.id = told.value ->> 'user' WHERE u.client = $2"
+    )
+    .bind(users(&ids)?)
+    .bind(client)
+    .fetch_all(transition.connection())
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, parsed("person", row.try_get("person")?)?))).collect()
 }
 
 async fn members(on: impl Into<On<'_>>, id: &str) -> Result<BTreeSet<String>, StoreError> {

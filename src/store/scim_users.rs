@@ -1,6 +1,6 @@
 //! People as provisioning clients keep them. Whoever is deactivated or deleted loses their grants in the same transaction.
 
-use super::grants::{End, end_grant, fetch};
+use super::grants::{End, end_grant};
 use super::rows::{from_sql, parsed};
 use super::signals::{live, waiting};
 use super::statement::{On, Row, sql};
@@ -229,11 +229,10 @@ async fn end_all(transition: &mut Transition<'_>, client: &str, id: &str, person
     let now = transition.at();
     demand_fresh(transition, person, now).await?;
     let note = format!("deactivated by the provisioning client {client}");
-    for grant in live(transition, person).await? {
-        let Some(record) = fetch(transition.connection(), &grant).await? else { continue };
+    for (grant, service) in live(transition, person).await? {
         let entry = Draft::grant_revoked_by_scim(&grant, client, id);
         let end = End { cause: EndCause::Revoked, by: None, note: Some(&note), revocation: None, entry };
-        end_grant(transition, &grant, &record.grant.service, end).await?;
+        end_grant(transition, &grant, &service, end).await?;
     }
     for elevation in waiting(transition, person).await? {
         endings::lapse_for(transition, &elevation, Some("deactivated")).await?;

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::endings::lapse_for;
-use super::grants::{End, end_grant, fetch};
+use super::grants::{End, end_grant, fetch, named};
 use super::rows::parsed;
 use super::statement::sql;
 use super::suspension::{demand_fresh, suspend};
 use super::transition::Transition;
 use super::{GrantRecord, Store, StoreError, elevations};
-use crate::domain::{Binding, ElevationId, GrantId, Issuer, Person, WallTime};
+use crate::domain::{Binding, ElevationId, GrantId, Issuer, Person, ServiceName, WallTime};
 use crate::identity::signals::Named;
 use crate::ledger::Signalled;
 use crate::ledger::entry::Draft;
@@ -181,7 +181,7 @@ impl Found {
     async fn of(transition: &mut Transition<'_>, person: &Person, event: &SignalEvent) -> Result<Self, StoreError> {
         let mut found = Self { end: Vec::new(), suspend: Vec::new(), lapse: Vec::new() };
         let is_later = |at: Option<WallTime>| at.is_some_and(|at| at > event.since);
-        for id in live(transition, person).await? {
+        for (id, _) in live(transition, person).await? {
             let Some(record) = fetch(transition.connection(), &id).await? else { continue };
             if is_later(record.grant.authentication.auth_time) {
                 continue;
@@ -238,15 +238,18 @@ impl Found {
     }
 }
 
-pub(super) async fn live(transition: &mut Transition<'_>, person: &Person) -> Result<Vec<GrantId>, StoreError> {
+pub(super) async fn live(
+    transition: &mut Transition<'_>,
+    person: &Person,
+) -> Result<Vec<(GrantId, ServiceName)>, StoreError> {
     let now = transition.at();
-    let rows =
-        sql("SELECT id FROM grants WHERE person = $1 AND state = 'active' AND expires_ms > $2 ORDER BY position")
-            .bind(person.as_str())
-            .bind(now.unix_ms())
-            .fetch_all(transition.connection())
-            .await?;
-    rows.iter().map(|row| parsed("grant id", row.first()?)).collect()
+    let rows = sql("SELECT id, service FROM grants WHERE person = $1 AND state = 'active' AND expires_ms > $2 \
+         ORDER BY position")
+    .bind(person.as_str())
+    .bind(now.unix_ms())
+    .fetch_all(transition.connection())
+    .await?;
+    rows.iter().map(named).collect()
 }
 
 pub(super) async fn waiting(transition: &mut Transition<'_>, person: &Person) -> Result<Vec<ElevationId>, StoreError> {

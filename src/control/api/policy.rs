@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::{StatusCode, Uri};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::ApiState;
@@ -65,7 +65,6 @@ pub(crate) async fn revisions(
     State(state): State<ApiState>,
     Caller(caller): Caller,
     Asked(query): Asked<RevisionsQuery>,
-    _uri: Uri,
 ) -> Result<Json<Page<PolicyView>>, Refusal> {
     state.workflow.check_sees_policy(&caller)?;
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX);

@@ -4,8 +4,6 @@
 //! `ledger-keys.pub` lists the public keys, the newest last; the database knows which of them have signed. Must never: make
 //! a key where one has signed before, or sign with one that the list does not name.
 
-use std::path::PathBuf;
-
 use super::Purpose;
 use super::error::KeysError;
 use super::operate::{KeyState, Listed};
@@ -80,11 +78,6 @@ impl LedgerKeys {
             signer.in_memory().is_some_and(|key| !self.places.folder.ledger_path(key.public().kid()).exists())
         };
         published != self.published || self.signers.iter().rev().skip(1).any(is_gone)
-    }
-
-    /// The file that lists the public keys.
-    pub fn list_path(&self) -> PathBuf {
-        self.places.folder.ledger_keys_path()
     }
 }
 

@@ -1,28 +1,16 @@
 //! What other parts refuse for, as causes of the API: one exhaustive match each.
 
 use super::Cause;
-use crate::identity::IdentityError;
+use crate::identity::{IdentityError, IdentityFault};
 use crate::policy;
 
 impl From<IdentityError> for Cause {
     fn from(error: IdentityError) -> Self {
-        match error {
-            IdentityError::Expired => Self::IdentityExpired,
-            IdentityError::Unverifiable | IdentityError::KeyAwaited => Self::IdentityUnverifiable,
-            IdentityError::Delegated | IdentityError::Machine => Self::HumanRequired,
-            IdentityError::TooLarge
-            | IdentityError::Malformed(_)
-            | IdentityError::ForbiddenHeader(_)
-            | IdentityError::WrongType
-            | IdentityError::AlgorithmNotAllowed
-            | IdentityError::UnknownIssuer
-            | IdentityError::UnknownKey
-            | IdentityError::BadSignature
-            | IdentityError::NotYetValid
-            | IdentityError::WrongAudience
-            | IdentityError::WrongParty
-            | IdentityError::SenderConstrained
-            | IdentityError::Claim(_) => Self::IdentityInvalid,
+        match error.fault() {
+            IdentityFault::Expired => Self::IdentityExpired,
+            IdentityFault::Unverifiable => Self::IdentityUnverifiable,
+            IdentityFault::NotAHuman => Self::HumanRequired,
+            IdentityFault::Invalid => Self::IdentityInvalid,
         }
     }
 }

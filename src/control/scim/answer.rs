@@ -241,3 +241,16 @@ impl ListQuery {
         document(StatusCode::OK, &list)
     }
 }
+
+/// An attribute that is text, where there is one. What is empty counts as absent.
+pub(super) fn text(
+    document: &Map<String, Value>,
+    name: &'static str,
+    bytes_max: usize,
+) -> Result<Option<String>, Failed> {
+    match document.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.len() <= bytes_max => Ok(Some(text.clone()).filter(|it| !it.is_empty())),
+        Some(_) => Err(Failed::bad("invalidValue", format!("{name} is text of at most {bytes_max} bytes"))),
+    }
+}

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::answer::{Failed, ListQuery, Meta, ScimResource, demanded};
+use super::answer::{Failed, ListQuery, Meta, ScimResource, demanded, text};
 use super::client::{ScimBody, ScimClient};
 use super::patch;
 use super::users::ATTEMPTS_MAX;
@@ -182,11 +182,7 @@ fn no_such_member() -> Failed {
 
 /// What is kept of a document.
 fn content(document: &Map<String, Value>) -> Result<ScimGroupContent, Failed> {
-    let text = |name: &'static str| match document.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.len() <= NAME_BYTES_MAX => Ok(Some(text.clone()).filter(|it| !it.is_empty())),
-        Some(_) => Err(Failed::bad("invalidValue", format!("{name} is text of at most {NAME_BYTES_MAX} bytes"))),
-    };
+    let text = |name: &'static str| text(document, name, NAME_BYTES_MAX);
     let display_name = text("displayName")?.ok_or_else(|| Failed::bad("invalidValue", "displayName is missing"))?;
     let external_id = text("externalId")?;
     let members = match document.get("members") {

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode};
 use serde_json::{Map, Value};
 
-use super::answer::{Failed, ListQuery, Meta, ScimResource, demanded};
+use super::answer::{Failed, ListQuery, Meta, ScimResource, demanded, text};
 use super::client::{ScimBody, ScimClient};
 use super::patch;
 use crate::config::scim::{PersonAttribute, ScimConfig};
@@ -173,11 +173,7 @@ async fn change(
 
 /// What is kept of a document.
 fn content(client: &ScimConfig, mut document: Map<String, Value>) -> Result<ScimUserContent, Failed> {
-    let text = |name: &'static str| match document.get(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.len() <= NAME_BYTES_MAX => Ok(Some(text.clone()).filter(|it| !it.is_empty())),
-        Some(_) => Err(Failed::bad("invalidValue", format!("{name} is text of at most {NAME_BYTES_MAX} bytes"))),
-    };
+    let text = |name: &'static str| text(&document, name, NAME_BYTES_MAX);
     let user_name = text("userName")?.ok_or_else(|| Failed::bad("invalidValue", "userName is missing"))?;
     let external_id = text("externalId")?;
     text("displayName")?;

@@ -4,14 +4,14 @@
 //! transaction, which holds only if none of it has changed.
 
 use super::Workflow;
+use super::grant::grant_facts;
 use super::request::{ATTEMPTS_MAX, contended, frozen, kept_id};
-use crate::config::policy::approvals::Approver;
 use crate::config::policy::{Approvals, Tier};
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::{Approval, Bounds, ElevationId, ElevationState, Narrowing, NarrowingError, Person, WallTime};
 use crate::identity::Verified;
 use crate::policy::Rules;
-use crate::policy::standing::{GrantFacts, Why, still_allowed};
+use crate::policy::standing::{Why, still_allowed};
 use crate::store::{Answered, ElevationRecord, NewApproval, NewGrant, OnceKey, Past, Seen};
 
 /// Earlier grants that an approver is shown.
@@ -234,25 +234,8 @@ fn narrowed(record: &ElevationRecord) -> Result<Bounds, NarrowingError> {
 
 /// Whether the approvals are enough; an error where the rules no longer allow it at all.
 fn is_enough(rules: &Rules, record: &ElevationRecord, bounds: &Bounds, now: WallTime) -> Result<bool, Why> {
-    let elevation = &record.elevation;
     let admitted_by = record.admitted_by.clone().ok_or_else(|| Why::TierGone(record.tier.clone()))?;
-    let approver = |approval: &Approval| Approver { person: approval.person.clone(), groups: approval.groups.clone() };
-    let facts = GrantFacts {
-        tier: record.tier.clone(),
-        admitted_by,
-        service: elevation.service.clone(),
-        role: elevation.role.clone(),
-        scope: bounds.scope.clone(),
-        reason: elevation.justification.reason.clone(),
-        binding: elevation.binding,
-        max_uses: bounds.max_uses,
-        staleness_max: elevation.staleness_max,
-        authentication: elevation.authentication.clone(),
-        requested: elevation.requested,
-        expires: now.plus(bounds.duration),
-        approvers: record.approvals.iter().map(approver).collect(),
-        approver_groups_known: true,
-    };
+    let facts = grant_facts(record, admitted_by, bounds.clone(), now.plus(bounds.duration));
     match still_allowed(rules, &facts, now) {
         Ok(()) => Ok(true),
         // The last thing that is asked: all else is as the rules want it.
@@ -283,6 +266,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::policy::approvals::Approver;
 
     const GROUPS: [&str; 4] = ["leads", "legal", "ops", "risk"];
 

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::Workflow;
+use crate::config::policy::approvals::Approver;
 use crate::control::keys::KeysError;
-use crate::domain::{Bounds, Elevation, Grant, GrantId, Origin, Person, WallTime};
-use crate::store::NewGrant;
+use crate::domain::{Approval, Bounds, Elevation, Grant, GrantId, Origin, Person, WallTime};
+use crate::policy::AdmittedBy;
+use crate::policy::standing::GrantFacts;
+use crate::store::{ElevationRecord, NewGrant};
 
 impl Workflow {
     /// The grant of `elevation` within `bounds`, signed unless something must be bound to it first. It begins now.
@@ -46,6 +49,33 @@ impl Workflow {
             false => None,
         };
         Ok(NewGrant { grant, issuer, token, review_due: Some(review_due) })
+    }
+}
+
+/// What rules are asked of a grant of the request, within `bounds` and until `expires`.
+pub(super) fn grant_facts(
+    record: &ElevationRecord,
+    admitted_by: AdmittedBy,
+    bounds: Bounds,
+    expires: WallTime,
+) -> GrantFacts {
+    let elevation = &record.elevation;
+    let approver = |approval: &Approval| Approver { person: approval.person.clone(), groups: approval.groups.clone() };
+    GrantFacts {
+        tier: record.tier.clone(),
+        admitted_by,
+        service: elevation.service.clone(),
+        role: elevation.role.clone(),
+        scope: bounds.scope,
+        reason: elevation.justification.reason.clone(),
+        binding: elevation.binding,
+        max_uses: bounds.max_uses,
+        staleness_max: elevation.staleness_max,
+        authentication: elevation.authentication.clone(),
+        requested: elevation.requested,
+        expires,
+        approvers: record.approvals.iter().map(approver).collect(),
+        approver_groups_known: true,
     }
 }
 

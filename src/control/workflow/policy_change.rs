@@ -4,15 +4,14 @@
 //! wants one is confirmed too. What a change no longer allows ends in the transaction that applies it.
 
 use super::Workflow;
-use super::grant::random_bits;
+use super::grant::{grant_facts, random_bits};
 use super::revoke::check_note;
-use crate::config::policy::approvals::Approver;
 use crate::config::{ConfigError, digest_hex};
 use crate::control::refusal::{Cause, Refusal};
-use crate::domain::{Approval, ProposalId, ProposalState, WallTime};
+use crate::domain::{Bounds, ProposalId, ProposalState, WallTime};
 use crate::identity::Verified;
 use crate::policy::Rules;
-use crate::policy::standing::{GrantFacts, still_allowed};
+use crate::policy::standing::still_allowed;
 use crate::store::{
     AppliedFile, LiveGrant, NoLongerAllowed, PROPOSALS_OPEN_MAX, PolicyChange, PolicyOutcome, Proposal, Proposed,
 };
@@ -194,23 +193,8 @@ fn files(rules: &Rules, texts: &PolicyTexts) -> Vec<AppliedFile> {
 fn stands(rules: &Rules, live: &LiveGrant, now: WallTime) -> Result<(), String> {
     let (grant, elevation) = (&live.grant.grant, &live.elevation);
     let admitted_by = elevation.admitted_by.clone().ok_or("it is not known by what its tier was open")?;
-    let approver = |approval: &Approval| Approver { person: approval.person.clone(), groups: approval.groups.clone() };
-    let facts = GrantFacts {
-        tier: live.grant.tier.clone(),
-        admitted_by,
-        service: grant.service.clone(),
-        role: grant.role.clone(),
-        scope: grant.scope.clone(),
-        reason: grant.justification.reason.clone(),
-        binding: grant.binding,
-        max_uses: grant.max_uses,
-        staleness_max: grant.staleness_max,
-        authentication: grant.authentication.clone(),
-        requested: elevation.elevation.requested,
-        expires: grant.expires,
-        approvers: elevation.approvals.iter().map(approver).collect(),
-        approver_groups_known: true,
-    };
+    let bounds = Bounds { scope: grant.scope.clone(), max_uses: grant.max_uses, ..Bounds::of(&elevation.elevation) };
+    let facts = grant_facts(elevation, admitted_by, bounds, grant.expires);
     still_allowed(rules, &facts, now).map_err(|why| why.to_string())
 }
 
