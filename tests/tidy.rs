@@ -35,6 +35,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("decision", Only(&["domain"])),
     ("audit", Only(&["domain", "decision"])),
     ("ledger", Only(&["domain"])),
+    ("report", Only(&["domain", "ledger", "wire"])),
     ("clock", Only(&["domain"])),
     ("secret", Only(&[])),
     ("drain", Never(PLANES)),
@@ -73,6 +74,8 @@ const CRATES: &[(&str, &[&str])] = &[
     // The product's own times are those of the domain: calendars alone need zones and weeks.
     ("chrono", &["control"]),
     ("sqlx", &["store"]),
+    ("askama", &["report"]),
+    ("csv", &["report", "control"]),
     ("dashmap", &["sidecar"]),
     ("clap", &["cli", "bin"]),
     ("x509_parser", &["telemetry"]),
