@@ -71,8 +71,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper_util", &["sidecar", "control", "http", "proxy", "demo", "telemetry", "witness"]),
     ("axum", &["control", "demo"]),
     ("calcard", &["config", "control"]),
-    // The product's own times are those of the domain: calendars alone need zones and weeks.
-    ("chrono", &["control"]),
+    // The product's own times are those of the domain: calendars alone need zones and weeks, and typed dates a reader.
+    ("chrono", &["cli", "control"]),
     ("sqlx", &["store"]),
     ("askama", &["report"]),
     ("csv", &["report", "control"]),

@@ -20,8 +20,8 @@ use super::api::caller::Told;
 use super::api::etag::if_none_match;
 use super::api::possession::{DPOP, DPOP_NONCE};
 use super::api::{
-    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reports, reviews, revocations,
-    sign_in,
+    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reports, reviews,
+    revocations, sign_in,
 };
 use super::intake::take_in;
 use super::ledger::serve as serve_ledger;

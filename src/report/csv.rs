@@ -6,24 +6,84 @@
 use csv::{Terminator, Writer, WriterBuilder};
 
 use crate::domain::WallTime;
-use crate::wire::reports::{BodyTold, EventTold, GrantReport, OverrideTold, PeriodReport, Personal, RefusalTold, Row, RowKind, Totals};
+use crate::wire::reports::{
+    BodyTold, EventTold, GrantReport, OverrideTold, PeriodReport, Personal, RefusalTold, Row, RowKind, Totals,
+};
 
 /// Stands for a value that was erased.
 const ERASED: &str = "[erased]";
 
 const GRANT_HEAD: [&str; 23] = [
-    "grant", "entry", "outcome_entry", "at", "what", "number", "by", "instance", "resource", "action", "method", "path",
-    "client", "request_id", "end", "status", "duration_ms", "request_bytes", "request_sha256", "response_bytes",
-    "response_sha256", "text", "tree",
+    "grant",
+    "entry",
+    "outcome_entry",
+    "at",
+    "what",
+    "number",
+    "by",
+    "instance",
+    "resource",
+    "action",
+    "method",
+    "path",
+    "client",
+    "request_id",
+    "end",
+    "status",
+    "duration_ms",
+    "request_bytes",
+    "request_sha256",
+    "response_bytes",
+    "response_sha256",
+    "text",
+    "tree",
 ];
 const PERIOD_HEAD: [&str; 45] = [
-    "since", "before", "dimension", "kind", "name", "requests", "requests_refused", "approvals", "denied", "withdrawn",
-    "lapsed", "grants", "time_to_access_count", "time_to_access_mean_ms", "time_to_access_median_ms",
-    "time_to_access_p90_ms", "time_to_access_max_ms", "expired", "revoked", "used_up", "accounts", "accounts_incomplete",
-    "unused", "granted_ms", "stood_ms", "used_ms", "uses_granted", "uses_spent", "overrides", "completed",
-    "not_completed", "refusals", "revocations", "revocation_median_ms", "revocation_p90_ms", "revocation_max_ms",
-    "reviews_due", "reviews_done", "reviews_late", "reviews_overdue", "justified", "unjustified", "unclear",
-    "tree_begin", "tree_end",
+    "since",
+    "before",
+    "dimension",
+    "kind",
+    "name",
+    "requests",
+    "requests_refused",
+    "approvals",
+    "denied",
+    "withdrawn",
+    "lapsed",
+    "grants",
+    "time_to_access_count",
+    "time_to_access_mean_ms",
+    "time_to_access_median_ms",
+    "time_to_access_p90_ms",
+    "time_to_access_max_ms",
+    "expired",
+    "revoked",
+    "used_up",
+    "accounts",
+    "accounts_incomplete",
+    "unused",
+    "granted_ms",
+    "stood_ms",
+    "used_ms",
+    "uses_granted",
+    "uses_spent",
+    "overrides",
+    "completed",
+    "not_completed",
+    "refusals",
+    "revocations",
+    "revocation_median_ms",
+    "revocation_p90_ms",
+    "revocation_max_ms",
+    "reviews_due",
+    "reviews_done",
+    "reviews_late",
+    "reviews_overdue",
+    "justified",
+    "unjustified",
+    "unclear",
+    "tree_begin",
+    "tree_end",
 ];
 
 /// Events, overrides and refusals of a grant, in the order of the ledger.
@@ -127,7 +187,8 @@ fn event_row(event: &EventTold) -> Vec<String> {
 fn override_row(one: &OverrideTold) -> Vec<String> {
     let (asked, outcome) = (one.asked.clone().unwrap_or_default(), one.outcome.as_ref());
     let erased = if one.asked.is_none() { ERASED.to_owned() } else { String::new() };
-    let (came, went) = (outcome.and_then(|outcome| outcome.request.as_ref()), outcome.and_then(|outcome| outcome.response.as_ref()));
+    let (came, went) =
+        (outcome.and_then(|outcome| outcome.request.as_ref()), outcome.and_then(|outcome| outcome.response.as_ref()));
     let bytes = |body: Option<&BodyTold>| number(body.map(|body| body.bytes));
     let digest = |body: Option<&BodyTold>| number(body.and_then(|body| body.sha256.clone()));
     let end = outcome.map_or_else(|| "no outcome".to_owned(), |outcome| outcome.end.clone());
@@ -189,16 +250,44 @@ fn numbers(totals: &Totals) -> Vec<String> {
     let (access, latency) = (&totals.time_to_access, &totals.revocation_latency);
     let some = |number: u64| Some(number);
     let all = [
-        some(totals.requests), some(totals.requests_refused), some(totals.approvals), some(totals.denied),
-        some(totals.withdrawn), some(totals.lapsed), some(totals.grants),
-        some(access.count), access.mean_ms, access.median_ms, access.p90_ms, access.max_ms,
-        some(totals.expired), some(totals.revoked), some(totals.used_up), some(totals.accounts),
-        some(totals.accounts_incomplete), some(totals.unused), some(totals.granted_ms), some(totals.stood_ms),
-        some(totals.used_ms), some(totals.uses_granted), some(totals.uses_spent), some(totals.overrides),
-        some(totals.completed), some(totals.not_completed), some(totals.refusals), some(totals.revocations),
-        latency.median_ms, latency.p90_ms, latency.max_ms,
-        some(totals.reviews_due), some(totals.reviews_done), some(totals.reviews_late), some(totals.reviews_overdue),
-        some(totals.justified), some(totals.unjustified), some(totals.unclear),
+        some(totals.requests),
+        some(totals.requests_refused),
+        some(totals.approvals),
+        some(totals.denied),
+        some(totals.withdrawn),
+        some(totals.lapsed),
+        some(totals.grants),
+        some(access.count),
+        access.mean_ms,
+        access.median_ms,
+        access.p90_ms,
+        access.max_ms,
+        some(totals.expired),
+        some(totals.revoked),
+        some(totals.used_up),
+        some(totals.accounts),
+        some(totals.accounts_incomplete),
+        some(totals.unused),
+        some(totals.granted_ms),
+        some(totals.stood_ms),
+        some(totals.used_ms),
+        some(totals.uses_granted),
+        some(totals.uses_spent),
+        some(totals.overrides),
+        some(totals.completed),
+        some(totals.not_completed),
+        some(totals.refusals),
+        some(totals.revocations),
+        latency.median_ms,
+        latency.p90_ms,
+        latency.max_ms,
+        some(totals.reviews_due),
+        some(totals.reviews_done),
+        some(totals.reviews_late),
+        some(totals.reviews_overdue),
+        some(totals.justified),
+        some(totals.unjustified),
+        some(totals.unclear),
     ];
     all.into_iter().map(number).collect()
 }
@@ -219,7 +308,10 @@ mod tests {
     fn fields_are_quoted_as_rfc_4180_says() {
         let name = "=HYPERLINK(\"http://evil.test\",\"x\")\r\nsecond, line";
         let row = Row { kind: RowKind::Named, name: Some(name.to_owned()), totals: Totals::default() };
-        let report = PeriodReport { persons: vec![row], ..super::super::period::Period::default().finish(crate::report::period::tests::placed()) };
+        let report = PeriodReport {
+            persons: vec![row],
+            ..super::super::period::Period::default().finish(crate::report::period::tests::placed())
+        };
         let bytes = of_period(&report).unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(text.contains("\"'=HYPERLINK(\"\"http://evil.test\"\",\"\"x\"\")\r\nsecond, line\""), "{text}");

@@ -29,7 +29,9 @@ pub fn render(page: &Page) -> Result<String, askama::Error> {
 /// Of `Content-Security-Policy` (CSP Level 3).
 pub fn content_security_policy() -> String {
     let digest = STANDARD.encode(digest::digest(&digest::SHA256, STYLE.as_bytes()));
-    format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    format!(
+        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 #[cfg(test)]
@@ -60,7 +62,10 @@ mod tests {
         assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
         assert_eq!(html.matches("alert(1)").count(), 9, "the title twice, every other text once");
         assert!(html.contains(&format!("<style>{STYLE}</style>")), "the digest is over what stands there");
-        assert!(!html.contains("http:") && !html.contains("https:") && !html.contains("url("), "nothing from elsewhere");
+        assert!(
+            !html.contains("http:") && !html.contains("https:") && !html.contains("url("),
+            "nothing from elsewhere"
+        );
     }
 
     #[test]

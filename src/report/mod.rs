@@ -18,5 +18,7 @@ mod line;
 pub mod page;
 #[cfg(feature = "control")]
 pub mod period;
+#[cfg(all(test, feature = "control"))]
+mod sample;
 #[cfg(feature = "control")]
 pub mod told;

@@ -156,10 +156,7 @@ impl<'a> Told<'a> {
     ///
     /// # Errors
     /// When the bytes are no entry.
-    pub fn read(
-        canonical: &'a str,
-        values: &'a BTreeMap<String, String>,
-    ) -> Result<Option<Self>, serde_json::Error> {
+    pub fn read(canonical: &'a str, values: &'a BTreeMap<String, String>) -> Result<Option<Self>, serde_json::Error> {
         let document: Document<'a> = serde_json::from_str(canonical)?;
         let Document { index, at, facts, personal, .. } = document;
         let committed = personal.into_keys().collect();

@@ -134,15 +134,8 @@ impl Workflow {
         filter: Map<String, Value>,
         (person, records): (Option<&Person>, usize),
     ) -> Result<(), Refusal> {
-        let read = DataRead {
-            view: view.as_str(),
-            filter,
-            records,
-            covers_s: 0,
-            by: &reader.person,
-            person,
-            ticket: None,
-        };
+        let read =
+            DataRead { view: view.as_str(), filter, records, covers_s: 0, by: &reader.person, person, ticket: None };
         self.store.record(Draft::data_read(read)).await?;
         self.metrics.data_reads.with_label_values(&["entry"]).inc();
         Ok(())

@@ -93,7 +93,10 @@ impl Incident {
 
     /// What the entries name besides the grant: its request.
     pub fn elevation(&self) -> Option<&str> {
-        self.events.iter().find(|event| event.kind == EntryKind::GrantIssued.as_str()).map(|event| event.detail.as_str())
+        self.events
+            .iter()
+            .find(|event| event.kind == EntryKind::GrantIssued.as_str())
+            .map(|event| event.detail.as_str())
     }
 
     /// The revocation that it ended by.

@@ -31,8 +31,12 @@ pub fn of_grant(report: &GrantReport) -> Page {
         figures: figures(report),
         timeline: timeline(report),
         sections: sections.into_iter().filter(says_something).collect(),
-        foot: format!("Made {} UTC from the first {} entries of {}. All times are UTC.",
-            second(report.made_at), grouped(report.tree.size), report.tree.origin),
+        foot: format!(
+            "Made {} UTC from the first {} entries of {}. All times are UTC.",
+            second(report.made_at),
+            grouped(report.tree.size),
+            report.tree.origin
+        ),
     }
 }
 
@@ -179,7 +183,8 @@ fn requested_against_used(report: &GrantReport) -> Section {
     }
     Section {
         title: "Requested against used".to_owned(),
-        note: "Open is from the grant's beginning to its end; used is from its beginning to its last override.".to_owned(),
+        note: "Open is from the grant's beginning to its end; used is from its beginning to its last override."
+            .to_owned(),
         table: Table { head: vec!["", "Requested", "Granted", "Open", "Used"], rows },
         ..Section::default()
     }
@@ -191,7 +196,13 @@ fn story(report: &GrantReport) -> Section {
         let said = [&event.detail, event.note.value.as_deref().unwrap_or_default()];
         let said: Vec<&str> = said.iter().map(AsRef::as_ref).filter(|text: &&str| !text.is_empty()).collect();
         let note = if event.note.erased { "note erased".to_owned() } else { said.join(" · ") };
-        vec![entry(event.entry), Cell::code(moment(event.at)), Cell::plain(what), personal(&event.by), some(Some(&note))]
+        vec![
+            entry(event.entry),
+            Cell::code(moment(event.at)),
+            Cell::plain(what),
+            personal(&event.by),
+            some(Some(&note)),
+        ]
     };
     Section {
         title: "The story".to_owned(),
@@ -242,7 +253,9 @@ fn end(report: &GrantReport) -> Section {
     facts.extend(end.cause.as_deref().map(|cause| ("Cause", Cell::plain(cause))));
     facts.extend(end.revocation.as_deref().map(|revocation| ("Revocation", Cell::code(revocation))));
     if let Some(enforced) = &end.enforcement {
-        let time = enforced.elapsed_ms.map_or_else(|| "in a time that is not known".to_owned(), |ms| format!("in {}", span(ms)));
+        let time = enforced
+            .elapsed_ms
+            .map_or_else(|| "in a time that is not known".to_owned(), |ms| format!("in {}", span(ms)));
         let text = format!(
             "{} sidecars acknowledged it {time}; {} had stopped, {} rejected it (entry {})",
             enforced.enforced, enforced.stopped, enforced.rejected, enforced.entry
@@ -257,7 +270,13 @@ fn reviews(report: &GrantReport) -> Section {
         let late = if review.late { " (late)" } else { "" };
         let verdict = format!("{}{late}", review.verdict);
         let verdict = if review.verdict == "justified" { Cell::good(verdict) } else { Cell::bad(verdict) };
-        vec![entry(review.entry), Cell::code(moment(review.at)), personal(&review.by), verdict, personal(&review.findings)]
+        vec![
+            entry(review.entry),
+            Cell::code(moment(review.at)),
+            personal(&review.by),
+            verdict,
+            personal(&review.findings),
+        ]
     };
     let note = match (report.reviews.is_empty(), report.review_due_at) {
         (true, Some(due)) => format!("Nobody has reviewed it; the review is due by {}.", second(due)),
@@ -277,7 +296,8 @@ fn reviews(report: &GrantReport) -> Section {
 
 fn account(report: &GrantReport) -> Section {
     let Some(account) = &report.account else { return Section::default() };
-    let ends: Vec<String> = account.ends.iter().map(|(end, count)| format!("{count} {}", end.replace('_', " "))).collect();
+    let ends: Vec<String> =
+        account.ends.iter().map(|(end, count)| format!("{count} {}", end.replace('_', " "))).collect();
     let reconciled = if account.reconciled { Cell::good("yes") } else { Cell::bad("no") };
     let mut facts: Facts = vec![
         ("Entry", entry(account.entry)),

@@ -18,7 +18,9 @@ pub fn of_period(report: &PeriodReport) -> Page {
             &report.resources,
         ),
     ];
-    sections.extend(tables.into_iter().filter(|(.., rows)| !rows.is_empty()).map(|(title, note, rows)| by(title, note, rows)));
+    sections.extend(
+        tables.into_iter().filter(|(.., rows)| !rows.is_empty()).map(|(title, note, rows)| by(title, note, rows)),
+    );
     sections.push(provenance(&report.tree, "breakglass audit verify URL --key VKEY"));
     Page {
         title: "Break-glass report".to_owned(),
@@ -77,7 +79,8 @@ fn ends(report: &PeriodReport) -> Section {
 }
 
 fn access_and_time(whole: &Totals) -> Section {
-    let of_granted = |ms: u64| Cell::plain(format!("{}, {} of the time granted", span(ms), percent(ms, whole.granted_ms)));
+    let of_granted =
+        |ms: u64| Cell::plain(format!("{}, {} of the time granted", span(ms), percent(ms, whole.granted_ms)));
     Section {
         title: "Access and time".to_owned(),
         note: "Times and uses are of grants whose account was closed in the period. Open is from a grant's beginning to its \
@@ -105,7 +108,11 @@ fn what_happened(whole: &Totals) -> Section {
     let line = |what: &str, cells: [(&str, Cell); 4]| {
         let mut row = vec![Cell::plain(what)];
         for (name, cell) in cells {
-            row.push(if name.is_empty() { Cell::plain("") } else { Cell { text: format!("{} {name}", cell.text), ..cell } });
+            row.push(if name.is_empty() {
+                Cell::plain("")
+            } else {
+                Cell { text: format!("{} {name}", cell.text), ..cell }
+            });
         }
         row
     };
@@ -175,10 +182,7 @@ fn codes(report: &PeriodReport) -> Section {
     Section {
         title: "Why it was refused".to_owned(),
         note: if report.refusals.is_empty() { "Nothing was.".to_owned() } else { String::new() },
-        table: Table {
-            head: vec!["Code", "What", "How often"],
-            rows: report.refusals.iter().map(row).collect(),
-        },
+        table: Table { head: vec!["Code", "What", "How often"], rows: report.refusals.iter().map(row).collect() },
         ..Section::default()
     }
 }
@@ -203,7 +207,8 @@ fn row(row: &Row) -> Vec<Cell> {
         (RowKind::Erased, _) => Cell::faint("erased"),
         (RowKind::Others, _) => Cell::faint("all others"),
     };
-    let median = |ms: Option<u64>| ms.map_or_else(|| Cell::faint("–"), |ms| Cell { text: span(ms), tone: Tone::Number });
+    let median =
+        |ms: Option<u64>| ms.map_or_else(|| Cell::faint("–"), |ms| Cell { text: span(ms), tone: Tone::Number });
     let part = |ms| Cell { text: percent(ms, totals.granted_ms), tone: Tone::Number };
     let part = |ms| if totals.granted_ms == 0 { Cell::faint("–") } else { part(ms) };
     let reviews = format!("{} of {}", grouped(totals.reviews_done), grouped(totals.reviews_due));

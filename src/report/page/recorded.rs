@@ -15,7 +15,16 @@ pub(super) fn overrides(report: &GrantReport) -> Section {
         title: "Overrides".to_owned(),
         note,
         table: Table {
-            head: vec!["No.", "Entries", "When", "Request", "Resource and action", "Outcome", "Bytes in, out", "SHA-256 in, out"],
+            head: vec![
+                "No.",
+                "Entries",
+                "When",
+                "Request",
+                "Resource and action",
+                "Outcome",
+                "Bytes in, out",
+                "SHA-256 in, out",
+            ],
             rows: report.overrides.iter().map(override_row).collect(),
         },
         ..Section::default()
