@@ -175,3 +175,13 @@ impl Store {
         Ok((written.into_values().collect(), next))
     }
 }
+
+#[cfg(test)]
+impl Store {
+    /// As whoever erases would leave it: entries without the values beside them.
+    pub(crate) async fn forget_values_for_test(&self) {
+        let mut tx = self.shared.database.write().await.unwrap();
+        sql("DELETE FROM entry_values").execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use super::{Personal, SignedTree};
 use crate::domain::{GrantId, WallTime};
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
 const fn is_zero(value: &u64) -> bool {
     *value == 0
 }

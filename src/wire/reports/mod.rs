@@ -70,7 +70,7 @@ pub struct Personal {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
     /// The entry commits to a value that is no longer kept.
-    #[serde(skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub erased: bool,
 }
 
@@ -78,11 +78,6 @@ impl Personal {
     pub const fn is_absent(&self) -> bool {
         self.value.is_none() && !self.erased
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-const fn is_false(value: &bool) -> bool {
-    !*value
 }
 
 /// The Merkle tree over the first `size` entries.
