@@ -13,6 +13,7 @@
 //! 5. [`audit`]: the sidecar's log as a format; [`ledger`]: the control plane's entries and their Merkle tree.
 #![cfg_attr(feature = "control", doc = "6. [`policy`]: who may ask for what, a pure function too.")]
 #![cfg_attr(feature = "control", doc = "7. [`control`] and [`store`]: workflow, API and feed over one database.")]
+#![cfg_attr(feature = "control", doc = "8. [`report`]: what the ledger says of a grant or a period, for people.")]
 //!
 //! # Invariants
 //!
@@ -46,6 +47,8 @@ pub mod ledger;
 pub mod policy;
 #[cfg(feature = "cli")]
 pub mod proxy;
+#[cfg(any(feature = "control", feature = "cli"))]
+pub mod report;
 pub mod secret;
 #[cfg(feature = "sidecar")]
 pub mod sidecar;

@@ -35,6 +35,7 @@ const ROOMS: &[(&str, Imports)] = &[
     ("decision", Only(&["domain"])),
     ("audit", Only(&["domain", "decision"])),
     ("ledger", Only(&["domain"])),
+    ("report", Only(&["domain", "ledger", "wire"])),
     ("clock", Only(&["domain"])),
     ("secret", Only(&[])),
     ("drain", Never(PLANES)),
@@ -70,9 +71,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("hyper_util", &["sidecar", "control", "http", "proxy", "demo", "telemetry", "witness"]),
     ("axum", &["control", "demo"]),
     ("calcard", &["config", "control"]),
-    // The product's own times are those of the domain: calendars alone need zones and weeks.
-    ("chrono", &["control"]),
+    // The product's own times are those of the domain: calendars alone need zones and weeks, and typed dates a reader.
+    ("chrono", &["cli", "control"]),
     ("sqlx", &["store"]),
+    ("askama", &["report"]),
+    ("csv", &["report", "control"]),
     ("dashmap", &["sidecar"]),
     ("clap", &["cli", "bin"]),
     ("x509_parser", &["telemetry"]),

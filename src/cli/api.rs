@@ -221,6 +221,16 @@ impl Api {
         self.post(&format!("/v1/grants/{id}/review"), review).await
     }
 
+    /// A report as JSON.
+    pub(super) async fn report<T: DeserializeOwned>(&self, target: &str) -> Result<T, ApiError> {
+        self.get(target).await
+    }
+
+    /// A report as the document that it is.
+    pub(super) async fn report_bytes(&self, target: &str) -> Result<Vec<u8>, ApiError> {
+        Ok(self.ask(Method::GET, target, Vec::new(), None).await?.body.to_vec())
+    }
+
     /// Every grant that fits, all pages.
     pub async fn grants(&self, query: &GrantQuery) -> Result<Vec<GrantView>, ApiError> {
         self.all("/v1/grants", &query.query()).await

@@ -7,6 +7,7 @@ mod decisions;
 mod demo;
 mod justify;
 mod policy;
+mod report;
 mod sign_in;
 mod stopping;
 mod using;
@@ -29,6 +30,7 @@ pub use policy::{
     BindingChoice, PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles,
     PolicyShowArgs, PolicyTestArgs, PolicyVerb, ProposalArgs,
 };
+pub use report::{ReportArgs, Shape, parse_time};
 pub use sign_in::{LoginArgs, TokenArgs};
 pub use stopping::{FreezeArgs, RevokeArgs, UnfreezeArgs};
 pub use using::{EnvArgs, ProxyArgs, Shell, Which};
@@ -144,6 +146,8 @@ pub enum Verb {
     Freezes,
     /// Say what you found about somebody else's ended grant
     Review(ReviewArgs),
+    /// Report on a grant or a period, out of the ledger
+    Report(ReportArgs),
     /// List the sidecars that the control plane knows
     Sidecars,
     /// Check audit logs and the ledger, and prove what is in it

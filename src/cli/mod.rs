@@ -34,6 +34,7 @@ mod policy;
 mod private_files;
 mod prompt;
 mod proxy;
+mod report;
 mod request;
 mod requests;
 mod review;
@@ -128,6 +129,7 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Freeze(args) => freeze::freeze(args, global, env, out).await,
         Verb::Unfreeze(args) => freeze::unfreeze(args, global, env, out).await,
         Verb::Freezes => freeze::list(global, env, out).await,
+        Verb::Report(args) => report::run(args, global, env, out).await,
         Verb::Review(args) => review::run(args, global, env, out).await,
         Verb::Sidecars => sidecars::run(global, env, out).await,
         Verb::Audit(args) => audit::run(&args, global, env, out).await,

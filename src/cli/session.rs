@@ -40,13 +40,21 @@ pub(super) fn environment(name: &str) -> Option<String> {
 /// # Errors
 /// When the address, the token or the roots are missing or unusable.
 pub(super) fn connect(global: &Global, env: Lookup<'_>, out: &Output) -> Result<Api, Failure> {
+    connect_within(global, env, out, Limits::DEFAULT)
+}
+
+/// The same, with calls of other limits.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) fn connect_within(global: &Global, env: Lookup<'_>, out: &Output, limits: Limits) -> Result<Api, Failure> {
     let credentials = match control_token(global, env)? {
         Some(token) => Credentials::Given(token),
         None => Credentials::Kept(Arc::new(keeper(global, env, out)?)),
     };
     let base = control_url(global.control.as_deref())?;
     let tls = tls_with(&base, global.ca.as_deref(), client_identity(global)?)?;
-    Ok(Api::new(Client::new(tls, Limits::DEFAULT), base, credentials).with_key(OwnKey::find(global, env)))
+    Ok(Api::new(Client::new(tls, limits), base, credentials).with_key(OwnKey::find(global, env)))
 }
 
 /// What signing in at the configured control plane takes.

@@ -28,6 +28,7 @@ pub mod on_call;
 pub mod openapi;
 pub mod rates;
 pub mod refusal;
+pub mod reporting;
 mod routes;
 pub mod scim;
 mod server;

@@ -72,6 +72,7 @@ pub enum Cause {
     NarrowingWidens,
     NarrowingEmpty,
     NoteMissing,
+    PeriodInvalid,
     RulesUnavailable,
     Overloaded,
     TimedOut,
@@ -142,6 +143,7 @@ impl Cause {
         Self::NarrowingWidens,
         Self::NarrowingEmpty,
         Self::NoteMissing,
+        Self::PeriodInvalid,
         Self::RulesUnavailable,
         Self::Overloaded,
         Self::TimedOut,
@@ -238,6 +240,7 @@ impl Cause {
                 (S::UNPROCESSABLE_ENTITY, "narrowing_empty", "Nothing would be left of the request")
             }
             Self::NoteMissing => (S::UNPROCESSABLE_ENTITY, "note_missing", "Say why"),
+            Self::PeriodInvalid => (S::UNPROCESSABLE_ENTITY, "period_invalid", "The period can't be reported on"),
             Self::RulesUnavailable => (S::SERVICE_UNAVAILABLE, "rules_unavailable", "The policy can't be read here"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
@@ -337,6 +340,7 @@ impl Cause {
             | Self::StateConflict
             | Self::NarrowingWidens
             | Self::NoteMissing
+            | Self::PeriodInvalid
             | Self::ProposalDecided
             | Self::SecondAdministrator
             | Self::Internal => None,

@@ -20,7 +20,8 @@ use super::api::caller::Told;
 use super::api::etag::if_none_match;
 use super::api::possession::{DPOP, DPOP_NONCE};
 use super::api::{
-    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reviews, revocations, sign_in,
+    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reports, reviews,
+    revocations, sign_in,
 };
 use super::intake::take_in;
 use super::ledger::serve as serve_ledger;
@@ -50,6 +51,8 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(grants::enforcement))
         .add(routes!(claims::claim))
         .add(routes!(reviews::review))
+        .add(routes!(reports::grant))
+        .add(routes!(reports::period))
         .add(routes!(policy::show, policy::apply))
         .add(routes!(policy::preview))
         .add(routes!(policy::revisions))

@@ -287,6 +287,7 @@ async fn assemble(
         possession,
         sign_in: Arc::new(SignInView { terms: config.sign_in.clone() }),
         ledger: Arc::new(ledger),
+        reporting: Arc::default(),
         signals,
         scim: Arc::new(config.scim.clone()),
         groups_by_scim: Arc::new(by_scim.map(|issuer| (issuer.issuer.clone(), issuer.groups_prefix.clone())).collect()),

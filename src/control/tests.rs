@@ -10,6 +10,7 @@ mod lists;
 mod on_call;
 mod operation;
 mod policy;
+mod reports;
 mod review;
 mod revocation;
 mod sign_in;

@@ -127,6 +127,12 @@ impl Draft {
             .fact_if("auth_time", authentication.auth_time.map(WallTime::unix_ms))
     }
 
+    /// The team whose the service is.
+    #[must_use]
+    pub fn of_team(self, team: Option<&str>) -> Self {
+        self.fact_if("team", team)
+    }
+
     /// By what the tier was open to who asked, and the group that stood in for a schedule which was not known.
     #[must_use]
     pub fn admitted(self, by: Option<&str>, stood_in: Option<&str>) -> Self {

@@ -110,6 +110,8 @@ pub struct NewElevation {
     pub record: ElevationRecord,
     /// The group that stood in for a schedule which was not known.
     pub stood_in: Option<String>,
+    /// The team whose the service is.
+    pub team: Option<String>,
     pub grant: Option<NewGrant>,
     /// By what its key was proven, where it was.
     pub proof: Option<UsedProof>,

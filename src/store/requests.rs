@@ -41,7 +41,8 @@ async fn insert(transition: &mut Transition<'_>, new: &NewElevation) -> Result<O
     once::keep(transition, &elevation.person, new.once.as_ref(), elevation.id.as_str()).await?;
     let admitted_by = new.record.admitted_by.as_ref().map(ToString::to_string);
     let asked = Draft::elevation_requested(elevation, &new.record.tier, new.record.lapses)
-        .admitted(admitted_by.as_deref(), new.stood_in.as_deref());
+        .admitted(admitted_by.as_deref(), new.stood_in.as_deref())
+        .of_team(new.team.as_deref());
     transition.entry(asked, None).await?;
     match &new.grant {
         Some(grant) => grants::insert(transition, grant, &elevation.id, &new.record.tier).await,

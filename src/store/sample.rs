@@ -48,7 +48,7 @@ pub(crate) fn request(n: u64, max_uses: u32, now: WallTime) -> NewElevation {
     };
     let basis =
         Basis { policy_revision: 0, ended_since: WallTime::EPOCH, history: Default::default(), fresh_since: None };
-    NewElevation { record, stood_in: None, grant: None, proof: None, once: None, basis }
+    NewElevation { record, stood_in: None, team: None, grant: None, proof: None, once: None, basis }
 }
 
 /// The grant of a request within `bounds`, begun at `now`. Its review is due within a day.

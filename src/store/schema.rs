@@ -1,4 +1,4 @@
-//! The schema in steps, the same for both databases but for the types of the first.
+//! The schema in steps, the same for both databases but for the types of the first, and for indexes on what JSON holds.
 //!
 //! A database counts the steps it has taken. Each is taken once, in one transaction with its count; a database that has
 //! taken more than this version knows is left as it is.
@@ -35,6 +35,10 @@ pub(super) const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0010_scim.sql")),
     Step::of(include_str!("migrations/0011_sinks.sql")),
     Step::of(include_str!("migrations/0012_ages.sql")),
+    Step {
+        sqlite: include_str!("migrations/0014_reports.sqlite.sql"),
+        postgres: include_str!("migrations/0014_reports.postgres.sql"),
+    },
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

@@ -9,6 +9,7 @@ pub mod own_headers;
 pub mod policy;
 pub mod problem;
 pub mod query;
+pub mod reports;
 pub mod revocations;
 pub mod sign_in;
 pub mod strict_json;

@@ -50,6 +50,7 @@ mod proxying;
 mod query_digests;
 mod reload;
 mod replicas;
+mod reports;
 mod revocation;
 mod scim;
 mod shipping;

@@ -17,6 +17,7 @@ pub mod paging;
 pub mod policy;
 pub mod possession;
 pub mod proposals;
+pub mod reports;
 pub mod reviews;
 pub mod revocations;
 pub mod sign_in;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use super::feed::Hub;
 use super::ledger::Ledger;
 use super::rates::Rates;
+use super::reporting::Reporting;
 use super::signals::Signals;
 use super::workflow::Workflow;
 use crate::config::scim::ScimConfig;
@@ -44,6 +46,8 @@ pub struct ApiState {
     pub hub: Arc<Hub>,
     pub rates: Arc<Rates>,
     pub ledger: Arc<Ledger>,
+    /// Whose turn it is to make a report.
+    pub reporting: Arc<Reporting>,
     pub possession: Arc<Possession>,
     /// What anyone is told of signing in.
     pub sign_in: Arc<SignInView>,

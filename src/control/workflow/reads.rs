@@ -31,6 +31,8 @@ pub enum View {
     Freezes,
     /// What a policy would end.
     PolicyPreview,
+    GrantReport,
+    PeriodReport,
 }
 
 impl View {
@@ -45,6 +47,8 @@ impl View {
             Self::RevocationPreview => "revocation_preview",
             Self::Freezes => "freezes",
             Self::PolicyPreview => "policy_preview",
+            Self::GrantReport => "grant_report",
+            Self::PeriodReport => "period_report",
         }
     }
 }
@@ -113,6 +117,27 @@ impl Workflow {
         self.store.record(entry).await?;
         self.metrics.data_reads.with_label_values(&["entry"]).inc();
         self.reads.cover(key, now);
+        Ok(())
+    }
+}
+
+impl Workflow {
+    /// Records that a report is read. Each is an entry of its own, whoever is its subject: what a report says changes with
+    /// the ledger. Call it before it is answered.
+    ///
+    /// # Errors
+    /// What the database said; then nothing may be shown.
+    pub async fn record_report(
+        &self,
+        reader: &Verified,
+        view: View,
+        filter: Map<String, Value>,
+        (person, records): (Option<&Person>, usize),
+    ) -> Result<(), Refusal> {
+        let read =
+            DataRead { view: view.as_str(), filter, records, covers_s: 0, by: &reader.person, person, ticket: None };
+        self.store.record(Draft::data_read(read)).await?;
+        self.metrics.data_reads.with_label_values(&["entry"]).inc();
         Ok(())
     }
 }

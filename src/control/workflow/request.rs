@@ -8,7 +8,7 @@ use super::Workflow;
 use super::check::{Terms, check};
 use super::claim::{Bindable, Proven, replayed};
 use super::grant::random_bits;
-use crate::config::policy::Tier;
+use crate::config::policy::{Team, Tier};
 use crate::control::keys::KeysError;
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::{Bounds, Elevation, ElevationId, ElevationState, Justification, WallTime};
@@ -154,7 +154,9 @@ impl Workflow {
         if let (Some(_), AdmittedBy::OnCall(schedule)) = (&stood_in, &terms.admitted_by) {
             tracing::warn!(schedule, "who is on call is not known: a group stands in");
         }
-        Ok(NewElevation { record, stood_in, grant, proof: proof.flatten(), once, basis })
+        let owns = |team: &&Team| team.services.contains(&record.elevation.service);
+        let team = rules.policy.teams.iter().find(owns).map(|team| team.name.clone());
+        Ok(NewElevation { record, stood_in, team, grant, proof: proof.flatten(), once, basis })
     }
 }
 

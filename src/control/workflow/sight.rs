@@ -3,7 +3,7 @@
 use super::Workflow;
 use super::approve::may_approve;
 use crate::config::policy::Tier;
-use crate::control::refusal::Refusal;
+use crate::control::refusal::{Cause, Refusal};
 use crate::domain::{ElevationId, ElevationState, GrantId, Person, RevocationId};
 use crate::identity::Verified;
 use crate::store::{ElevationRecord, GrantRecord, RevocationRecord};
@@ -98,5 +98,28 @@ impl Workflow {
     /// Whether a grant stands in a list for `caller`.
     pub fn sees_grant(&self, caller: &Verified, record: &GrantRecord) -> bool {
         self.may_see(caller, &record.grant.person) || self.may_review(caller, record)
+    }
+
+    /// A grant's report is for those who look at what others did: whoever may review the grant, and who sees everything.
+    ///
+    /// # Errors
+    /// Not found: there is none, or it is not theirs to see. Not permitted: they see the grant, and don't review it.
+    pub async fn reported_grant(&self, caller: &Verified, id: &GrantId) -> Result<GrantRecord, Refusal> {
+        let record = self.visible_grant(caller, id).await?;
+        if self.sees_all(caller) || self.may_review(caller, &record) {
+            return Ok(record);
+        }
+        Err(Refusal::new(Cause::NotPermitted, "reports are for administrators, auditors and those who review"))
+    }
+
+    /// A period's report is about everybody.
+    ///
+    /// # Errors
+    /// Not permitted: the caller does not see everything.
+    pub fn may_report(&self, caller: &Verified) -> Result<(), Refusal> {
+        if self.sees_all(caller) {
+            return Ok(());
+        }
+        Err(Refusal::new(Cause::NotPermitted, "a period's report is for administrators and auditors"))
     }
 }

@@ -1,0 +1,325 @@
+//! A report as CSV (RFC 4180): one head, then one row for each event or each name, with the tree it was made from in every row.
+//!
+//! INVARIANT: no field begins a formula. Spreadsheets calculate fields that begin with `=`, `+`, `-`, `@`, a tab or a carriage
+//! return, and a name or a ticket that somebody typed may; such a field is preceded by an apostrophe.
+
+use csv::{Terminator, Writer, WriterBuilder};
+
+use crate::domain::WallTime;
+use crate::wire::reports::{
+    BodyTold, EventTold, GrantReport, OverrideTold, PeriodReport, Personal, RefusalTold, Row, RowKind, Totals,
+};
+
+/// Stands for a value that was erased.
+const ERASED: &str = "[erased]";
+
+const GRANT_HEAD: [&str; 23] = [
+    "grant",
+    "entry",
+    "outcome_entry",
+    "at",
+    "what",
+    "number",
+    "by",
+    "instance",
+    "resource",
+    "action",
+    "method",
+    "path",
+    "client",
+    "request_id",
+    "end",
+    "status",
+    "duration_ms",
+    "request_bytes",
+    "request_sha256",
+    "response_bytes",
+    "response_sha256",
+    "text",
+    "tree",
+];
+const PERIOD_HEAD: [&str; 45] = [
+    "since",
+    "before",
+    "dimension",
+    "kind",
+    "name",
+    "requests",
+    "requests_refused",
+    "approvals",
+    "denied",
+    "withdrawn",
+    "lapsed",
+    "grants",
+    "time_to_access_count",
+    "time_to_access_mean_ms",
+    "time_to_access_median_ms",
+    "time_to_access_p90_ms",
+    "time_to_access_max_ms",
+    "expired",
+    "revoked",
+    "used_up",
+    "accounts",
+    "accounts_incomplete",
+    "unused",
+    "granted_ms",
+    "stood_ms",
+    "used_ms",
+    "uses_granted",
+    "uses_spent",
+    "overrides",
+    "completed",
+    "not_completed",
+    "refusals",
+    "revocations",
+    "revocation_median_ms",
+    "revocation_p90_ms",
+    "revocation_max_ms",
+    "reviews_due",
+    "reviews_done",
+    "reviews_late",
+    "reviews_overdue",
+    "justified",
+    "unjustified",
+    "unclear",
+    "tree_begin",
+    "tree_end",
+];
+
+/// Events, overrides and refusals of a grant, in the order of the ledger.
+///
+/// # Errors
+/// What the writer says; memory gives it no cause.
+pub fn of_grant(report: &GrantReport) -> Result<Vec<u8>, csv::Error> {
+    let mut rows: Vec<(u64, Vec<String>)> = Vec::new();
+    rows.extend(report.events.iter().map(|event| (event.entry, event_row(event))));
+    rows.extend(report.overrides.iter().map(|one| (one.entry, override_row(one))));
+    rows.extend(report.refusals.iter().map(|refusal| (refusal.entry, refusal_row(refusal))));
+    rows.sort_by_key(|(entry, _)| *entry);
+    let mut writer = writer();
+    writer.write_record(GRANT_HEAD)?;
+    let tree = format!("{} {}", report.tree.size, report.tree.root);
+    for (_, row) in rows {
+        let whole = std::iter::once(report.grant.as_str()).chain(row.iter().map(String::as_str));
+        write(&mut writer, whole.chain([tree.as_str()]))?;
+    }
+    finish(writer)
+}
+
+/// The whole first, then each team, person, reason, service and resource.
+///
+/// # Errors
+/// As [`of_grant`].
+pub fn of_period(report: &PeriodReport) -> Result<Vec<u8>, csv::Error> {
+    let mut writer = writer();
+    writer.write_record(PERIOD_HEAD)?;
+    let whole = Row { kind: RowKind::Named, name: None, totals: report.whole.clone() };
+    let dimensions = [
+        ("whole", std::slice::from_ref(&whole)),
+        ("team", report.teams.as_slice()),
+        ("person", &report.persons),
+        ("reason", &report.reasons),
+        ("service", &report.services),
+        ("resource", &report.resources),
+    ];
+    let (begin, end) = (&report.begin, &report.end);
+    let trees = [format!("{} {}", begin.size, begin.root), format!("{} {}", end.size, end.root)];
+    let times = [report.since_at.rfc3339(), report.before_at.rfc3339()];
+    for (dimension, rows) in dimensions {
+        for row in rows {
+            let numbers = numbers(&row.totals);
+            let named = [dimension, kind(row.kind), row.name.as_deref().unwrap_or_default()];
+            let fields = times.iter().map(String::as_str).chain(named).chain(numbers.iter().map(String::as_str));
+            write(&mut writer, fields.chain(trees.iter().map(String::as_str)))?;
+        }
+    }
+    finish(writer)
+}
+
+fn writer() -> Writer<Vec<u8>> {
+    WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new())
+}
+
+fn finish(writer: Writer<Vec<u8>>) -> Result<Vec<u8>, csv::Error> {
+    writer.into_inner().map_err(|error| error.into_error().into())
+}
+
+fn write<'a>(writer: &mut Writer<Vec<u8>>, fields: impl Iterator<Item = &'a str>) -> Result<(), csv::Error> {
+    writer.write_record(fields.map(guarded))
+}
+
+fn guarded(field: &str) -> String {
+    let calculates = field.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    if calculates { format!("'{field}") } else { field.to_owned() }
+}
+
+fn personal(told: &Personal) -> String {
+    if told.erased { ERASED.to_owned() } else { told.value.clone().unwrap_or_default() }
+}
+
+fn number<T: ToString>(number: Option<T>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+fn time(at: WallTime) -> String {
+    at.rfc3339()
+}
+
+/// The fields between grant and tree, empty but for these: place in the head, and text.
+fn sparse<const N: usize>(fields: [(&str, String); N]) -> Vec<String> {
+    let inner = GRANT_HEAD.iter().skip(1).take(GRANT_HEAD.len() - 2);
+    let field = |name: &&str| fields.iter().find(|(own, _)| own == name).map(|(_, text)| text.clone());
+    inner.map(|name| field(name).unwrap_or_default()).collect()
+}
+
+fn event_row(event: &EventTold) -> Vec<String> {
+    let note = personal(&event.note);
+    let said: Vec<&str> = [event.detail.as_str(), &note].into_iter().filter(|text| !text.is_empty()).collect();
+    sparse([
+        ("entry", event.entry.to_string()),
+        ("at", time(event.at)),
+        ("what", event.kind.clone()),
+        ("by", personal(&event.by)),
+        ("text", said.join(": ")),
+    ])
+}
+
+fn override_row(one: &OverrideTold) -> Vec<String> {
+    let (asked, outcome) = (one.asked.clone().unwrap_or_default(), one.outcome.as_ref());
+    let erased = if one.asked.is_none() { ERASED.to_owned() } else { String::new() };
+    let (came, went) =
+        (outcome.and_then(|outcome| outcome.request.as_ref()), outcome.and_then(|outcome| outcome.response.as_ref()));
+    let bytes = |body: Option<&BodyTold>| number(body.map(|body| body.bytes));
+    let digest = |body: Option<&BodyTold>| number(body.and_then(|body| body.sha256.clone()));
+    let end = outcome.map_or_else(|| "no outcome".to_owned(), |outcome| outcome.end.clone());
+    let by = if erased.is_empty() { asked.person } else { erased };
+    sparse([
+        ("entry", one.entry.to_string()),
+        ("outcome_entry", number(outcome.map(|outcome| outcome.entry))),
+        ("at", time(one.at)),
+        ("what", "override".to_owned()),
+        ("number", one.number.to_string()),
+        ("by", by),
+        ("instance", one.instance.clone()),
+        ("resource", one.resource.clone()),
+        ("action", one.action.clone()),
+        ("method", asked.method),
+        ("path", asked.path),
+        ("client", asked.client),
+        ("request_id", asked.request_id),
+        ("end", end),
+        ("status", number(outcome.and_then(|outcome| outcome.status))),
+        ("duration_ms", number(outcome.and_then(|outcome| outcome.duration_ms))),
+        ("request_bytes", bytes(came)),
+        ("request_sha256", digest(came)),
+        ("response_bytes", bytes(went)),
+        ("response_sha256", digest(went)),
+        ("text", outcome.and_then(|outcome| outcome.cause.clone()).unwrap_or_default()),
+    ])
+}
+
+fn refusal_row(refusal: &RefusalTold) -> Vec<String> {
+    let asked = refusal.asked.clone().unwrap_or_default();
+    sparse([
+        ("entry", refusal.entry.to_string()),
+        ("at", time(refusal.at)),
+        ("what", "refusal".to_owned()),
+        ("by", if refusal.asked.is_none() { ERASED.to_owned() } else { asked.person }),
+        ("instance", refusal.instance.clone()),
+        ("resource", refusal.resource.clone().unwrap_or_default()),
+        ("action", refusal.action.clone().unwrap_or_default()),
+        ("method", asked.method),
+        ("path", asked.path),
+        ("client", asked.client),
+        ("request_id", asked.request_id),
+        ("text", refusal.code.clone()),
+    ])
+}
+
+const fn kind(kind: RowKind) -> &'static str {
+    match kind {
+        RowKind::Named => "named",
+        RowKind::Erased => "erased",
+        RowKind::None => "none",
+        RowKind::Others => "others",
+    }
+}
+
+/// In the order of the head.
+fn numbers(totals: &Totals) -> Vec<String> {
+    let (access, latency) = (&totals.time_to_access, &totals.revocation_latency);
+    let some = |number: u64| Some(number);
+    let all = [
+        some(totals.requests),
+        some(totals.requests_refused),
+        some(totals.approvals),
+        some(totals.denied),
+        some(totals.withdrawn),
+        some(totals.lapsed),
+        some(totals.grants),
+        some(access.count),
+        access.mean_ms,
+        access.median_ms,
+        access.p90_ms,
+        access.max_ms,
+        some(totals.expired),
+        some(totals.revoked),
+        some(totals.used_up),
+        some(totals.accounts),
+        some(totals.accounts_incomplete),
+        some(totals.unused),
+        some(totals.granted_ms),
+        some(totals.stood_ms),
+        some(totals.used_ms),
+        some(totals.uses_granted),
+        some(totals.uses_spent),
+        some(totals.overrides),
+        some(totals.completed),
+        some(totals.not_completed),
+        some(totals.refusals),
+        some(totals.revocations),
+        latency.median_ms,
+        latency.p90_ms,
+        latency.max_ms,
+        some(totals.reviews_due),
+        some(totals.reviews_done),
+        some(totals.reviews_late),
+        some(totals.reviews_overdue),
+        some(totals.justified),
+        some(totals.unjustified),
+        some(totals.unclear),
+    ];
+    all.into_iter().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_be_calculated_is_text() {
+        for typed in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"] {
+            assert_eq!(guarded(typed), format!("'{typed}"));
+        }
+        assert_eq!(guarded("INC-2041"), "INC-2041");
+    }
+
+    #[test]
+    fn fields_are_quoted_as_rfc_4180_says() {
+        let name = "=HYPERLINK(\"http://evil.test\",\"x\")\r\nsecond, line";
+        let row = Row { kind: RowKind::Named, name: Some(name.to_owned()), totals: Totals::default() };
+        let report = PeriodReport {
+            persons: vec![row],
+            ..super::super::period::Period::default().finish(crate::report::period::tests::placed())
+        };
+        let bytes = of_period(&report).unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(text.contains("\"'=HYPERLINK(\"\"http://evil.test\"\",\"\"x\"\")\r\nsecond, line\""), "{text}");
+        assert!(text.starts_with("since,before,dimension,kind,name,requests,"));
+        let mut reader = csv::Reader::from_reader(bytes.as_slice());
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), 2, "the whole, and one person");
+        assert_eq!((&rows[1][2], &rows[1][4]), ("person", format!("'{name}").as_str()));
+        assert_eq!(rows[1].len(), PERIOD_HEAD.len());
+    }
+}
