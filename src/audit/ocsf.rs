@@ -23,7 +23,7 @@ use super::record::{Event, LogIdentity};
 /// Greatest length of a line, without its newline.
 pub const LINE_BYTES_MAX: usize = 65_535;
 /// Greatest length of an outcome's line, newline included.
-pub const OUTCOME_BYTES_MAX: usize = 6144;
+pub const OUTCOME_BYTES_MAX: usize = 24 * 1024;
 
 const VERSION_BYTES_MAX: usize = 64;
 
@@ -135,8 +135,8 @@ mod tests {
     use super::*;
     use crate::audit::LineHash;
     use crate::audit::content::CUT_MARK;
-    use crate::audit::record::{Holder, Observed, Outcome, Refusal};
-    use crate::audit::sample::{self, longest_identity, longest_intent, longest_request, outcome};
+    use crate::audit::record::{Asker, Observed, Outcome, Refusal};
+    use crate::audit::sample::{self, longest_captured, longest_identity, longest_intent, longest_request, outcome};
     use crate::audit::{Chain, End, LogId, ParsedLine};
     use crate::decision::RefusalCode;
 
@@ -153,10 +153,10 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_it_may_be() {
         let (intent, identity) = (longest_intent(), longest_identity());
-        let holder = Holder { grant: intent.grant.id.clone(), person: intent.grant.person.clone() };
+        let asker = Asker::holder_of(&intent.grant);
         let refusal =
-            Refusal { request: longest_request(), code: RefusalCode::HeaderMalformed, holder: Some(holder.clone()) };
-        let observed = Observed { request: longest_request(), decision: "override", holder: Some(holder) };
+            Refusal { request: longest_request(), code: RefusalCode::HeaderMalformed, asker: Some(asker.clone()) };
+        let observed = Observed { request: longest_request(), decision: "override", asker: Some(asker) };
         let loss = sample::longest_loss();
         let loss = Event::LossAccepted { loss: &loss, at: sample::AT };
         for event in [Event::Intent(&intent), Event::Refusal(&refusal), Event::Observed(&observed), loss] {
@@ -173,6 +173,7 @@ mod tests {
             request_bytes: u64::MAX,
             response_bytes: u64::MAX,
             duration: std::time::Duration::MAX,
+            captured: Some(Box::new(longest_captured())),
             ..outcome(End::NotForwarded(*longest_code))
         };
         let line = encoded(&identity, &Event::Outcome { intent: &intent, link: &link(), outcome: &outcome });

@@ -7,12 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::captured::Captured;
 use super::chain::{Link, Position};
 use super::kind::LineKind;
 use super::line::PastIntent;
 use super::loss::AcceptedLoss;
 use crate::decision::{Mode, Permit, RefusalCode};
-use crate::domain::{Action, Grant, GrantId, InstanceName, Person, Resource, ServiceName, WallTime};
+use crate::domain::{
+    Action, Authentication, Grant, GrantId, InstanceName, Issuer, Person, Resource, ServiceName, WallTime,
+};
 
 /// Whose log it is.
 #[derive(Debug, Clone)]
@@ -195,6 +198,8 @@ pub struct Outcome {
     pub response_sha256: Option<[u8; 32]>,
     pub duration: Duration,
     pub end: End,
+    /// Where members of the bodies are to be kept.
+    pub captured: Option<Box<Captured>>,
 }
 
 impl Outcome {
@@ -209,15 +214,35 @@ impl Outcome {
             response_sha256: None,
             duration: Duration::ZERO,
             end,
+            captured: None,
         }
     }
 }
 
-/// Grant and person, where both are proven to belong together.
+/// Who has proven to be asking.
 #[derive(Debug, Clone)]
-pub struct Holder {
-    pub grant: GrantId,
+pub struct Asker {
     pub person: Person,
+    pub idp: Issuer,
+    /// As the grant has it, or, without one, as the token says that proved the person.
+    pub authentication: Authentication,
+    /// The grant that was named, where it is proven to be theirs.
+    pub grant: Option<GrantId>,
+}
+
+impl Asker {
+    pub fn holder_of(grant: &Grant) -> Self {
+        Self {
+            person: grant.person.clone(),
+            idp: grant.idp.clone(),
+            authentication: grant.authentication.clone(),
+            grant: Some(grant.id.clone()),
+        }
+    }
+
+    pub fn is_holder(&self) -> bool {
+        self.grant.is_some()
+    }
 }
 
 /// A request with the header that was refused.
@@ -225,7 +250,7 @@ pub struct Holder {
 pub struct Refusal {
     pub request: RequestFacts,
     pub code: RefusalCode,
-    pub holder: Option<Holder>,
+    pub asker: Option<Asker>,
 }
 
 /// What would have been decided, in observe mode.
@@ -234,7 +259,7 @@ pub struct Observed {
     pub request: RequestFacts,
     /// [`crate::decision::Decision::code`].
     pub decision: &'static str,
-    pub holder: Option<Holder>,
+    pub asker: Option<Asker>,
 }
 
 /// The first line of a log.

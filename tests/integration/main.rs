@@ -18,6 +18,7 @@ mod assertion;
 mod audit_damage;
 mod backup;
 mod bindings;
+mod captured_fields;
 mod clocks;
 mod cutting;
 mod decision_cases;
