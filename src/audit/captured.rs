@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::content::Cuts;
+use super::cuts::Cuts;
 use super::document::Text;
 
 /// Greatest length of one value; a longer one is cut.

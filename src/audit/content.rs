@@ -4,14 +4,13 @@
 
 use super::captured::captured_facts;
 use super::chain::{LineHash, Link};
+use super::cuts::{CUT_MARK, Cuts};
 use super::document::{
     AuthenticationFacts, Body, BodyFacts, CountFacts, Endpoint, GrantFacts, GrantRef, HttpRequest, HttpResponse,
     IntentFacts, IntentRef, OutcomeFacts, Start, SummaryFacts, Text, Url, VerdictFacts, is_named_method,
 };
 use super::line::PastIntent;
-use super::record::{
-    Asker, Counted, End, Intent, LogEnd, LogStart, Observed, Outcome, Refusal, RequestFacts, Summary,
-};
+use super::record::{Asker, Counted, End, Intent, LogEnd, LogStart, Observed, Outcome, Refusal, RequestFacts, Summary};
 use crate::decision::RefusalCode;
 use crate::domain::{Action, Authentication, Confirmation, Grant, Issuer, Person, Resource, WallTime};
 
@@ -26,8 +25,6 @@ const ACR_BYTES_MAX: usize = 256;
 const AMR_BYTES_MAX: usize = 64;
 const AMR_MAX: usize = 16;
 const APPROVALS_MAX: usize = 16;
-/// What a text that was cut ends in.
-pub(super) const CUT_MARK: &str = "…[cut]";
 
 // OCSF's activity, severity and status identifiers.
 const CREATE: u32 = 1;
@@ -50,40 +47,6 @@ fn activity_of(method: &str) -> u32 {
         "PUT" | "PATCH" => UPDATE,
         "DELETE" => DELETE,
         _ => OTHER,
-    }
-}
-
-/// Which texts were cut.
-#[derive(Default)]
-pub(super) struct Cuts(pub(super) Vec<&'static str>);
-
-impl Cuts {
-    pub(super) fn text<'a>(&mut self, name: &'static str, text: &'a str, bytes_max: usize) -> Text<'a> {
-        if text.len() <= bytes_max {
-            return Text::Borrowed(text);
-        }
-        self.note(name);
-        let end = text.floor_char_boundary(bytes_max);
-        Text::Owned(format!("{}{CUT_MARK}", text.get(..end).unwrap_or_default()))
-    }
-
-    pub(super) fn list<'a>(
-        &mut self,
-        name: &'static str,
-        items: &'a [String],
-        max: usize,
-        bytes_max: usize,
-    ) -> Vec<Text<'a>> {
-        if items.len() > max {
-            self.note(name);
-        }
-        items.iter().take(max).map(|item| self.text(name, item, bytes_max)).collect()
-    }
-
-    pub(super) fn note(&mut self, name: &'static str) {
-        if !self.0.contains(&name) {
-            self.0.push(name);
-        }
     }
 }
 
@@ -227,12 +190,7 @@ fn grant_facts<'a>(grant: &'a Grant, cuts: &mut Cuts) -> GrantFacts<'a> {
     }
 }
 
-pub(super) fn outcome_line<'a>(
-    intent: &'a Intent,
-    link: &Link,
-    outcome: &'a Outcome,
-    cuts: &mut Cuts,
-) -> Content<'a> {
+pub(super) fn outcome_line<'a>(intent: &'a Intent, link: &Link, outcome: &'a Outcome, cuts: &mut Cuts) -> Content<'a> {
     let (request, grant) = (&intent.request, &*intent.grant);
     let body = OutcomeFacts {
         intent: IntentRef { log_id: link.log_id, seq: link.seq },
@@ -247,6 +205,7 @@ pub(super) fn outcome_line<'a>(
         authentication: authentication_facts(&grant.authentication, cuts),
         grant: GrantRef { id: grant.id.as_str() },
         status: outcome.status,
+        assertion: outcome.assertion,
         request: Some(BodyFacts {
             bytes: outcome.request_bytes,
             sha256: outcome.request_sha256.map(LineHash::from_bytes),
@@ -302,6 +261,7 @@ pub(super) fn unknown_outcome<'a>(intent: &'a PastIntent, at: WallTime, cuts: &m
         authentication: past_authentication(&intent.authentication, cuts),
         grant: GrantRef { id: intent.grant.as_str() },
         status: None,
+        assertion: None,
         request: None,
         response: None,
         captured: None,

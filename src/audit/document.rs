@@ -276,6 +276,8 @@ pub(super) struct OutcomeFacts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub assertion: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<BodyFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<BodyFacts>,

@@ -12,6 +12,7 @@
 pub mod captured;
 pub mod chain;
 mod content;
+mod cuts;
 mod document;
 pub mod folder;
 mod kind;

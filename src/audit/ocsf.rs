@@ -9,9 +9,10 @@
 
 use super::chain::Link;
 use super::content::{
-    Content, Cuts, OTHER, intent_line, log_ended, log_started, observed_line, outcome_line, refusal_line, summary_line,
+    Content, OTHER, intent_line, log_ended, log_started, observed_line, outcome_line, refusal_line, summary_line,
     unknown_outcome,
 };
+use super::cuts::Cuts;
 use super::document::{
     Actor, Api, ApiRequest, ApiResponse, Body, Document, Endpoint, Facts, Metadata, Named, Product, ResourceDetails,
     Service, Text, Unmapped,
@@ -134,7 +135,7 @@ impl<'a> Frame<'a> {
 mod tests {
     use super::*;
     use crate::audit::LineHash;
-    use crate::audit::content::CUT_MARK;
+    use crate::audit::cuts::CUT_MARK;
     use crate::audit::record::{Asker, Observed, Outcome, Refusal};
     use crate::audit::sample::{self, longest_captured, longest_identity, longest_intent, longest_request, outcome};
     use crate::audit::{Chain, End, LogId, ParsedLine};
@@ -170,6 +171,7 @@ mod tests {
         let (intent, identity) = (longest_intent(), longest_identity());
         let longest_code = RefusalCode::ALL.iter().max_by_key(|code| code.as_str().len()).unwrap();
         let outcome = Outcome {
+            assertion: Some(u64::MAX),
             request_bytes: u64::MAX,
             response_bytes: u64::MAX,
             duration: std::time::Duration::MAX,

@@ -192,6 +192,8 @@ pub struct Outcome {
     pub at: WallTime,
     /// The upstream's status.
     pub status: Option<u16>,
+    /// Which assertion under its grant in this log told the upstream of it.
+    pub assertion: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub request_sha256: Option<[u8; 32]>,
@@ -208,6 +210,7 @@ impl Outcome {
         Self {
             at,
             status: None,
+            assertion: None,
             request_bytes: 0,
             response_bytes: 0,
             request_sha256: None,

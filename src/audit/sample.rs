@@ -90,6 +90,7 @@ pub(crate) fn outcome(end: End) -> Outcome {
     Outcome {
         at: AT,
         status: Some(200),
+        assertion: None,
         request_bytes: 17,
         response_bytes: 211,
         request_sha256: Some([0x11; 32]),

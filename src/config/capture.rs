@@ -33,11 +33,7 @@ pub(super) fn read_capture(audit: &Section<'_>) -> CaptureConfig {
 impl Default for CaptureConfig {
     fn default() -> Self {
         let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Self {
-            body_bytes_max: size(BODY_BYTES_DEFAULT),
-            memory_bytes_max: size(MEMORY_BYTES_DEFAULT),
-            key_file: None,
-        }
+        Self { body_bytes_max: size(BODY_BYTES_DEFAULT), memory_bytes_max: size(MEMORY_BYTES_DEFAULT), key_file: None }
     }
 }
 
@@ -51,7 +47,8 @@ mod tests {
     #[test]
     fn what_a_capture_may_cost_has_limits() {
         let read = |text: &str| {
-            reader::parse(Path::new("sidecar.toml"), text, |root| Some(read_capture(root))).map_err(|error| error.to_string())
+            reader::parse(Path::new("sidecar.toml"), text, |root| Some(read_capture(root)))
+                .map_err(|error| error.to_string())
         };
         assert_eq!(read("").unwrap(), CaptureConfig::default());
         let config = read("[capture]\nbody_bytes_max = 2048\nkey_file = \"k\"\n").unwrap();

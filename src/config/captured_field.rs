@@ -140,8 +140,17 @@ fn step(token: &str) -> Result<FieldStep, PatternError> {
 /// Whether a member of this name is likely to hold a credential.
 fn sounds_secret(name: &str) -> bool {
     const PARTS: &[&str] = &[
-        "password", "passwd", "passphrase", "secret", "token", "credential", "apikey", "privatekey", "authorization",
-        "cookie", "signature",
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "credential",
+        "apikey",
+        "privatekey",
+        "authorization",
+        "cookie",
+        "signature",
     ];
     const WHOLE: &[&str] = &["pin", "otp", "cvv", "cvc", "cvv2", "pan", "cardnumber", "jwt", "session", "sessionid"];
     let plain: String = name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
@@ -180,7 +189,11 @@ fn read_field(section: &Section<'_>) -> Option<CapturedField> {
         && let Some(name) = field.as_ref().and_then(FieldPattern::secret_name)
     {
         let hint = "use as = \"digest\" or as = \"redacted\"";
-        section.mistake("field", format_args!("\"{name}\" sounds like a secret, which is never kept readable"), Some(hint));
+        section.mistake(
+            "field",
+            format_args!("\"{name}\" sounds like a secret, which is never kept readable"),
+            Some(hint),
+        );
     }
     Some(CapturedField { body: body?, field: field?, mode: mode? })
 }
@@ -226,10 +239,16 @@ mod tests {
     fn mistakes_are_told_with_their_place() {
         for (text, wanted) in [
             ("[[capture]]\nfield = \"/a\"\nas = \"value\"\n".to_owned(), "s.toml:1:1: capture[0].body: is missing"),
-            ("[[capture]]\nbody = \"request\"\nas = \"value\"\n".to_owned(), "s.toml:1:1: capture[0].field: is missing"),
+            (
+                "[[capture]]\nbody = \"request\"\nas = \"value\"\n".to_owned(),
+                "s.toml:1:1: capture[0].field: is missing",
+            ),
             ("[[capture]]\nbody = \"request\"\nfield = \"/a\"\n".to_owned(), "s.toml:1:1: capture[0].as: is missing"),
             (one("a", "value"), "s.toml:3:9: capture[0].field: must be a JSON Pointer"),
-            (one("/a", "valeu"), "s.toml:4:6: capture[0].as: must be one of \"value\", \"digest\", \"redacted\" (did you"),
+            (
+                one("/a", "valeu"),
+                "s.toml:4:6: capture[0].as: must be one of \"value\", \"digest\", \"redacted\" (did you",
+            ),
             (one("/a", "digest") + &one("/a", "value"), "s.toml:7:9: capture[1].field: stands twice"),
             (one("/a", "value") + "pointer = 1\n", "s.toml:5:1: capture[0].pointer: unknown key"),
             (one("/a", "value").repeat(33), "capture: at most 32 fields"),
@@ -244,7 +263,9 @@ mod tests {
 
     #[test]
     fn what_sounds_like_a_secret_is_never_kept_readable() {
-        for name in ["/Password", "/api-key", "/a/API_Key/b", "/clientSecret", "/access_token", "/pin", "/card/CVV", "/*/jwt"] {
+        for name in
+            ["/Password", "/api-key", "/a/API_Key/b", "/clientSecret", "/access_token", "/pin", "/card/CVV", "/*/jwt"]
+        {
             let report = fields(&one(name, "value")).unwrap_err();
             assert!(report.contains("sounds like a secret"), "{name}: {report}");
             assert!(fields(&one(name, "digest")).is_ok() && fields(&one(name, "redacted")).is_ok(), "{name}");

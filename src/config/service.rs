@@ -184,7 +184,11 @@ fn read_route(section: &Section<'_>, actions: Option<&BTreeSet<Action>>) -> Opti
     let offer = section.boolean("offer", true);
     let capture = read_fields(section);
     if !capture.is_empty() && !section.has("resource") {
-        section.mistake("capture", "only an override's body is captured", Some("give the route a resource and an action"));
+        section.mistake(
+            "capture",
+            "only an override's body is captured",
+            Some("give the route a resource and an action"),
+        );
     }
     if subject.is_none() && !sealed && !section.has("resource") && !section.has("action") {
         section.mistake("resource", "is missing", Some("a route names resource and action, or is sealed, or both"));

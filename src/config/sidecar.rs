@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::assertion::{UpstreamFacing, read_assertion};
-use super::capture::{CaptureConfig, read_capture};
 use super::bindings::{BindingsConfig, read_bindings};
+use super::capture::{CaptureConfig, read_capture};
 pub use super::feed::FeedConfig;
 use super::feed::read_feed;
 use super::identity::read_issuers;

@@ -26,6 +26,7 @@ pub struct Exchange {
     context: RefCell<RequestContext>,
     began: BootTime,
     status: Cell<Option<u16>>,
+    assertion: Cell<Option<u64>>,
     /// Decided, while its last facts are awaited.
     decided: Cell<Option<End>>,
     request_complete: Cell<bool>,
@@ -72,6 +73,7 @@ impl Exchange {
             cut_noted: Cell::new(false),
             context: RefCell::new(request_context::current_with_id().unwrap_or_default()),
             status: Cell::new(None),
+            assertion: Cell::new(None),
             decided: Cell::new(None),
             request_complete: Cell::new(false),
             request: RefCell::new(Tally::new()),
@@ -105,6 +107,16 @@ impl Exchange {
     /// The upstream has, or may soon have, the whole request.
     pub fn request_is_complete(&self) -> bool {
         self.request_complete.get()
+    }
+
+    /// The name of the intent's line.
+    pub fn record(&self) -> Option<String> {
+        Some(self.receipt.borrow().as_ref()?.0.link()?.uid())
+    }
+
+    /// Which assertion under its grant tells the upstream of it.
+    pub fn note_assertion(&self, number: u64) {
+        self.assertion.set(Some(number));
     }
 
     pub fn note_status(&self, status: u16) {
@@ -151,6 +163,7 @@ impl Exchange {
         receipt.outcome(Outcome {
             at: self.under.shared.clock.wall(),
             status: self.status.get(),
+            assertion: self.assertion.get(),
             request_bytes: request.bytes,
             response_bytes: response.bytes,
             request_sha256: request.sum(),

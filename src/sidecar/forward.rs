@@ -16,6 +16,7 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::assertion::Asserting;
 use super::audit_log::IntentReceipt;
 use super::body::{LastMove, RequestBody, ResponseBody, Source, UpstreamBody, Watched};
 use super::capture::Capture;
@@ -131,7 +132,7 @@ pub async fn as_override(
     let version = parts.version;
     let prepared = prepare(parts, incoming, Some(path), client, &pool.config());
     let Prepared { mut parts, source, asked, expected, relay } = prepared;
-    let Some(assertion) = shared.assertions.header(&permit, request_id, &parts.method, &parts.uri) else {
+    let Some(assertion) = assertion(&exchange, &permit, request_id, &parts, shared) else {
         exchange.settle(End::NotForwarded(RefusalCode::AssertionUnavailable));
         return Err(ForwardError::Unsigned);
     };
@@ -188,6 +189,21 @@ pub async fn as_override(
         settle(relay, Some(&under)).await;
     }
     passed
+}
+
+/// What tells the upstream of the override, counted; `None` where nothing can be signed.
+fn assertion(
+    exchange: &Exchange,
+    permit: &Permit,
+    request_id: &str,
+    parts: &http::request::Parts,
+    shared: &Shared,
+) -> Option<HeaderValue> {
+    let record = exchange.record()?;
+    let about = Asserting { request_id, record: &record, method: &parts.method, target: &parts.uri };
+    let asserted = shared.assertions.assert(permit, about)?;
+    exchange.note_assertion(asserted.number);
+    asserted.header
 }
 
 /// What the upstream said before its answer goes before it.

@@ -50,7 +50,7 @@ pub mod handover;
 pub mod hints;
 pub mod intake;
 pub mod journey;
-mod keyed_digest;
+pub mod keyed_digest;
 pub mod lineage;
 pub mod listener;
 pub mod meter;

@@ -6,8 +6,8 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::assertion::Assertions;
-use super::capture::CaptureRoom;
 use super::audit_log::{AuditLog, Readiness};
+use super::capture::CaptureRoom;
 use super::ending::Ending;
 use super::grant_table::{GrantTable, LiveGrant};
 use super::handover::Handovers;

@@ -124,7 +124,10 @@ async fn what_cannot_be_captured_is_said_so_and_forwarded_all_the_same() {
     drop(raw);
     let outcomes = sidecar.until_facts("outcome", cases.len() + 1).await;
     let last = outcomes.last().unwrap();
-    assert_eq!((&last["end"], &last["captured"]["request"]), (&"client_aborted".into(), &json!({"not_captured": "incomplete"})));
+    assert_eq!(
+        (&last["end"], &last["captured"]["request"]),
+        (&"client_aborted".into(), &json!({"not_captured": "incomplete"}))
+    );
     assert_eq!(sidecar.shared().capture.held_bytes(), 0);
 }
 
@@ -174,11 +177,8 @@ async fn what_is_forwarded_is_what_was_sent() {
 async fn a_digest_needs_a_key() {
     let site = Site::start().await;
     let load = |fields: &str, audit_lines: &str| {
-        let file = SidecarFile {
-            service: capturing(fields),
-            audit_lines: audit_lines.to_owned(),
-            ..SidecarFile::default()
-        };
+        let file =
+            SidecarFile { service: capturing(fields), audit_lines: audit_lines.to_owned(), ..SidecarFile::default() };
         SidecarConfig::load(&site.sidecar_file(&file)).map_err(|error| error.to_string())
     };
     let wanted = "audit.capture.key_file: is missing, and POST /v1/contracts/{contract}/echo captures a digest";

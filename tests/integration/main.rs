@@ -58,6 +58,7 @@ mod sign_in;
 mod signals;
 mod sinks;
 mod upgrades;
+mod witness_end;
 
 /// A tool that tests/run provides, or one of the machine's own.
 fn tool(name: &str, provided: &str) -> std::path::PathBuf {

@@ -77,7 +77,10 @@ async fn how_somebody_authenticated_is_in_every_line_about_them() {
     let (intent, outcome) = (&sidecar.facts("intent")[0], &sidecar.until_facts("outcome", 1).await[0]);
     for line in [intent, outcome, &refusals[0], &refusals[1]] {
         let authentication = &line["authentication"];
-        assert_eq!((&authentication["acr"], &authentication["amr"]), (&"mfa".into(), &serde_json::json!(["pwd", "hwk"])));
+        assert_eq!(
+            (&authentication["acr"], &authentication["amr"]),
+            (&"mfa".into(), &serde_json::json!(["pwd", "hwk"]))
+        );
         assert!(authentication["auth_time"].is_i64(), "{line}");
         assert_eq!(line["idp"], intent["idp"]);
     }

@@ -16,11 +16,13 @@ use crate::sidecar::keyed_digest::DigestKey;
 
 /// The values of `fields` in `body`, in the order of `fields`.
 pub(super) fn extract(body: &[u8], fields: &[&CapturedField], key: Option<&DigestKey>) -> CapturedBody {
-    let Some(text) = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<&RawValue>(text).ok()) else {
+    let Some(text) = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<&RawValue>(text).ok())
+    else {
         return CapturedBody::Not(NotCaptured::NotJson);
     };
     let found = fields.iter().map(|_| Vec::new()).collect();
-    let mut walk = Walk { fields, key, found, left: VALUES_MAX, is_whole: true, name_twice: false, place: String::new() };
+    let mut walk =
+        Walk { fields, key, found, left: VALUES_MAX, is_whole: true, name_twice: false, place: String::new() };
     let all: Vec<usize> = (0..fields.len()).collect();
     if walk.look(text.get(), &all, 0).is_err() {
         return CapturedBody::Not(if walk.name_twice { NotCaptured::NameTwice } else { NotCaptured::NotJson });
@@ -87,7 +89,13 @@ impl Walk<'_> {
     }
 
     /// Looks at one that some field leads to.
-    fn enter(&mut self, child: Child<'_>, text: &RawValue, active: &[usize], depth: usize) -> Result<(), serde_json::Error> {
+    fn enter(
+        &mut self,
+        child: Child<'_>,
+        text: &RawValue,
+        active: &[usize],
+        depth: usize,
+    ) -> Result<(), serde_json::Error> {
         let before = self.place.len();
         child.add_to(&mut self.place);
         let looked = self.look(text.get(), active, depth + 1);
@@ -212,7 +220,9 @@ fn readable(mut value: String) -> Told {
 fn looks_like_a_token(value: &str) -> bool {
     let is_jwt = value.starts_with("eyJ") && value.contains('.');
     let scheme = value.split_once(' ').map(|(scheme, _)| scheme);
-    is_jwt || scheme.is_some_and(|scheme| ["bearer", "basic", "dpop"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
+    is_jwt
+        || scheme
+            .is_some_and(|scheme| ["bearer", "basic", "dpop"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))
         || value.contains("-----BEGIN ")
 }
 

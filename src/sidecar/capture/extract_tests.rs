@@ -95,7 +95,10 @@ fn digests_can_be_compared_and_not_read() {
 
 #[test]
 fn strings_are_told_as_what_they_say() {
-    assert_eq!(values(r#"{"a":"\u00e4\n\ud83d\ude00\"","\u0062":1}"#, &["/a", "/b"]), ["/a string ä\n😀\"", "/b number 1"]);
+    assert_eq!(
+        values(r#"{"a":"\u00e4\n\ud83d\ude00\"","\u0062":1}"#, &["/a", "/b"]),
+        ["/a string ä\n😀\"", "/b number 1"]
+    );
     for text in [r#"{"a":"\ud83d"}"#, r#"{"a":"\u12"}"#, "{\"a\":\"\u{1}\"}"] {
         assert_eq!(fault(text.as_bytes(), "/a"), Some(NotCaptured::NotJson), "{text}");
     }
