@@ -15,7 +15,7 @@ pub const VALUE_BYTES_MAX: usize = 256;
 /// Values of one body.
 pub const VALUES_MAX: usize = 32;
 /// What the values of one body may take of a line.
-const FIELDS_BYTES_MAX: usize = 4096;
+const FIELDS_BYTES_MAX: usize = 3072;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]

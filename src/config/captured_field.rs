@@ -162,6 +162,7 @@ pub(super) fn read_fields(route: &Section<'_>) -> Vec<CapturedField> {
     let sections = route.sections("capture");
     if sections.len() > FIELDS_MAX {
         route.mistake("capture", format_args!("at most {FIELDS_MAX} fields"), None);
+        sections.iter().for_each(Section::ignore_unknown);
         return Vec::new();
     }
     let mut fields: Vec<CapturedField> = Vec::with_capacity(sections.len());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::harness::{Ask, Dice, Recorder, SERVICE, SidecarFile, Site, TestSidecar, raw_request};
 
 const ECHO: &str = "/v1/contracts/C-1042/echo";
-const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 39\r\n\r\n\
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
     {\"released\":true,\"payment\":{\"id\":\"P-7\"}}";
 const FIELDS: &str = r#"
 [[route.capture]]

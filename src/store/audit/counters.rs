@@ -18,6 +18,9 @@ use crate::store::statement::{sql, sql_over_rows};
 use crate::store::transition::Transition;
 use crate::wire::audit::Signed;
 
+/// What a sidecar may say is bounded: more than any grant has uses, and sums of it fit the database's numbers.
+const NUMBER_MAX: u64 = 1 << 40;
+
 /// Numbers that tell of the same and do not agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Difference {
@@ -77,11 +80,11 @@ impl Counters {
         let count = self.0.entry((grant.clone(), log)).or_default();
         if is_intent {
             count.intents = count.intents.saturating_add(1);
-            count.intent_number = count.intent_number.max(line.number.unwrap_or_default());
+            count.intent_number = count.intent_number.max(line.number.unwrap_or_default().min(NUMBER_MAX));
         }
         if let Some(number) = assertion {
             count.assertions = count.assertions.saturating_add(1);
-            count.assertion_number = count.assertion_number.max(number);
+            count.assertion_number = count.assertion_number.max(number.min(NUMBER_MAX));
         }
     }
 
@@ -126,8 +129,8 @@ pub(super) async fn note_signed(
     batch: &AuditBatch,
     signed: &Signed,
 ) -> Result<(), StoreError> {
-    let rows: Vec<_> =
-        signed.numbers.iter().map(|(grant, number)| SignedRow { grant: grant.as_str(), number: *number }).collect();
+    let row = |(grant, number)| SignedRow { grant: GrantId::as_str(grant), number: u64::min(*number, NUMBER_MAX) };
+    let rows: Vec<_> = signed.numbers.iter().map(row).collect();
     sql_over_rows!(
         "INSERT INTO audit_counters (grant_id, log_number, intents, intent_number, assertions, assertion_number, signed) \
          SELECT g.id, l.number, 0, 0, 0, 0, CAST(told.value ->> 'number' AS BIGINT) FROM",

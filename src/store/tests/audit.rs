@@ -367,13 +367,14 @@ fn told_override(log: &mut LogBuilder, number: u64, assertion: Option<u64>) {
 async fn counters_of_sidecars_are_held_against_the_lines(bench: Bench) {
     let log_id = || "01".repeat(16);
     // Intent numbers and assertions of the lines, what the sidecar's counter says, and what is named.
-    let cases: [(&[(u64, Option<u64>)], Option<(String, u64)>, &[&str], u64); 7] = [
+    let cases: [(&[(u64, Option<u64>)], Option<(String, u64)>, &[&str], u64); 8] = [
         (&[(1, Some(1)), (2, Some(2))], Some((log_id(), 2)), &[], 2),
         (&[(1, Some(1)), (2, Some(2))], None, &[], 2),
         (&[(1, Some(1)), (2, Some(2))], Some((log_id(), 3)), &["assertions"], 3),
         (&[(1, Some(1)), (2, Some(3))], Some((log_id(), 3)), &["assertions"], 3),
         (&[(1, Some(1)), (2, Some(1))], Some((log_id(), 1)), &["assertions"], 1),
         (&[(1, Some(1)), (3, Some(2))], Some((log_id(), 2)), &["intents"], 2),
+        (&[(u64::MAX, Some(u64::MAX))], Some((log_id(), u64::MAX)), &["intents", "assertions"], 1 << 40),
         // The counter of a log that is not this sidecar's counts for nothing.
         (&[(1, Some(1))], Some(("09".repeat(16), 9)), &[], 1),
     ];
