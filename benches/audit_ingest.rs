@@ -136,6 +136,7 @@ fn batch(lines: &[Vec<u8>]) -> AuditBatch {
         after: lines.first().and_then(|line| line.told.before()),
         lost: None,
         settled: None,
+        signed: None,
         lines,
     }
 }

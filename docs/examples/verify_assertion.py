@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 TYPE = "bg-assertion+jwt"
 KEY_TYPE = "bg-key+jwt"
 CLAIMS = ["iss", "aud", "jti", "iat", "nbf", "exp", "grant", "sub", "role", "resource", "action", "reason", "ticket",
-          "method", "target_sha256"]
+          "method", "target_sha256", "record", "number"]
 LIFETIME_S = 30
 LEEWAY_S = 5
 BYTES_MAX = 8 * 1024

@@ -2,17 +2,17 @@
 //!
 //! INVARIANT: every client-controlled text goes through [`Cuts`], so that a line has a greatest length.
 
+use super::captured::captured_facts;
 use super::chain::{LineHash, Link};
+use super::cuts::{CUT_MARK, Cuts};
 use super::document::{
     AuthenticationFacts, Body, BodyFacts, CountFacts, Endpoint, GrantFacts, GrantRef, HttpRequest, HttpResponse,
     IntentFacts, IntentRef, OutcomeFacts, Start, SummaryFacts, Text, Url, VerdictFacts, is_named_method,
 };
 use super::line::PastIntent;
-use super::record::{
-    Counted, End, Holder, Intent, LogEnd, LogStart, Observed, Outcome, Refusal, RequestFacts, Summary,
-};
+use super::record::{Asker, Counted, End, Intent, LogEnd, LogStart, Observed, Outcome, Refusal, RequestFacts, Summary};
 use crate::decision::RefusalCode;
-use crate::domain::{Action, Confirmation, Grant, Person, Resource, WallTime};
+use crate::domain::{Action, Authentication, Confirmation, Grant, Issuer, Person, Resource, WallTime};
 
 const PATH_BYTES_MAX: usize = 4096;
 const HOST_BYTES_MAX: usize = 255;
@@ -25,8 +25,6 @@ const ACR_BYTES_MAX: usize = 256;
 const AMR_BYTES_MAX: usize = 64;
 const AMR_MAX: usize = 16;
 const APPROVALS_MAX: usize = 16;
-/// What a text that was cut ends in.
-pub(super) const CUT_MARK: &str = "…[cut]";
 
 // OCSF's activity, severity and status identifiers.
 const CREATE: u32 = 1;
@@ -49,40 +47,6 @@ fn activity_of(method: &str) -> u32 {
         "PUT" | "PATCH" => UPDATE,
         "DELETE" => DELETE,
         _ => OTHER,
-    }
-}
-
-/// Which texts were cut.
-#[derive(Default)]
-pub(super) struct Cuts(pub(super) Vec<&'static str>);
-
-impl Cuts {
-    pub(super) fn text<'a>(&mut self, name: &'static str, text: &'a str, bytes_max: usize) -> Text<'a> {
-        if text.len() <= bytes_max {
-            return Text::Borrowed(text);
-        }
-        self.note(name);
-        let end = text.floor_char_boundary(bytes_max);
-        Text::Owned(format!("{}{CUT_MARK}", text.get(..end).unwrap_or_default()))
-    }
-
-    pub(super) fn list<'a>(
-        &mut self,
-        name: &'static str,
-        items: &'a [String],
-        max: usize,
-        bytes_max: usize,
-    ) -> Vec<Text<'a>> {
-        if items.len() > max {
-            self.note(name);
-        }
-        items.iter().take(max).map(|item| self.text(name, item, bytes_max)).collect()
-    }
-
-    pub(super) fn note(&mut self, name: &'static str) {
-        if !self.0.contains(&name) {
-            self.0.push(name);
-        }
     }
 }
 
@@ -184,11 +148,7 @@ pub(super) fn intent_line<'a>(intent: &'a Intent, cuts: &mut Cuts) -> Content<'a
         action: intent.action.as_str(),
         person: grant.person.as_str(),
         idp: grant.idp.as_str(),
-        authentication: AuthenticationFacts {
-            acr: grant.authentication.acr.as_deref().map(|acr| cuts.text("acr", acr, ACR_BYTES_MAX)),
-            amr: cuts.list("amr", &grant.authentication.amr, AMR_MAX, AMR_BYTES_MAX),
-            auth_time: grant.authentication.auth_time,
-        },
+        authentication: authentication_facts(&grant.authentication, cuts),
         grant: grant_facts(grant, cuts),
         number: intent.number,
     };
@@ -201,6 +161,14 @@ pub(super) fn intent_line<'a>(intent: &'a Intent, cuts: &mut Cuts) -> Content<'a
         operation: Some(Text::Borrowed(intent.action.as_str())),
         resource: Some(&intent.resource),
         ..of_request(request, Body::Intent(Box::new(body)), cuts)
+    }
+}
+
+fn authentication_facts<'a>(authentication: &'a Authentication, cuts: &mut Cuts) -> AuthenticationFacts<'a> {
+    AuthenticationFacts {
+        acr: authentication.acr.as_deref().map(|acr| cuts.text("acr", acr, ACR_BYTES_MAX)),
+        amr: cuts.list("amr", &authentication.amr, AMR_MAX, AMR_BYTES_MAX),
+        auth_time: authentication.auth_time,
     }
 }
 
@@ -222,7 +190,7 @@ fn grant_facts<'a>(grant: &'a Grant, cuts: &mut Cuts) -> GrantFacts<'a> {
     }
 }
 
-pub(super) fn outcome_line<'a>(intent: &'a Intent, link: &Link, outcome: &Outcome, cuts: &mut Cuts) -> Content<'a> {
+pub(super) fn outcome_line<'a>(intent: &'a Intent, link: &Link, outcome: &'a Outcome, cuts: &mut Cuts) -> Content<'a> {
     let (request, grant) = (&intent.request, &*intent.grant);
     let body = OutcomeFacts {
         intent: IntentRef { log_id: link.log_id, seq: link.seq },
@@ -233,8 +201,11 @@ pub(super) fn outcome_line<'a>(intent: &'a Intent, link: &Link, outcome: &Outcom
         resource: intent.resource.as_str(),
         action: intent.action.as_str(),
         person: grant.person.as_str(),
+        idp: Some(grant.idp.as_str()),
+        authentication: authentication_facts(&grant.authentication, cuts),
         grant: GrantRef { id: grant.id.as_str() },
         status: outcome.status,
+        assertion: outcome.assertion,
         request: Some(BodyFacts {
             bytes: outcome.request_bytes,
             sha256: outcome.request_sha256.map(LineHash::from_bytes),
@@ -243,6 +214,7 @@ pub(super) fn outcome_line<'a>(intent: &'a Intent, link: &Link, outcome: &Outcom
             bytes: outcome.response_bytes,
             sha256: outcome.response_sha256.map(LineHash::from_bytes),
         }),
+        captured: outcome.captured.as_deref().map(|captured| captured_facts(captured, cuts)),
     };
     Content {
         severity_id: MEDIUM,
@@ -250,6 +222,7 @@ pub(super) fn outcome_line<'a>(intent: &'a Intent, link: &Link, outcome: &Outcom
         status_code: Some(outcome.end.cause().map_or(outcome.end.as_str(), RefusalCode::as_str)),
         activity_id: activity_of(&request.method),
         user: Some(grant.person.as_str()),
+        idp: Some(grant.idp.as_str()),
         operation: Some(Text::Borrowed(intent.action.as_str())),
         request_id: Some(body.request_id.clone()),
         client: Some(client_endpoint(request)),
@@ -284,10 +257,14 @@ pub(super) fn unknown_outcome<'a>(intent: &'a PastIntent, at: WallTime, cuts: &m
         resource: intent.resource.as_str(),
         action: intent.action.as_str(),
         person: intent.person.as_str(),
+        idp: intent.idp.as_ref().map(Issuer::as_str),
+        authentication: past_authentication(&intent.authentication, cuts),
         grant: GrantRef { id: intent.grant.as_str() },
         status: None,
+        assertion: None,
         request: None,
         response: None,
+        captured: None,
     };
     Content {
         severity_id: HIGH,
@@ -295,6 +272,7 @@ pub(super) fn unknown_outcome<'a>(intent: &'a PastIntent, at: WallTime, cuts: &m
         status_code: Some(End::Unknown.as_str()),
         activity_id: activity_of(&intent.method),
         user: Some(intent.person.as_str()),
+        idp: intent.idp.as_ref().map(Issuer::as_str),
         operation: Some(Text::Borrowed(intent.action.as_str())),
         request_id: Some(request_id),
         client: intent.client.map(|ip| Endpoint { ip: Some(ip), ..Endpoint::default() }),
@@ -303,35 +281,45 @@ pub(super) fn unknown_outcome<'a>(intent: &'a PastIntent, at: WallTime, cuts: &m
     }
 }
 
+/// What a line said already: its texts may end in the mark of a cut.
+fn past_authentication<'a>(past: &'a Authentication, cuts: &mut Cuts) -> AuthenticationFacts<'a> {
+    AuthenticationFacts {
+        acr: past.acr.as_deref().map(|acr| cuts.text("acr", acr, ACR_BYTES_MAX + CUT_MARK.len())),
+        amr: cuts.list("amr", &past.amr, AMR_MAX, AMR_BYTES_MAX + CUT_MARK.len()),
+        auth_time: past.auth_time,
+    }
+}
+
 pub(super) fn refusal_line<'a>(refusal: &'a Refusal, cuts: &mut Cuts) -> Content<'a> {
     let code = refusal.code.as_str();
-    let body = verdict_facts(&refusal.request, code, refusal.holder.as_ref(), cuts);
+    let body = verdict_facts(&refusal.request, code, refusal.asker.as_ref(), cuts);
     Content {
         severity_id: LOW,
         status_id: FAILURE,
         status_code: Some(code),
-        ..of_verdict(&refusal.request, refusal.holder.as_ref(), body, cuts)
+        ..of_verdict(&refusal.request, refusal.asker.as_ref(), body, cuts)
     }
 }
 
 pub(super) fn observed_line<'a>(observed: &'a Observed, cuts: &mut Cuts) -> Content<'a> {
-    let body = verdict_facts(&observed.request, observed.decision, observed.holder.as_ref(), cuts);
+    let body = verdict_facts(&observed.request, observed.decision, observed.asker.as_ref(), cuts);
     Content {
         severity_id: INFORMATIONAL,
         status_id: UNKNOWN,
         status_code: Some(observed.decision),
-        ..of_verdict(&observed.request, observed.holder.as_ref(), body, cuts)
+        ..of_verdict(&observed.request, observed.asker.as_ref(), body, cuts)
     }
 }
 
 fn of_verdict<'a>(
     request: &'a RequestFacts,
-    holder: Option<&'a Holder>,
+    asker: Option<&'a Asker>,
     body: VerdictFacts<'a>,
     cuts: &mut Cuts,
 ) -> Content<'a> {
     Content {
-        user: holder.map(|holder| holder.person.as_str()),
+        user: asker.map(|asker| asker.person.as_str()),
+        idp: asker.map(|asker| asker.idp.as_str()),
         operation: request.action.as_ref().map(|action| Text::Borrowed(action.as_str())),
         resource: request.resource.as_ref(),
         ..of_request(request, Body::Verdict(Box::new(body)), cuts)
@@ -341,7 +329,7 @@ fn of_verdict<'a>(
 fn verdict_facts<'a>(
     request: &'a RequestFacts,
     decision: &'static str,
-    holder: Option<&'a Holder>,
+    asker: Option<&'a Asker>,
     cuts: &mut Cuts,
 ) -> VerdictFacts<'a> {
     VerdictFacts {
@@ -355,8 +343,10 @@ fn verdict_facts<'a>(
         query_digests: request.query_digests.as_ref(),
         resource: request.resource.as_ref().map(Resource::as_str),
         action: request.action.as_ref().map(Action::as_str),
-        person: holder.map(|holder| holder.person.as_str()),
-        grant: holder.map(|holder| GrantRef { id: holder.grant.as_str() }),
+        person: asker.map(|asker| asker.person.as_str()),
+        idp: asker.map(|asker| asker.idp.as_str()),
+        authentication: asker.map(|asker| authentication_facts(&asker.authentication, cuts)),
+        grant: asker.and_then(|asker| Some(GrantRef { id: asker.grant.as_ref()?.as_str() })),
     }
 }
 

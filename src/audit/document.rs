@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::captured::CapturedFacts;
 use super::chain::{LineHash, LogId, Position};
 use super::loss::LossFacts;
 use super::record::QueryDigests;
@@ -218,6 +219,7 @@ pub(super) struct IntentFacts<'a> {
     pub number: Option<u64>,
 }
 
+/// How the person had authenticated.
 #[derive(Serialize)]
 pub(super) struct AuthenticationFacts<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -267,13 +269,20 @@ pub(super) struct OutcomeFacts<'a> {
     pub resource: &'a str,
     pub action: &'a str,
     pub person: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idp: Option<&'a str>,
+    pub authentication: AuthenticationFacts<'a>,
     pub grant: GrantRef<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub assertion: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<BodyFacts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<BodyFacts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captured: Option<CapturedFacts<'a>>,
 }
 
 /// A body, as size and digest.
@@ -302,6 +311,10 @@ pub(super) struct VerdictFacts<'a> {
     pub action: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idp: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<AuthenticationFacts<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<GrantRef<'a>>,
 }

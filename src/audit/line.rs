@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::chain::{LineHash, Link, LogId, Position};
 use super::kind::LineKind;
 use super::loss::AcceptedLoss;
-use crate::domain::{Action, GrantId, Person, Resource, WallTime};
+use crate::domain::{Action, Authentication, GrantId, Issuer, Person, Resource, WallTime};
 
 /// The version of the facts this module writes and reads.
 pub const FORMAT: u32 = 1;
@@ -77,6 +77,8 @@ pub struct PastIntent {
     pub grant: GrantId,
     pub expires: WallTime,
     pub person: Person,
+    pub idp: Option<Issuer>,
+    pub authentication: Authentication,
 }
 
 impl ParsedLine {
@@ -134,6 +136,9 @@ struct Facts {
     request_id: Option<String>,
     method: Option<String>,
     person: Option<Person>,
+    idp: Option<Issuer>,
+    #[serde(default)]
+    authentication: AuthenticationFacts,
     resource: Option<Resource>,
     action: Option<Action>,
     grant: Option<GrantFacts>,
@@ -141,6 +146,20 @@ struct Facts {
     intent: Option<IntentRef>,
     counts: Option<Vec<Count>>,
     loss: Option<Box<AcceptedLoss>>,
+}
+
+#[derive(Default, Deserialize)]
+struct AuthenticationFacts {
+    acr: Option<String>,
+    #[serde(default)]
+    amr: Vec<String>,
+    auth_time: Option<WallTime>,
+}
+
+impl From<AuthenticationFacts> for Authentication {
+    fn from(facts: AuthenticationFacts) -> Self {
+        Self { acr: facts.acr, amr: facts.amr, auth_time: facts.auth_time }
+    }
 }
 
 #[derive(Deserialize)]
@@ -197,6 +216,8 @@ impl Facts {
             expires: need("intent", "grant.expires", grant.expires)?,
             grant: grant.id,
             person: need("intent", "person", self.person)?,
+            idp: self.idp,
+            authentication: self.authentication.into(),
         })
     }
 

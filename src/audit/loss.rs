@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::chain::{LineHash, Position};
-use super::content::{Content, Cuts};
+use super::content::Content;
+use super::cuts::Cuts;
 use super::document::Body;
 use crate::domain::WallTime;
 

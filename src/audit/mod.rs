@@ -6,10 +6,13 @@
 //! specification for auditors.
 //!
 //! Nothing here writes, waits or reads a clock; [`folder`] is the one place that touches a file, and only reads.
-//! INVARIANT: no token, query value or body reaches a line (P8).
+//! INVARIANT: no token, query value or body reaches a line (P8), but for members of a body that an operator named, in the way
+//! that was named for them.
 
+pub mod captured;
 pub mod chain;
 mod content;
+mod cuts;
 mod document;
 pub mod folder;
 mod kind;
@@ -24,6 +27,7 @@ pub mod segment;
 mod told;
 pub mod verify;
 
+pub use captured::Captured;
 pub use chain::{Chain, LineHash, Link, LogId, Position};
 pub use folder::{FolderError, verify_folder};
 pub use kind::LineKind;
@@ -31,7 +35,7 @@ pub use line::{ParsedLine, PastIntent};
 pub use loss::AcceptedLoss;
 pub use ocsf::{LINE_BYTES_MAX, OUTCOME_BYTES_MAX, encode};
 pub use record::{
-    Counted, End, Event, Holder, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, Refusal,
+    Asker, Counted, End, Event, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, Refusal,
     RequestFacts, Summary,
 };
 pub use segment::SegmentName;

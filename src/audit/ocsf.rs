@@ -9,9 +9,10 @@
 
 use super::chain::Link;
 use super::content::{
-    Content, Cuts, OTHER, intent_line, log_ended, log_started, observed_line, outcome_line, refusal_line, summary_line,
+    Content, OTHER, intent_line, log_ended, log_started, observed_line, outcome_line, refusal_line, summary_line,
     unknown_outcome,
 };
+use super::cuts::Cuts;
 use super::document::{
     Actor, Api, ApiRequest, ApiResponse, Body, Document, Endpoint, Facts, Metadata, Named, Product, ResourceDetails,
     Service, Text, Unmapped,
@@ -23,7 +24,7 @@ use super::record::{Event, LogIdentity};
 /// Greatest length of a line, without its newline.
 pub const LINE_BYTES_MAX: usize = 65_535;
 /// Greatest length of an outcome's line, newline included.
-pub const OUTCOME_BYTES_MAX: usize = 6144;
+pub const OUTCOME_BYTES_MAX: usize = 24 * 1024;
 
 const VERSION_BYTES_MAX: usize = 64;
 
@@ -134,9 +135,9 @@ impl<'a> Frame<'a> {
 mod tests {
     use super::*;
     use crate::audit::LineHash;
-    use crate::audit::content::CUT_MARK;
-    use crate::audit::record::{Holder, Observed, Outcome, Refusal};
-    use crate::audit::sample::{self, longest_identity, longest_intent, longest_request, outcome};
+    use crate::audit::cuts::CUT_MARK;
+    use crate::audit::record::{Asker, Observed, Outcome, Refusal};
+    use crate::audit::sample::{self, longest_captured, longest_identity, longest_intent, longest_request, outcome};
     use crate::audit::{Chain, End, LogId, ParsedLine};
     use crate::decision::RefusalCode;
 
@@ -153,10 +154,10 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_it_may_be() {
         let (intent, identity) = (longest_intent(), longest_identity());
-        let holder = Holder { grant: intent.grant.id.clone(), person: intent.grant.person.clone() };
+        let asker = Asker::holder_of(&intent.grant);
         let refusal =
-            Refusal { request: longest_request(), code: RefusalCode::HeaderMalformed, holder: Some(holder.clone()) };
-        let observed = Observed { request: longest_request(), decision: "override", holder: Some(holder) };
+            Refusal { request: longest_request(), code: RefusalCode::HeaderMalformed, asker: Some(asker.clone()) };
+        let observed = Observed { request: longest_request(), decision: "override", asker: Some(asker) };
         let loss = sample::longest_loss();
         let loss = Event::LossAccepted { loss: &loss, at: sample::AT };
         for event in [Event::Intent(&intent), Event::Refusal(&refusal), Event::Observed(&observed), loss] {
@@ -170,9 +171,11 @@ mod tests {
         let (intent, identity) = (longest_intent(), longest_identity());
         let longest_code = RefusalCode::ALL.iter().max_by_key(|code| code.as_str().len()).unwrap();
         let outcome = Outcome {
+            assertion: Some(u64::MAX),
             request_bytes: u64::MAX,
             response_bytes: u64::MAX,
             duration: std::time::Duration::MAX,
+            captured: Some(Box::new(longest_captured())),
             ..outcome(End::NotForwarded(*longest_code))
         };
         let line = encoded(&identity, &Event::Outcome { intent: &intent, link: &link(), outcome: &outcome });

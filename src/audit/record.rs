@@ -7,12 +7,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::captured::Captured;
 use super::chain::{Link, Position};
 use super::kind::LineKind;
 use super::line::PastIntent;
 use super::loss::AcceptedLoss;
 use crate::decision::{Mode, Permit, RefusalCode};
-use crate::domain::{Action, Grant, GrantId, InstanceName, Person, Resource, ServiceName, WallTime};
+use crate::domain::{
+    Action, Authentication, Grant, GrantId, InstanceName, Issuer, Person, Resource, ServiceName, WallTime,
+};
 
 /// Whose log it is.
 #[derive(Debug, Clone)]
@@ -189,12 +192,16 @@ pub struct Outcome {
     pub at: WallTime,
     /// The upstream's status.
     pub status: Option<u16>,
+    /// Which assertion under its grant in this log told the upstream of it.
+    pub assertion: Option<u64>,
     pub request_bytes: u64,
     pub response_bytes: u64,
     pub request_sha256: Option<[u8; 32]>,
     pub response_sha256: Option<[u8; 32]>,
     pub duration: Duration,
     pub end: End,
+    /// Where members of the bodies are to be kept.
+    pub captured: Option<Box<Captured>>,
 }
 
 impl Outcome {
@@ -203,21 +210,42 @@ impl Outcome {
         Self {
             at,
             status: None,
+            assertion: None,
             request_bytes: 0,
             response_bytes: 0,
             request_sha256: None,
             response_sha256: None,
             duration: Duration::ZERO,
             end,
+            captured: None,
         }
     }
 }
 
-/// Grant and person, where both are proven to belong together.
+/// Who has proven to be asking.
 #[derive(Debug, Clone)]
-pub struct Holder {
-    pub grant: GrantId,
+pub struct Asker {
     pub person: Person,
+    pub idp: Issuer,
+    /// As the grant has it, or, without one, as the token says that proved the person.
+    pub authentication: Authentication,
+    /// The grant that was named, where it is proven to be theirs.
+    pub grant: Option<GrantId>,
+}
+
+impl Asker {
+    pub fn holder_of(grant: &Grant) -> Self {
+        Self {
+            person: grant.person.clone(),
+            idp: grant.idp.clone(),
+            authentication: grant.authentication.clone(),
+            grant: Some(grant.id.clone()),
+        }
+    }
+
+    pub fn is_holder(&self) -> bool {
+        self.grant.is_some()
+    }
 }
 
 /// A request with the header that was refused.
@@ -225,7 +253,7 @@ pub struct Holder {
 pub struct Refusal {
     pub request: RequestFacts,
     pub code: RefusalCode,
-    pub holder: Option<Holder>,
+    pub asker: Option<Asker>,
 }
 
 /// What would have been decided, in observe mode.
@@ -234,7 +262,7 @@ pub struct Observed {
     pub request: RequestFacts,
     /// [`crate::decision::Decision::code`].
     pub decision: &'static str,
-    pub holder: Option<Holder>,
+    pub asker: Option<Asker>,
 }
 
 /// The first line of a log.

@@ -4,11 +4,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::captured::{Captured, CapturedBody, CapturedValue, JsonType, NotCaptured, Told, VALUES_MAX};
 use super::chain::{Chain, LineHash, LogId};
 use super::loss::AcceptedLoss;
 use super::ocsf::encode;
 use super::record::{
-    Counted, End, Event, Holder, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, QueryDigest,
+    Asker, Counted, End, Event, Intent, LogEnd, LogIdentity, LogStart, Observed, Outcome, Protocol, QueryDigest,
     QueryDigests, Refusal, RequestFacts, Summary,
 };
 use super::{Link, ParsedLine, PastIntent, Position};
@@ -89,22 +90,50 @@ pub(crate) fn outcome(end: End) -> Outcome {
     Outcome {
         at: AT,
         status: Some(200),
+        assertion: None,
         request_bytes: 17,
         response_bytes: 211,
         request_sha256: Some([0x11; 32]),
         response_sha256: Some([0x22; 32]),
         duration: Duration::from_millis(41),
         end,
+        captured: None,
     }
 }
 
+pub(crate) fn captured() -> Captured {
+    let value = |field: &str, json_type, told| CapturedValue { field: field.to_owned(), json_type, told };
+    let values = vec![
+        value("/amount", JsonType::Number, Told::Value("1250.00".to_owned())),
+        value("/payee/iban", JsonType::String, Told::Digest("f".repeat(64))),
+        value("/lines/0/note", JsonType::String, Told::Nothing),
+        value("/lines/1/note", JsonType::String, Told::Withheld),
+        value("/reference", JsonType::Absent, Told::Nothing),
+    ];
+    Captured {
+        key: Some("f".repeat(16)),
+        request: Some(CapturedBody::Fields { values, is_whole: true }),
+        response: Some(CapturedBody::Not(NotCaptured::TooLarge)),
+    }
+}
+
+/// More than fits.
+pub(crate) fn longest_captured() -> Captured {
+    let nasty = || CapturedValue {
+        field: "\"".repeat(128),
+        json_type: JsonType::Boolean,
+        told: Told::Value("\u{1}".repeat(9999)),
+    };
+    let body = || Some(CapturedBody::Fields { values: (0..VALUES_MAX).map(|_| nasty()).collect(), is_whole: true });
+    Captured { key: Some("f".repeat(16)), request: body(), response: body() }
+}
+
 pub(crate) fn refusal(code: RefusalCode) -> Refusal {
-    Refusal { request: request("r-refused"), code, holder: None }
+    Refusal { request: request("r-refused"), code, asker: None }
 }
 
 pub(crate) fn observed() -> Observed {
-    let holder = Holder { grant: GrantId::from_random(7), person: "ada".parse().unwrap() };
-    Observed { request: request("r-observed"), decision: "override", holder: Some(holder) }
+    Observed { request: request("r-observed"), decision: "override", asker: Some(Asker::holder_of(&grant(7))) }
 }
 
 /// A tail that was lost.
@@ -257,7 +286,14 @@ pub(crate) fn one_of_each() -> LogBuilder {
         let link = log.intent("r-3");
         log.outcome("r-3", &link, end);
     }
+    for captured in [captured(), longest_captured()] {
+        let link = log.intent("r-4");
+        let outcome = Outcome { captured: Some(Box::new(captured)), ..outcome(End::Completed) };
+        log.push(&Event::Outcome { intent: &intent("r-4"), link: &link, outcome: &outcome });
+    }
     log.push(&Event::Observed(&observed()));
+    let asker = Asker { grant: None, ..Asker::holder_of(&grant(7)) };
+    log.push(&Event::Refusal(&Refusal { asker: Some(asker), ..refusal(RefusalCode::GrantNotUsable) }));
     let counts = [(Counted::Refusal(RefusalCode::HeaderMalformed), 3), (Counted::Observed("pass"), 2)].into();
     log.push(&Event::RefusalSummary(&Summary { from: Some(AT), until: Some(AT), counts }));
     let long = longest_intent();

@@ -30,6 +30,8 @@ pub struct ToldLine {
     pub end: Option<String>,
     pub cause: Option<String>,
     pub status: Option<u16>,
+    /// Of an outcome: which assertion under its grant in this log told the upstream of the override, dense from 1.
+    pub assertion: Option<u64>,
     /// The intent that an outcome belongs to.
     pub intent: Option<(LogId, u64)>,
     /// What the first line of a log says of the log before.
@@ -64,6 +66,7 @@ impl ToldLine {
             end: facts.end.map(str::to_owned),
             cause: facts.cause.map(str::to_owned),
             status: facts.status,
+            assertion: facts.assertion,
             intent: facts.intent.map(|intent| (intent.log_id, intent.seq)),
             previous: facts.previous,
         })
@@ -141,6 +144,7 @@ struct Facts<'a> {
     end: Option<&'a str>,
     cause: Option<&'a str>,
     status: Option<u16>,
+    assertion: Option<u64>,
     intent: Option<Intent>,
     previous: Option<Position>,
 }

@@ -1,9 +1,10 @@
-//! `breakglass witness`: cosigns the checkpoints of other people's logs until it is interrupted.
+//! `breakglass witness`: cosigns the checkpoints of other people's logs until it is told to end.
 
 use std::sync::Arc;
 
 use super::args::WitnessArgs;
 use super::failure::{Exit, Failure};
+use super::interruption::interrupted;
 use super::output::Output;
 use crate::clock::Clock;
 use crate::error_chain::error_chain;
@@ -27,11 +28,7 @@ pub(super) async fn run(args: WitnessArgs, out: &mut Output) -> Result<(), Failu
     let address = listener.local_addr().map_err(unheard)?;
     out.line(&witness.verifier().to_string())?;
     out.note(&format!("listening on {address}; the line above is the verifier key of this witness"));
-    let interrupted = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    serve(listener, Arc::new(witness), interrupted).await;
+    // To be ended is what a service expects: it is no failure.
+    serve(listener, Arc::new(witness), async { drop(interrupted().await) }).await;
     Ok(())
 }

@@ -5,6 +5,9 @@
 pub mod assertion;
 #[cfg(feature = "sidecar")]
 pub mod bindings;
+#[cfg(feature = "sidecar")]
+pub mod capture;
+pub mod captured_field;
 #[cfg(feature = "control")]
 pub mod control;
 #[cfg(feature = "control")]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::captured_field::{CaptureMode, CapturedField, read_fields};
 use super::mistakes::ConfigError;
 use super::reader::{self, Section};
 use super::route_path::{PathTemplate, ResourceTemplate};
@@ -56,6 +57,8 @@ pub struct RouteConfig {
     pub upgrade: bool,
     /// Whether a 423 or 403 of the upstream is given a link to the request form.
     pub offer: bool,
+    /// Members of bodies that the audit log keeps of an override.
+    pub capture: Vec<CapturedField>,
 }
 
 /// Resource and action of a route.
@@ -92,6 +95,12 @@ impl ServiceConfig {
             };
             Some(Self { name, audience, mode, ceiling: ceiling?, routes, digest: super::digest_hex(text) })
         })
+    }
+
+    /// A route of which some field is kept as a keyed digest.
+    pub fn captures_digest(&self) -> Option<&RouteConfig> {
+        let is_digest = |field: &CapturedField| field.mode == CaptureMode::Digest;
+        self.routes.iter().find(|route| route.capture.iter().any(is_digest))
     }
 
     pub fn any_seal(&self) -> bool {
@@ -173,10 +182,18 @@ fn read_route(section: &Section<'_>, actions: Option<&BTreeSet<Action>>) -> Opti
     let mode = section.choice("mode", MODES);
     let upgrade = section.choice("upgrade", &[("deny", false), ("allow", true)]).unwrap_or(false);
     let offer = section.boolean("offer", true);
+    let capture = read_fields(section);
+    if !capture.is_empty() && !section.has("resource") {
+        section.mistake(
+            "capture",
+            "only an override's body is captured",
+            Some("give the route a resource and an action"),
+        );
+    }
     if subject.is_none() && !sealed && !section.has("resource") && !section.has("action") {
         section.mistake("resource", "is missing", Some("a route names resource and action, or is sealed, or both"));
     }
-    Some(RouteConfig { method: method?, path: path?, subject, query, sealed, mode, upgrade, offer })
+    Some(RouteConfig { method: method?, path: path?, subject, query, sealed, mode, upgrade, offer, capture })
 }
 
 fn read_method(section: &Section<'_>, word: &str) -> Option<Method> {

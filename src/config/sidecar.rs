@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::assertion::{UpstreamFacing, read_assertion};
 use super::bindings::{BindingsConfig, read_bindings};
+use super::capture::{CaptureConfig, read_capture};
 pub use super::feed::FeedConfig;
 use super::feed::read_feed;
 use super::identity::read_issuers;
@@ -81,6 +82,7 @@ pub struct AuditConfig {
     pub shipping: ShippingConfig,
     /// Which query values a line lets compare.
     pub query_digests: Option<QueryDigestConfig>,
+    pub capture: CaptureConfig,
     /// Where lines are handed on to.
     pub sinks: Vec<SinkConfig>,
     /// Those that must have an intent before its override may go, beside the local log, which always must.
@@ -116,7 +118,10 @@ impl SidecarConfig {
             None => None,
         };
         match (parsed, service) {
-            (Ok(without), Some(service)) => Ok(without.with(service, files)),
+            (Ok(without), Some(service)) => match lacking_key(file, &without.audit.capture, &service) {
+                Some(mistake) => Err(ConfigError::one(mistake)),
+                None => Ok(without.with(service, files)),
+            },
             (Ok(_), None) => Err(ConfigError { mistakes }),
             (Err(error), _) => Err(ConfigError { mistakes: error.mistakes.into_iter().chain(mistakes).collect() }),
         }
@@ -171,6 +176,13 @@ impl SidecarConfig {
         ));
         mtls.into_iter().chain(dpop)
     }
+}
+
+/// A route that asks for digests needs a key to make them by.
+fn lacking_key(file: &Path, capture: &CaptureConfig, service: &ServiceConfig) -> Option<Mistake> {
+    let route = service.captures_digest().filter(|_| capture.key_file.is_none())?;
+    let what = format!("audit.capture.key_file: is missing, and {} {} captures a digest", route.method, route.path);
+    Some(Mistake::of_file(file, what))
 }
 
 fn is_loopback(authority: &str) -> bool {
@@ -338,6 +350,7 @@ fn read_audit(section: &Section<'_>) -> Option<AuditConfig> {
             .unwrap_or(65_536),
         shipping: read_shipping(section, ledger_required),
         query_digests: section.section("query_digests").and_then(|section| read_query_digests(&section)),
+        capture: read_capture(section),
         sinks,
         required,
     };

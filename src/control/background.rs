@@ -41,7 +41,11 @@ pub(super) fn spawn_all(
     let admin = Port { listener: bound.admin, tls: None, router, connections: None };
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
-    tasks.spawn(audit_upkeep::keep_up(state.workflow.store.clone(), stopping.clone()));
+    tasks.spawn(audit_upkeep::keep_up(
+        state.workflow.store.clone(),
+        Arc::clone(&state.workflow.metrics),
+        stopping.clone(),
+    ));
     tasks.spawn(Arc::clone(&state.ledger).run(stopping.clone()));
     for which in 0..state.ledger.witnesses() {
         tasks.spawn(Arc::clone(&state.ledger).keep_witnessed(which, stopping.clone()));

@@ -30,6 +30,8 @@ pub struct AuditLine<'a> {
     pub end: Option<&'a str>,
     pub cause: Option<&'a str>,
     pub status: Option<u16>,
+    /// Of an outcome: which assertion under its grant in this log.
+    pub assertion: Option<u64>,
     /// Of an outcome: the place of its intent.
     pub intent: Option<(String, u64)>,
 }
@@ -86,7 +88,13 @@ pub struct Closed<'a> {
     pub spent: Option<u64>,
     /// Sidecars that may have recorded something and have not shipped past the grant's end.
     pub missing: &'a [InstanceName],
-    /// Every number that tells of the same agrees with the others.
+    /// Outcomes that name the assertion which told the upstream.
+    pub assertions: u64,
+    /// Assertions that were signed, by the sidecars' own counters.
+    pub signed: u64,
+    /// What of the numbers does not agree.
+    pub differences: &'a [&'static str],
+    /// Nothing is missing, and every number that tells of the same agrees with the others.
     pub reconciled: bool,
     /// The index of the account that this one replaces: something came late.
     pub amends: Option<u64>,
@@ -111,6 +119,7 @@ impl Draft {
             .fact_if("end", line.end)
             .fact_if("cause", line.cause)
             .fact_if("status", line.status)
+            .fact_if("assertion", line.assertion)
             .fact_if("intent", line.intent.map(place))
             .personal(PersonalField::Line, text)
     }
@@ -153,9 +162,13 @@ impl Draft {
             .fact("ends", closed.ends.clone())
             .fact("open", closed.open)
             .fact("refusals", closed.refusals)
+            .fact("assertions", closed.assertions)
+            .fact("signed", closed.signed)
             .fact("reconciled", closed.reconciled)
             .fact_if("spent", closed.spent)
             .fact_if("amends", closed.amends);
+        let draft =
+            if closed.differences.is_empty() { draft } else { draft.fact("differences", closed.differences.to_vec()) };
         if missing.is_empty() { draft } else { draft.fact("missing", missing) }
     }
 }

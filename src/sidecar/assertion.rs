@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod keys;
+pub mod numbers;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,11 +14,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use http::{HeaderValue, Uri};
 
 use self::keys::{Asking, KeyStore};
+use self::numbers::Numbers;
 use crate::clock::Clock;
 use crate::decision::{Assertion, Permit};
 use crate::domain::{InstanceName, ServiceName};
 use crate::token::assertion::jwks::JwkSet;
-use crate::token::assertion::{Target, issuer};
+use crate::token::assertion::{Record, Target, issuer};
 use crate::token::keys::KeyError;
 use crate::token::{AssertionClaims, PublicKey, mint_assertion};
 use crate::wire::feed::{FromControl, FromSidecar};
@@ -30,6 +32,26 @@ pub struct Assertions {
     clock: Clock,
     store: RwLock<KeyStore>,
     counts: AssertionCounts,
+    numbers: Numbers,
+}
+
+/// One override, as its assertion tells of it beside the permit.
+#[derive(Debug, Clone, Copy)]
+pub struct Asserting<'a> {
+    pub request_id: &'a str,
+    /// The name of its intent's line.
+    pub record: &'a str,
+    pub method: &'a http::Method,
+    /// As it goes upstream.
+    pub target: &'a Uri,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Asserted {
+    /// Which under its grant; taken even where signing then failed.
+    pub number: u64,
+    pub header: Option<HeaderValue>,
 }
 
 /// Monotonic counts since the process started.
@@ -65,7 +87,7 @@ impl Assertions {
     pub fn new(service: ServiceName, instance: InstanceName, clock: Clock) -> Result<Self, KeyError> {
         let issuer = issuer(&service, &instance);
         let store = RwLock::new(KeyStore::new(service.clone(), instance)?);
-        Ok(Self { service, issuer, clock, store, counts: AssertionCounts::default() })
+        Ok(Self { service, issuer, clock, store, counts: AssertionCounts::default(), numbers: Numbers::default() })
     }
 
     /// Whether an override can be told to the upstream now.
@@ -74,26 +96,27 @@ impl Assertions {
         if signer { Assertion::Ready } else { Assertion::Unavailable }
     }
 
-    /// The header that tells the upstream of one override; `None` where no key may sign, or signing fails.
-    ///
-    /// `target` is the request's as it goes upstream.
-    pub fn header(
-        &self,
-        permit: &Permit,
-        request_id: &str,
-        method: &http::Method,
-        target: &Uri,
-    ) -> Option<HeaderValue> {
+    /// Tells the upstream of one override; `None` where no key may sign.
+    pub fn assert(&self, permit: &Permit, about: Asserting<'_>) -> Option<Asserted> {
         let now = self.clock.now();
         let signer = Arc::clone(self.read().signer(now)?);
-        let origin_form = target.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let target = Target { method: method.as_str(), origin_form };
-        let claims = AssertionClaims::of(permit, &self.issuer, request_id, target, now.wall);
-        let signed = mint_assertion(&claims, &signer.key).ok()?;
-        let mut value = HeaderValue::try_from(signed).ok()?;
-        value.set_sensitive(true);
-        self.counts.signed.fetch_add(1, Ordering::Relaxed);
-        Some(value)
+        let origin_form = about.target.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let target = Target { method: about.method.as_str(), origin_form };
+        let number = self.numbers.next(&permit.grant().id);
+        let record = Record { request_id: about.request_id, line: about.record, number };
+        let claims = AssertionClaims::of(permit, &self.issuer, record, target, now.wall);
+        let signed = mint_assertion(&claims, &signer.key).ok();
+        let mut header = signed.and_then(|signed| HeaderValue::try_from(signed).ok());
+        if let Some(header) = &mut header {
+            header.set_sensitive(true);
+            self.counts.signed.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(Asserted { number, header })
+    }
+
+    /// How many were signed under each grant.
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
     }
 
     /// The keys that the upstream may believe now.

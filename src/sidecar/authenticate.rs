@@ -7,16 +7,16 @@
 
 use super::intake::Taken;
 use super::setup::Setup;
+use crate::audit::Asker;
 use crate::decision::{Caller, Unproven};
-use crate::domain::{Person, WallTime};
-use crate::identity::{IdentityError, IdentityFault, Verifier};
+use crate::domain::Person;
+use crate::identity::{IdentityError, IdentityFault, Verified, Verifier};
 use crate::secret::Secret;
 
 /// The caller, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Authenticated {
-    /// And when they are known to have been there, where the issuer says it.
-    Proven(Person, Option<WallTime>),
+    Proven(Box<Verified>),
     Unproven(Unproven),
     /// What came in `Authorization` does not hold: it may be meant for the API alone.
     Ambient(Unproven),
@@ -26,7 +26,7 @@ impl Authenticated {
     /// The same as a fact for the decision.
     pub fn fact(&self) -> Caller<'_> {
         match self {
-            Self::Proven(person, _) => Caller::Proven(person),
+            Self::Proven(verified) => Caller::Proven(&verified.person),
             Self::Unproven(why) => Caller::Unproven(*why),
             Self::Ambient(why) => Caller::Ambient(*why),
         }
@@ -34,9 +34,20 @@ impl Authenticated {
 
     pub fn person(&self) -> Option<&Person> {
         match self {
-            Self::Proven(person, _) => Some(person),
+            Self::Proven(verified) => Some(&verified.person),
             Self::Unproven(_) | Self::Ambient(_) => None,
         }
+    }
+
+    /// The same for a line of the audit log, without a grant.
+    pub fn asker(&self) -> Option<Asker> {
+        let Self::Proven(verified) = self else { return None };
+        Some(Asker {
+            person: verified.person.clone(),
+            idp: verified.principal.issuer.clone(),
+            authentication: verified.authentication.clone(),
+            grant: None,
+        })
     }
 }
 
@@ -52,8 +63,7 @@ pub fn authenticate(setup: &Setup, taken: &Taken) -> Authenticated {
 
 fn person(verifier: &Verifier, token: &Secret<String>) -> Result<Authenticated, Unproven> {
     let verified = verifier.verify(token.expose()).map_err(unproven)?;
-    let at = verified.proven_at();
-    Ok(Authenticated::Proven(verified.person, at))
+    Ok(Authenticated::Proven(Box::new(verified)))
 }
 
 const fn unproven(error: IdentityError) -> Unproven {

@@ -18,7 +18,7 @@ use super::setup::Setup;
 use super::shared::Shared;
 use super::signature_limit::SignatureLimit;
 use super::target::{self, Ambiguity};
-use crate::audit::Holder;
+use crate::audit::Asker;
 use crate::decision::{
     Assertion, Audit, Claimant, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, Route, Target,
     Traits, Unproven, Uses, decide,
@@ -121,8 +121,8 @@ impl<'r> Examined<'r> {
     /// A key or a certificate says nothing of when its person was there. A grant that is bound to one is not held to that:
     /// it waited while it was suspended, and was taken up because its person had authenticated afresh.
     fn hold_to_fresh_proof(&mut self) {
-        if let Authenticated::Proven(_, at) = &self.caller {
-            self.live.take_if(|live| !live.takes_proof_of(*at));
+        if let Authenticated::Proven(verified) = &self.caller {
+            self.live.take_if(|live| !live.takes_proof_of(verified.proven_at()));
         }
     }
 
@@ -212,13 +212,17 @@ impl<'r> Examined<'r> {
         self.live.as_ref()
     }
 
-    /// Grant and person, where the caller is proven to be the holder.
-    pub fn holder(&self) -> Option<Holder> {
+    /// Who has proven to be asking: the grant's holder, or else the person whose identity token came.
+    pub fn asker(&self) -> Option<Asker> {
+        self.held_grant().map(Asker::holder_of).or_else(|| self.caller.asker())
+    }
+
+    /// The grant, where the caller is proven to be its holder.
+    fn held_grant(&self) -> Option<&Grant> {
         let Credential::Presented(named_by) = self.credential else { return None };
         let grant = self.grant()?;
         let claimant = Claimant::of(self.caller.fact(), self.certificate.fact(), self.shown.fact(), named_by);
-        let is_holder = claimant.is_ok_and(|claimant| claimant.is_holder_of(grant));
-        is_holder.then(|| Holder { grant: grant.id.clone(), person: grant.person.clone() })
+        claimant.is_ok_and(|claimant| claimant.is_holder_of(grant)).then_some(grant)
     }
 }
 

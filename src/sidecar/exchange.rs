@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
+use http::{Response, StatusCode};
 
 use super::audit_log::IntentReceipt;
+use super::capture::{Capture, Passed};
 use super::cut::Under;
 use super::ending::OverrideInFlight;
-use crate::audit::{End, Outcome};
+use crate::audit::{Captured, End, Outcome};
 use crate::decision::RefusalCode;
 use crate::domain::BootTime;
 use crate::telemetry::request_context::{self, RequestContext};
@@ -24,11 +26,13 @@ pub struct Exchange {
     context: RefCell<RequestContext>,
     began: BootTime,
     status: Cell<Option<u16>>,
+    assertion: Cell<Option<u64>>,
     /// Decided, while its last facts are awaited.
     decided: Cell<Option<End>>,
     request_complete: Cell<bool>,
     request: RefCell<Tally>,
     response: RefCell<Tally>,
+    capture: RefCell<Option<Capture>>,
 }
 
 /// Which way bytes go.
@@ -61,7 +65,7 @@ impl std::fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    pub fn new(receipt: IntentReceipt, under: Under) -> Self {
+    pub fn new(receipt: IntentReceipt, under: Under, capture: Option<Capture>) -> Self {
         Self {
             receipt: RefCell::new(Some((receipt, OverrideInFlight::new(Arc::clone(&under.shared))))),
             began: under.shared.clock.boot(),
@@ -69,10 +73,12 @@ impl Exchange {
             cut_noted: Cell::new(false),
             context: RefCell::new(request_context::current_with_id().unwrap_or_default()),
             status: Cell::new(None),
+            assertion: Cell::new(None),
             decided: Cell::new(None),
             request_complete: Cell::new(false),
             request: RefCell::new(Tally::new()),
             response: RefCell::new(Tally::new()),
+            capture: RefCell::new(capture),
         }
     }
 
@@ -89,6 +95,9 @@ impl Exchange {
         let mut tally = tally.borrow_mut();
         tally.bytes = tally.bytes.saturating_add(u64::try_from(data.len()).unwrap_or(u64::MAX));
         tally.digest.update(data);
+        if let Some(capture) = &mut *self.capture.borrow_mut() {
+            capture.take(direction, data);
+        }
     }
 
     pub fn note_request_complete(&self) {
@@ -100,8 +109,26 @@ impl Exchange {
         self.request_complete.get()
     }
 
+    /// The name of the intent's line.
+    pub fn record(&self) -> Option<String> {
+        Some(self.receipt.borrow().as_ref()?.0.link()?.uid())
+    }
+
+    /// Which assertion under its grant tells the upstream of it.
+    pub fn note_assertion(&self, number: u64) {
+        self.assertion.set(Some(number));
+    }
+
     pub fn note_status(&self, status: u16) {
         self.status.set(Some(status));
+    }
+
+    /// The head of the upstream's answer.
+    pub fn note_answer<B>(&self, answer: &Response<B>) {
+        self.note_status(answer.status().as_u16());
+        if let Some(capture) = &mut *self.capture.borrow_mut() {
+            capture.note_head(Direction::Response, answer.headers());
+        }
     }
 
     /// How it will have ended, even if nothing more is learned of it.
@@ -136,13 +163,23 @@ impl Exchange {
         receipt.outcome(Outcome {
             at: self.under.shared.clock.wall(),
             status: self.status.get(),
+            assertion: self.assertion.get(),
             request_bytes: request.bytes,
             response_bytes: response.bytes,
             request_sha256: request.sum(),
             response_sha256: response.sum(),
             duration: self.elapsed(),
             end,
+            captured: self.captured(end),
         });
+    }
+
+    /// Nothing, where nothing was forwarded.
+    fn captured(&self, end: End) -> Option<Box<Captured>> {
+        let capture = self.capture.borrow_mut().take().filter(|_| !matches!(end, End::NotForwarded(_)))?;
+        let switched_protocols = self.status.get() == Some(StatusCode::SWITCHING_PROTOCOLS.as_u16());
+        let (request_whole, response_whole) = (self.request_is_complete(), end == End::Completed);
+        Some(Box::new(capture.finish(Passed { request_whole, response_whole, switched_protocols })))
     }
 }
 

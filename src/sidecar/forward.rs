@@ -16,8 +16,10 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 
+use super::assertion::Asserting;
 use super::audit_log::IntentReceipt;
 use super::body::{LastMove, RequestBody, ResponseBody, Source, UpstreamBody, Watched};
+use super::capture::Capture;
 use super::cut::{AnswerWatch, CutWatch, Under};
 use super::exchange::Exchange;
 use super::expectation::{self, Expectation};
@@ -37,6 +39,7 @@ pub struct Recorded {
     pub(super) permit: Permit,
     pub(super) receipt: IntentReceipt,
     pub(super) live: Arc<LiveGrant>,
+    pub(super) capture: Option<Capture>,
 }
 
 /// Who asked: for the headers a proxy adds, and for another protocol on the connection.
@@ -120,16 +123,16 @@ pub async fn as_override(
     client: Client<'_>,
     request_id: &str,
 ) -> Result<Response<ResponseBody>, ForwardError> {
-    let Recorded { permit, receipt, live } = recorded;
+    let Recorded { permit, receipt, live, capture } = recorded;
     let timeout = pool.config().response_timeout;
     let under = Under { shared: Arc::clone(shared), live };
-    let exchange = Rc::new(Exchange::new(receipt, under.clone()));
+    let exchange = Rc::new(Exchange::new(receipt, under.clone(), capture));
     let last_move = Rc::new(Cell::new(Instant::now()));
     let (parts, incoming) = request.into_parts();
     let version = parts.version;
     let prepared = prepare(parts, incoming, Some(path), client, &pool.config());
     let Prepared { mut parts, source, asked, expected, relay } = prepared;
-    let Some(assertion) = shared.assertions.header(&permit, request_id, &parts.method, &parts.uri) else {
+    let Some(assertion) = assertion(&exchange, &permit, request_id, &parts, shared) else {
         exchange.settle(End::NotForwarded(RefusalCode::AssertionUnavailable));
         return Err(ForwardError::Unsigned);
     };
@@ -160,7 +163,7 @@ pub async fn as_override(
             Err(error.into())
         }
         Some(Ok((response, _))) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            exchange.note_status(response.status().as_u16());
+            exchange.note_answer(&response);
             let watched = Watched {
                 watch: AnswerWatch::new(watch, &exchange, None, client.afterwards.clone()),
                 exchange: Rc::clone(&exchange),
@@ -173,7 +176,7 @@ pub async fn as_override(
             })
         }
         Some(Ok((response, mut lease))) => {
-            exchange.note_status(response.status().as_u16());
+            exchange.note_answer(&response);
             let unasked = withhold(expected.as_ref(), &mut lease);
             let watch = AnswerWatch::new(watch, &exchange, lease.closer(), client.afterwards.clone());
             let mut response = pass_back(response, lease, Some(Watched { exchange, watch }), version);
@@ -186,6 +189,21 @@ pub async fn as_override(
         settle(relay, Some(&under)).await;
     }
     passed
+}
+
+/// What tells the upstream of the override, counted; `None` where nothing can be signed.
+fn assertion(
+    exchange: &Exchange,
+    permit: &Permit,
+    request_id: &str,
+    parts: &http::request::Parts,
+    shared: &Shared,
+) -> Option<HeaderValue> {
+    let record = exchange.record()?;
+    let about = Asserting { request_id, record: &record, method: &parts.method, target: &parts.uri };
+    let asserted = shared.assertions.assert(permit, about)?;
+    exchange.note_assertion(asserted.number);
+    asserted.header
 }
 
 /// What the upstream said before its answer goes before it.

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{HOST, UPGRADE};
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::audit_log::{IntentError, Standing as Budget};
 use super::body::ResponseBody;
+use super::capture::Capture;
 use super::connection::Peer;
 use super::counters::{Counters, RequestOutcome};
 use super::enforce::{Examined, Presented};
@@ -27,7 +28,7 @@ use super::shared::{ShareNews, Shared};
 use super::signature_limit::SignatureLimit;
 use super::upstream::Pool;
 use super::{framing_head::HeadFault, record, target};
-use crate::audit::{End, Intent, Observed, Outcome, Refusal, RequestFacts};
+use crate::audit::{Asker, End, Intent, Observed, Outcome, Refusal, RequestFacts};
 use crate::decision::{Credential, Decision, Disposition, Permit, RefusalCode, Uses};
 use crate::telemetry::request_context::{self, RequestContext, request_id};
 
@@ -202,6 +203,7 @@ impl Case<'_> {
     ) -> Response<ResponseBody> {
         match self.record_intent(permit, &facts).await {
             Ok(recorded) => {
+                let recorded = Recorded { capture: self.capture(request.headers()), ..recorded };
                 tracing::info!(grant = %recorded.permit.grant().id, "an override goes to the upstream");
                 let path = self.examined.target.as_deref().unwrap_or("/");
                 let (shared, pool) = (self.shared, &self.worker.pool);
@@ -237,7 +239,7 @@ impl Case<'_> {
             self.shared.tell(ShareNews::Spent(permit.grant().id.clone()));
         }
         match self.examined.decide(self.shared, Some(Uses::Available)) {
-            Decision::Override(permit) => Ok(Recorded { permit, receipt, live: Arc::clone(live) }),
+            Decision::Override(permit) => Ok(Recorded { permit, receipt, live: Arc::clone(live), capture: None }),
             Decision::Refuse(code) => {
                 // The use stays spent: its intent is durable, and that is what uses are counted by after a restart.
                 receipt.outcome(Outcome::bare(self.shared.clock.wall(), End::NotForwarded(code)));
@@ -247,14 +249,20 @@ impl Case<'_> {
         }
     }
 
+    /// Where the route names members of bodies.
+    fn capture(&self, request: &HeaderMap) -> Option<Capture> {
+        Capture::of(&self.examined.found.route()?.capture, request, &self.shared.capture)
+    }
+
     fn record_refusal(&self, code: RefusalCode, request: RequestFacts) {
-        let holder = self.examined.holder();
-        let budget = if holder.is_some() { Budget::Proven } else { Budget::Stranger };
-        self.shared.audit.refusal(Refusal { request, code, holder }, budget);
+        let asker = self.examined.asker();
+        let is_holder = asker.as_ref().is_some_and(Asker::is_holder);
+        let budget = if is_holder { Budget::Proven } else { Budget::Stranger };
+        self.shared.audit.refusal(Refusal { request, code, asker }, budget);
     }
 
     fn record_observed(&self, decision: &'static str, request: RequestFacts) {
-        self.shared.audit.observed(Observed { request, decision, holder: self.examined.holder() });
+        self.shared.audit.observed(Observed { request, decision, asker: self.examined.asker() });
     }
 
     fn refuse(&self, code: RefusalCode) -> Response<ResponseBody> {

@@ -10,7 +10,7 @@
 //! 5. [`enforce`] gathers the facts and asks the pure `decision`.
 //! 6. [`record`] says what may be written, [`query_digests`] in which form; [`audit_log`] makes the intent durable.
 //! 7. [`forward`] goes to the [`upstream`] and back, with an [`assertion`], while [`cut`] watches the grant.
-//! 8. [`exchange`] records the outcome.
+//! 8. [`exchange`] records the outcome, with what [`capture`] kept of bodies where a route asks for it.
 //!
 //! Turns a journey can take: [`expectation`], where the client waits to be asked for its body; [`hints`], which the
 //! upstream gives before its answer; and [`upgrade`], after which a [`tunnel`] passes bytes of another protocol.
@@ -25,6 +25,7 @@ pub mod audit_log;
 pub mod authenticate;
 mod backlog;
 pub mod body;
+pub mod capture;
 pub mod client_certificate;
 pub mod connection;
 pub mod counters;
@@ -49,6 +50,7 @@ pub mod handover;
 pub mod hints;
 pub mod intake;
 pub mod journey;
+pub mod keyed_digest;
 pub mod lineage;
 pub mod listener;
 pub mod meter;

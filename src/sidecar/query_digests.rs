@@ -3,38 +3,18 @@
 //! The same value under the same parameter gives the same digest for as long as the key stays; without the key nobody finds out
 //! the value by trying. A parameter that is not named by the configuration appears by its name alone, as ever.
 
-use std::path::PathBuf;
-
-use aws_lc_rs::hmac;
-
+use super::keyed_digest::{DigestKey, KeyFileError};
 use super::route::query_pairs;
 use crate::audit::record::{QueryDigest, QueryDigests};
 use crate::config::sidecar::QueryDigestConfig;
 
-/// The shortest key that is taken.
-const KEY_BYTES_MIN: usize = 32;
-const KEY_BYTES_MAX: u64 = 4096;
 /// Values of one line that are told apart; further ones are left out, and the line says so.
 const VALUES_MAX: usize = 8;
-
-/// Why a key can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyFileError {
-    #[error("cannot read {}", .path.display())]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("{} must hold {KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes", .0.display())]
-    Length(PathBuf),
-}
 
 /// See the module.
 #[derive(Debug)]
 pub struct Digester {
-    key: hmac::Key,
-    key_id: String,
+    key: DigestKey,
     parameters: Vec<String>,
 }
 
@@ -44,19 +24,7 @@ impl Digester {
     /// # Errors
     /// [`KeyFileError`].
     pub fn new(config: &QueryDigestConfig) -> Result<Self, KeyFileError> {
-        let path = || config.key_file.clone();
-        let unreadable = |source| KeyFileError::Io { path: path(), source };
-        let len = std::fs::metadata(&config.key_file).map_err(unreadable)?.len();
-        if len > KEY_BYTES_MAX {
-            return Err(KeyFileError::Length(path()));
-        }
-        let bytes = std::fs::read(&config.key_file).map_err(unreadable)?;
-        if bytes.len() < KEY_BYTES_MIN {
-            return Err(KeyFileError::Length(path()));
-        }
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
-        let key_id = hex(hmac::sign(&key, b"breakglass query digest key").as_ref()).chars().take(16).collect();
-        Ok(Self { key, key_id, parameters: config.parameters.clone() })
+        Ok(Self { key: DigestKey::load(&config.key_file)?, parameters: config.parameters.clone() })
     }
 
     /// The digests of the named parameters of `query`, in its order; `None` where it has none of them.
@@ -65,21 +33,13 @@ impl Digester {
         let mut values: Vec<_> = named.take(VALUES_MAX + 1).map(|(name, value)| self.digest(name, value)).collect();
         let is_whole = values.len() <= VALUES_MAX;
         values.truncate(VALUES_MAX);
-        (!values.is_empty()).then(|| QueryDigests { key: self.key_id.clone(), is_whole, values })
+        (!values.is_empty()).then(|| QueryDigests { key: self.key.id().to_owned(), is_whole, values })
     }
 
     /// Over the name, a zero byte and the value as it stands: neither can be moved into the other, since no name holds one.
     fn digest(&self, name: &str, value: &str) -> QueryDigest {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(name.as_bytes());
-        context.update(&[0]);
-        context.update(value.as_bytes());
-        QueryDigest { name: name.to_owned(), hmac_sha256: hex(context.sign().as_ref()) }
+        QueryDigest { name: name.to_owned(), hmac_sha256: self.key.digest(&[name, value]) }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -112,7 +72,7 @@ mod tests {
     fn another_key_is_told_by_its_id_and_a_short_one_refused() {
         let (one, other) = (digester(&[1; 32]).unwrap(), digester(&[2; 32]).unwrap());
         assert_ne!(one.digests(Some("iban=1")), other.digests(Some("iban=1")));
-        assert_ne!(one.key_id, other.key_id);
+        assert_ne!(one.key.id(), other.key.id());
         assert!(matches!(digester(&[1; 31]), Err(KeyFileError::Length(_))));
         assert!(matches!(digester(&[1; 5000]), Err(KeyFileError::Length(_))));
     }

@@ -4,9 +4,11 @@
 //! method, the less specific one is tried. A seal covers every method on its path.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use http::Method;
 
+use crate::config::captured_field::CapturedField;
 use crate::config::route_path::{ResourceTemplate, Segment};
 use crate::config::{RouteConfig, ServiceConfig};
 use crate::decision::{self, Mode};
@@ -35,6 +37,8 @@ pub struct Route {
     pub mode: Option<Mode>,
     pub upgrade: bool,
     pub offer: bool,
+    /// Members of bodies that are kept of an override.
+    pub capture: Arc<[CapturedField]>,
     /// The template, for `explain`.
     pub template: String,
 }
@@ -207,6 +211,7 @@ impl Route {
             mode: config.mode,
             upgrade: config.upgrade,
             offer: config.offer,
+            capture: config.capture.as_slice().into(),
             template: config.path.to_string(),
         }
     }

@@ -7,6 +7,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::assertion::Assertions;
 use super::audit_log::{AuditLog, Readiness};
+use super::capture::CaptureRoom;
 use super::ending::Ending;
 use super::grant_table::{GrantTable, LiveGrant};
 use super::handover::Handovers;
@@ -35,6 +36,8 @@ pub struct Shared {
     pub enforced: watch::Sender<Option<Settled>>,
     /// Where query values are to be compared.
     pub query_digests: Option<Digester>,
+    /// Where members of bodies are kept.
+    pub capture: Arc<CaptureRoom>,
     /// Where the log's lines are handed on to.
     pub sinks: Sinks,
     pub assertions: Arc<Assertions>,

@@ -11,16 +11,18 @@ use super::admin;
 use super::assertion::Assertions;
 use super::assertion::address::{self, Bound};
 use super::audit_log::{AuditLog, AuditLogConfig, OpenError, WhenLocked};
+use super::capture::CaptureRoom;
 use super::counters::Counters;
 use super::ending::Ending;
 use super::grant_feed::{self, FeedClient};
 use super::grant_table::GrantTable;
 use super::handover::Handovers;
+use super::keyed_digest::KeyFileError;
 use super::listener::OpenConnections;
 use super::metrics::SidecarMetrics;
 use super::occurrences::Occurrences;
 use super::possession::Possession;
-use super::query_digests::{Digester, KeyFileError};
+use super::query_digests::Digester;
 use super::reload::{Reloader, Reloads};
 use super::running::{self, Crew, LogEnd, Running};
 use super::setup::{Setup, SetupError};
@@ -51,8 +53,8 @@ pub enum StartError {
     Sockets(#[from] SocketError),
     #[error(transparent)]
     Setup(#[from] SetupError),
-    #[error("the key of query digests can't be used")]
-    QueryDigests(#[from] KeyFileError),
+    #[error("a key of digests can't be used")]
+    DigestKey(#[from] KeyFileError),
     #[error("the sink \"{name}\" can't be used")]
     Sink {
         name: SinkName,
@@ -92,6 +94,7 @@ impl Sidecar {
         let setup = Setup::new(&config, &clock, None)?;
         let sockets = passed.sort(&wanted(&config))?;
         let query_digests = config.audit.query_digests.as_ref().map(Digester::new).transpose()?;
+        let capture = Arc::new(CaptureRoom::new(&config.audit.capture)?);
         let (sinks, handlers) = sinks::prepare(&config, &clock)?;
         let audit = open_audit(&config, sockets.passed, &clock)?;
         sinks.make_known(&audit);
@@ -104,6 +107,7 @@ impl Sidecar {
             shipped: Shipped::new(config.audit.shipping.spool_bytes_max),
             enforced: watch::Sender::new(None),
             query_digests,
+            capture,
             sinks,
             assertions: Arc::new(assertions),
             possession: Possession::new().map_err(|_| KeyError::Generate)?,

@@ -39,6 +39,7 @@ pub(super) const STEPS: &[Step] = &[
         sqlite: include_str!("migrations/0014_reports.sqlite.sql"),
         postgres: include_str!("migrations/0014_reports.postgres.sql"),
     },
+    Step::of(include_str!("migrations/0015_capture.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

@@ -67,6 +67,18 @@ pub struct AssertionClaims {
     pub method: String,
     /// See [`target_sha256`].
     pub target_sha256: String,
+    /// The line of the sidecar's audit log that is this override's intent: `<log id>-<sequence>`.
+    pub record: String,
+    /// Which assertion under this grant in that log, dense from 1.
+    pub number: u64,
+}
+
+/// How one override is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    pub request_id: &'a str,
+    pub line: &'a str,
+    pub number: u64,
 }
 
 /// One request as it goes upstream.
@@ -106,12 +118,12 @@ pub enum AssertionError {
 
 impl AssertionClaims {
     /// The claims for one override. They begin at the whole second `now` lies in.
-    pub fn of(permit: &Permit, issuer: &str, request_id: &str, target: Target<'_>, now: WallTime) -> Self {
+    pub fn of(permit: &Permit, issuer: &str, record: Record<'_>, target: Target<'_>, now: WallTime) -> Self {
         let grant: &Grant = permit.grant();
         Self {
             iss: issuer.to_owned(),
             aud: grant.service.clone(),
-            jti: request_id.to_owned(),
+            jti: record.request_id.to_owned(),
             iat: now.unix_s(),
             nbf: now.unix_s(),
             exp: WallTime::from_unix_s(now.unix_s()).plus(LIFETIME).unix_s(),
@@ -126,6 +138,8 @@ impl AssertionClaims {
             ticket: grant.justification.ticket.clone(),
             method: target.method.to_owned(),
             target_sha256: target_sha256(target.origin_form),
+            record: record.line.to_owned(),
+            number: record.number,
         }
     }
 

@@ -13,10 +13,12 @@
 //! | it is larger than [`BATCH_BYTES_MAX`] | 413 | `audit_too_large` |
 //! | more batches come than are taken, or the database is slow | 503 with `Retry-After` | `audit_busy` |
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::feed::AuditPosition;
-use crate::domain::InstanceName;
+use crate::domain::{GrantId, InstanceName};
 
 /// Path on the control plane's feed listener.
 pub const PATH: &str = "/feed/v1/audit";
@@ -37,6 +39,21 @@ pub struct Shipment {
     /// What the sidecar has done with.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub settled: Option<Settled>,
+    /// How many assertions it has signed under grants, where that is more than was told before.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signed: Option<Signed>,
+}
+
+/// Grants of one shipment whose numbers are told.
+pub const SIGNED_MAX: usize = 512;
+
+/// Numbers of the sidecar's own counter, which is not made of lines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    /// The log that is written while they are counted.
+    pub log_id: String,
+    /// The last number under each grant.
+    pub numbers: BTreeMap<GrantId, u64>,
 }
 
 /// Why lines can't be shipped.

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::state::{Answer, StateError, Witness};
@@ -25,6 +26,8 @@ use crate::ledger::witness::{NotCosigned, SUBMISSION_BYTES_MAX};
 const CONNECTIONS_MAX: usize = 256;
 const HEAD_TIME_MAX: Duration = Duration::from_secs(15);
 const BODY_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long what was begun may take to end.
+const END_TIME_MAX: Duration = Duration::from_secs(5);
 /// A pause after accept fails, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The media type of a size (c2sp.org/tlog-witness).
@@ -33,20 +36,21 @@ const TEXT_TYPE: &str = "text/plain; charset=utf-8";
 
 type Reply = Response<Full<Bytes>>;
 
-/// Serves until `stop` is over.
+/// Serves until `stop` is over, and answers what was begun by then.
 ///
 /// # Errors
 /// None that ends it: what a connection brings ends that connection.
 pub async fn serve(listener: TcpListener, witness: Arc<Witness>, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (end, ending) = watch::channel(false);
     let accept = async {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let witness = Arc::clone(&witness);
+                    let (witness, ending) = (Arc::clone(&witness), ending.clone());
                     tokio::spawn(async move {
-                        connection(stream, witness).await;
+                        connection(stream, witness, ending).await;
                         drop(place);
                     });
                 }
@@ -61,17 +65,27 @@ pub async fn serve(listener: TcpListener, witness: Arc<Witness>, stop: impl Futu
         () = accept => {}
         () = stop => {}
     }
+    drop(listener);
+    // What was begun is answered: a log whose checkpoint is remembered here is to have the cosignature.
+    end.send_replace(true);
+    let everything = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+    let _left = timeout(END_TIME_MAX, places.acquire_many(everything)).await;
 }
 
-async fn connection(stream: TcpStream, witness: Arc<Witness>) {
+async fn connection(stream: TcpStream, witness: Arc<Witness>, mut ending: watch::Receiver<bool>) {
     let service = service_fn(move |request| {
         let witness = Arc::clone(&witness);
         async move { Ok::<_, Infallible>(answer(request, witness).await) }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
-    // A client that breaks off has what it wanted.
-    let _ended = server.serve_connection(TokioIo::new(stream), service).await;
+    let mut serving = pin!(server.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        // A client that breaks off has what it wanted.
+        _ended = serving.as_mut() => return,
+        _ = ending.wait_for(|ending| *ending) => serving.as_mut().graceful_shutdown(),
+    }
+    let _ended = serving.await;
 }
 
 async fn answer(request: Request<Incoming>, witness: Arc<Witness>) -> Reply {

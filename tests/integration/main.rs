@@ -18,6 +18,7 @@ mod assertion;
 mod audit_damage;
 mod backup;
 mod bindings;
+mod captured_fields;
 mod clocks;
 mod cutting;
 mod decision_cases;
@@ -58,6 +59,7 @@ mod sign_in;
 mod signals;
 mod sinks;
 mod upgrades;
+mod witness_end;
 
 /// A tool that tests/run provides, or one of the machine's own.
 fn tool(name: &str, provided: &str) -> std::path::PathBuf {

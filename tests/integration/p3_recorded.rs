@@ -57,7 +57,35 @@ async fn refused_attempts_are_recorded_with_what_was_proven_and_no_more() {
     assert_eq!((&refusals[0]["person"], &refusals[0]["grant"]["id"]), (&"alice".into(), &grant.id.as_str().into()));
     assert_eq!(refusals[1]["decision"], "grant_not_usable");
     assert!(refusals[1].get("grant").is_none(), "a grant that is not the caller's is not named: {}", refusals[1]);
+    assert_eq!(refusals[1]["person"], "bob", "who has proven to be asking is");
     sidecar.verified();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_somebody_authenticated_is_in_every_line_about_them() {
+    let site = Site::start().await;
+    let sidecar = site.sidecar().await;
+    let grant = site.grant(&Ask::default()).await;
+    let (alice, bob) = (site.identity("alice"), site.identity("bob"));
+    for (identity, path) in [(&alice, "C-1042"), (&alice, "C-2077"), (&bob, "C-1042")] {
+        let headers = [("Break-Glass", grant.id.as_str()), ("Break-Glass-Identity", identity.as_str())];
+        sidecar.send(&raw_request("POST", &format!("/v1/contracts/{path}/echo"), &headers, "")).await;
+    }
+    let headers = [("Break-Glass", grant.id.as_str()), ("Break-Glass-Identity", "x")];
+    sidecar.send(&raw_request("POST", "/v1/contracts/C-1042/echo", &headers, "")).await;
+    let refusals = sidecar.until_facts("refusal", 3).await;
+    let (intent, outcome) = (&sidecar.facts("intent")[0], &sidecar.until_facts("outcome", 1).await[0]);
+    for line in [intent, outcome, &refusals[0], &refusals[1]] {
+        let authentication = &line["authentication"];
+        assert_eq!(
+            (&authentication["acr"], &authentication["amr"]),
+            (&"mfa".into(), &serde_json::json!(["pwd", "hwk"]))
+        );
+        assert!(authentication["auth_time"].is_i64(), "{line}");
+        assert_eq!(line["idp"], intent["idp"]);
+    }
+    assert_eq!(outcome["authentication"], intent["authentication"]);
+    assert!(refusals[2].get("authentication").is_none() && refusals[2].get("person").is_none(), "nothing was proven");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -110,6 +110,7 @@ async fn overrides_and_refusals_become_entries_and_the_grants_account_is_closed(
     assert_eq!((&closed["grant"], &closed["overrides"]), (&grant.id.as_str().into(), &3.into()), "{closed}");
     assert_eq!((&closed["ends"]["completed"], &closed["open"]), (&3.into(), &0.into()), "{closed}");
     assert_eq!((&closed["spent"], &closed["reconciled"]), (&3.into(), &true.into()), "{closed}");
+    assert_eq!((&closed["assertions"], &closed["signed"]), (&3.into(), &3.into()), "{closed}");
     let lines = entries(site.control().store(), "audit_line").await;
     let numbers: Vec<_> = lines.iter().filter_map(|facts| facts["number"].as_u64()).collect();
     assert_eq!(numbers, [1, 2, 3]);

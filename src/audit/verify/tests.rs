@@ -57,9 +57,9 @@ fn a_sound_log_is_counted() {
     assert_eq!(report.first_problem, None);
     let codes = RefusalCode::ALL.len() as u64;
     assert_eq!((report.logs, report.records), (2, log.lines.len() as u64));
-    assert_eq!((report.intents, report.outcomes, report.orphans), (codes + 12, codes + 12, 0));
-    assert_eq!((report.overrides, report.unknown_outcomes), (12, 1));
-    assert_eq!((report.refusals, report.observed, report.summarised), (codes, 1, 5));
+    assert_eq!((report.intents, report.outcomes, report.orphans), (codes + 14, codes + 14, 0));
+    assert_eq!((report.overrides, report.unknown_outcomes), (14, 1));
+    assert_eq!((report.refusals, report.observed, report.summarised), (codes + 1, 1, 5));
     assert_eq!(report.head, Some(log.chain.position()));
 }
 

@@ -24,7 +24,7 @@ use crate::domain::ServiceName;
 use crate::error_chain::error_chain;
 use crate::store::audit::{AuditBatch, BatchLine, Ingested};
 use crate::store::contract::StoreError;
-use crate::wire::audit::{Arrival, BATCH_BYTES_MAX, BATCH_LINES_MAX, Shipment};
+use crate::wire::audit::{Arrival, BATCH_BYTES_MAX, BATCH_LINES_MAX, SIGNED_MAX, Shipment};
 use crate::wire::feed::{self, AuditPosition};
 use crate::wire::problem::{self, Problem};
 
@@ -214,8 +214,11 @@ fn parse(body: &[u8], service: ServiceName) -> Result<AuditBatch, Refusal> {
     {
         return Err(bad(1, "has a lineage that is no name".to_owned()));
     }
-    let Shipment { instance, lineage, lost, settled } = shipment;
-    let mut batch = AuditBatch { service, instance, lineage, after: None, lost, settled, lines: Vec::new() };
+    let Shipment { instance, lineage, lost, settled, signed } = shipment;
+    if signed.as_ref().is_some_and(|signed| signed.numbers.len() > SIGNED_MAX) {
+        return Err(bad(1, "tells of too many grants".to_owned()));
+    }
+    let mut batch = AuditBatch { service, instance, lineage, after: None, lost, settled, signed, lines: Vec::new() };
     let mut before: Option<Position> = None;
     for (at, line) in (2..).zip(lines) {
         if batch.lines.len() >= BATCH_LINES_MAX {

@@ -3,6 +3,7 @@
 use super::ControlMetrics;
 use crate::control::refusal::Cause;
 use crate::domain::{ElevationState, Verdict};
+use crate::store::audit::Difference;
 use crate::telemetry::metric::{Family, Label, Values};
 
 const ROUTE: Label = Label { name: "route", values: Values::Text("a path of the API as a template, or `none`") };
@@ -14,6 +15,8 @@ const STATES: &[Label] =
     &[Label { name: "state", values: Values::Of(|| ElevationState::ALL.iter().map(|state| state.as_str()).collect()) }];
 const VERDICT: &[Label] =
     &[Label { name: "verdict", values: Values::Of(|| Verdict::ALL.iter().map(|verdict| verdict.as_str()).collect()) }];
+const DIFFERENCE: &[Label] =
+    &[Label { name: "of", values: Values::Of(|| Difference::ALL.iter().map(|what| what.as_str()).collect()) }];
 const ENDS: [&str; 2] = ["revoked", "expired"];
 const REVOKED: [&str; 5] = ["person", "resource", "service", "everything", "freeze"];
 const OF: &[Label] = &[Label { name: "of", values: Values::Of(|| REVOKED.to_vec()) }];
@@ -94,6 +97,12 @@ pub(super) static REVIEWS_OVERDUE: Family = Family::gauge(
 pub(super) static GRANTS_ENDED: Family =
     Family::counter("breakglass_control_grants_ended_total", "Grants ended by revocation or time, by cause.", "")
         .by(END);
+pub(super) static DIFFERENCES: Family = Family::counter(
+    "breakglass_control_grant_differences_total",
+    "Closed accounts of grants of which numbers of sidecars, ledger and assertions do not agree, by what differs.",
+    "Above zero: the entry `grant_closed` has the numbers; an API's own log of assertions says which override is meant.",
+)
+.by(DIFFERENCE);
 pub(super) static GRANTS_SUSPENDED: Family = Family::counter(
     "breakglass_control_grants_suspended_total",
     "Live grants suspended until their person has authenticated afresh.",
@@ -146,6 +155,7 @@ pub(super) const FAMILIES: &[&Family] = &[
     &REVIEWS_DUE,
     &REVIEWS_OVERDUE,
     &GRANTS_ENDED,
+    &DIFFERENCES,
     &GRANTS_SUSPENDED,
     &GRANTS_RESUMED,
     &REVOCATIONS,
@@ -176,6 +186,9 @@ pub(super) fn begin(metrics: &ControlMetrics) {
     }
     for of in REVOKED {
         metrics.revocations.with_label_values(&[of]);
+    }
+    for difference in Difference::ALL {
+        metrics.differences.with_label_values(&[difference.as_str()]);
     }
     for cause in ENDS {
         metrics.grants_ended.with_label_values(&[cause]);

@@ -58,6 +58,8 @@ pub struct ControlMetrics {
     pub revocations_awaited: IntGauge,
     pub freezes: IntGauge,
     pub connections: IntGauge,
+    /// By what does not agree.
+    pub differences: IntCounterVec,
     pub grants_suspended: IntCounter,
     pub grants_resumed: IntCounter,
     signals: signals::SignalMetrics,
@@ -105,6 +107,7 @@ impl ControlMetrics {
             revocations_awaited: make.gauge(&api::REVOCATIONS_AWAITED)?,
             freezes: make.gauge(&api::FREEZES)?,
             connections: make.gauge(&api::CONNECTIONS)?,
+            differences: make.counters(&api::DIFFERENCES)?,
             grants_suspended: make.counter(&api::GRANTS_SUSPENDED)?,
             grants_resumed: make.counter(&api::GRANTS_RESUMED)?,
             signals: signals::SignalMetrics::new(&registry)?,

@@ -74,6 +74,8 @@ impl Bench {
             ticket: "INC-2041".parse().unwrap(),
             method: method.to_owned(),
             target_sha256: target_sha256(target),
+            record: "00000000000000000000000000000001-2".to_owned(),
+            number: 1,
         }
     }
 

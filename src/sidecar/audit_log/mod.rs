@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
-use crate::audit::{Counted, Holder, Intent, LogIdentity, Observed, Position, Refusal};
+use crate::audit::{Asker, Counted, Intent, LogIdentity, Observed, Position, Refusal};
 use crate::clock::Clock;
 
 pub use acknowledgement::{Acknowledgement, WordsError};
@@ -299,7 +299,7 @@ impl AuditLog {
     /// applies.
     pub fn observed(&self, observed: Observed) {
         let counted = Counted::Observed(observed.decision);
-        let standing = standing_of(observed.holder.as_ref());
+        let standing = standing_of(observed.asker.as_ref());
         self.shared.offer(Extra::Observed(Box::new(observed)), counted, standing);
     }
 
@@ -374,6 +374,6 @@ impl AuditLog {
     }
 }
 
-fn standing_of(holder: Option<&Holder>) -> Standing {
-    if holder.is_some() { Standing::Proven } else { Standing::Stranger }
+fn standing_of(asker: Option<&Asker>) -> Standing {
+    if asker.is_some_and(Asker::is_holder) { Standing::Proven } else { Standing::Stranger }
 }

@@ -9,6 +9,7 @@
 //! slowed down to a named rate. It must never: hold up the log's writer or a request; forget a line that was not
 //! acknowledged; delete one.
 
+mod beside;
 mod bookmark;
 mod courier;
 mod pruning;

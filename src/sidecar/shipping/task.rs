@@ -13,11 +13,11 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::beside::Beside;
 use super::bookmark::Bookmark;
 use super::courier::{Courier, CourierError, Verdict};
 use super::pruning::{Caretaker, Keep};
 use super::reader::{Batch, BatchLimits, Reader, Sought};
-use super::settling::Settling;
 use crate::audit::Position;
 use crate::audit::folder::FolderError;
 use crate::config::shipping::ShippingConfig;
@@ -29,7 +29,7 @@ use crate::sidecar::shared::Shared;
 use crate::wire::audit::{BATCH_BYTES_MAX, BATCH_LINES_MAX, LossCause, Shipment};
 
 /// Kept free of a batch for its first line.
-const HEADER_BYTES_MAX: usize = 2048;
+const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// How often it is looked at what does not wake: what is settled, how much is spooled.
 const TICK: Duration = Duration::from_secs(1);
 /// How long lines gather before the next batch.
@@ -93,7 +93,7 @@ struct Shipping {
     is_placed: bool,
     /// Read and not acknowledged.
     pending: Option<Batch>,
-    settling: Settling,
+    beside: Beside,
     arrived: Option<Bookmark>,
     bookmarked: Option<(Bookmark, Instant)>,
     caretaker: Caretaker,
@@ -119,7 +119,7 @@ impl Shipping {
         let keep = Keep { shipped_for: job.config.keep_shipped, bytes_max: job.config.keep_bytes_max };
         Self {
             caretaker: Caretaker::new(&job.folder, keep),
-            settling: Settling::new(job.write_deadline.saturating_mul(2)),
+            beside: Beside::new(job.write_deadline.saturating_mul(2)),
             reader: Some(Reader::new(&job.folder)),
             shared,
             job,
@@ -193,14 +193,14 @@ impl Shipping {
             self.place().await?;
         }
         let durable = *self.positions.borrow_and_update();
-        self.settling.look(self.shared.enforced.borrow().clone(), durable, self.shared.clock.boot());
+        self.beside.look(&self.shared, durable);
         if self.pending.is_none() {
             let limits = BatchLimits { bytes_max: BATCH_BYTES_MAX - HEADER_BYTES_MAX, lines_max: BATCH_LINES_MAX };
             self.pending = self.reading(move |reader| reader.read(&durable, limits)).await??;
         }
         self.measure().await;
         if let Some(arrived) = self.arrived {
-            self.settling.arrived(&arrived.position);
+            self.beside.arrived(&arrived.position);
         }
         let Some(batch) = self.pending.clone() else { return self.settle().await };
         let body = self.body(batch.lost, &batch.bytes).await?;
@@ -222,12 +222,12 @@ impl Shipping {
     /// Nothing is left: says so, where somebody waits for that.
     async fn settle(&mut self) -> Result<Round, ShipError> {
         self.shared.shipped.set_oldest(None);
-        if self.settling.due().is_none() {
+        if !self.beside.is_due() {
             return Ok(Round::Nothing);
         }
         let body = self.body(None, &[]).await?;
         self.bring(body).await?;
-        self.settling.told();
+        self.beside.told(&self.shared);
         Ok(Round::Again)
     }
 
@@ -236,9 +236,7 @@ impl Shipping {
         self.pending = None;
         self.arrived = Some(batch.end);
         self.older_lines = self.older_lines.saturating_sub(batch.older_lines);
-        if self.settling.due().is_some() {
-            self.settling.told();
-        }
+        self.beside.told(&self.shared);
         shared.shipped.lines.fetch_add(batch.lines, Ordering::Relaxed);
         let bytes = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
         shared.shipped.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -316,7 +314,8 @@ impl Shipping {
 
     async fn body(&mut self, lost: Option<LossCause>, lines: &[u8]) -> Result<Bytes, ShipError> {
         let lineage = self.lineage().await?.unwrap_or_else(|| UNNAMED.to_owned());
-        let shipment = Shipment { instance: self.job.instance.clone(), lineage, lost, settled: self.settling.due() };
+        let (settled, signed) = self.beside.say(&self.shared, *self.positions.borrow());
+        let shipment = Shipment { instance: self.job.instance.clone(), lineage, lost, settled, signed };
         let mut body = serde_json::to_vec(&shipment)?;
         body.push(b'\n');
         body.extend_from_slice(lines);

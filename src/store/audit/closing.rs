@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::accounts::{self, Account};
+use super::counters::{self, Counted, Difference};
 use crate::domain::{Grant, GrantId, InstanceName, ServiceName, WallTime};
 use crate::ledger::Closed;
 use crate::ledger::entry::Draft;
@@ -55,6 +56,7 @@ struct Due {
 #[derive(Debug)]
 struct Standing {
     account: Account,
+    counted: Counted,
     spent: Option<u64>,
     missing: Vec<InstanceName>,
 }
@@ -70,9 +72,32 @@ impl Standing {
         self.spent.is_none_or(|spent| (forwarded..=self.account.intents).contains(&spent))
     }
 
-    fn is_reconciled(&self) -> bool {
-        self.missing.is_empty() && self.open() == 0 && self.agrees()
+    /// An override of which nobody knows how it ended may have been told to the upstream, or not.
+    fn explains_assertions(&self) -> bool {
+        let unknown = self.account.ended("unknown").saturating_add(self.open());
+        self.counted.surplus == 0 && self.counted.untold <= unknown
     }
+
+    fn differences(&self) -> Vec<Difference> {
+        let holds = |difference: &Difference| match difference {
+            Difference::Intents => self.counted.intents_off == 0,
+            Difference::Assertions => self.explains_assertions(),
+            Difference::Uses => self.agrees(),
+        };
+        Difference::ALL.iter().copied().filter(|difference| !holds(difference)).collect()
+    }
+
+    fn is_reconciled(&self) -> bool {
+        self.missing.is_empty() && self.open() == 0 && self.differences().is_empty()
+    }
+}
+
+/// An account that was closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosedAccount {
+    pub grant: GrantId,
+    /// What of its numbers does not agree.
+    pub differences: Vec<Difference>,
 }
 
 /// A grant has ended: its account is to be closed.
@@ -99,7 +124,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`]; those not answered are looked at again.
-    pub async fn close_accounts(&self) -> Result<Vec<GrantId>, StoreError> {
+    pub async fn close_accounts(&self) -> Result<Vec<ClosedAccount>, StoreError> {
         let now = self.shared.clock.wall();
         let mut ready = Vec::new();
         let mut reading = self.shared.database.read().await?;
@@ -112,32 +137,34 @@ impl Store {
         }
         drop(reading);
         if ready.is_empty() {
-            return Ok(ready);
+            return Ok(Vec::new());
         }
         let mut transition = self.transition().await?;
         let mut closed = Vec::with_capacity(ready.len());
         for grant in ready {
-            if self.close_account(&mut transition, &grant, now).await? {
-                closed.push(grant);
+            if let Some(differences) = self.close_account(&mut transition, &grant, now).await? {
+                closed.push(ClosedAccount { grant, differences });
             }
         }
         transition.commit().await?;
         Ok(closed)
     }
 
-    /// Another replica may have done it meanwhile.
+    /// Another replica may have done it meanwhile. Answers what does not agree.
     async fn close_account(
         &self,
         transition: &mut Transition<'_>,
         grant: &GrantId,
         now: WallTime,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Vec<Difference>>, StoreError> {
         let row = sql(ONE).bind(grant.as_str()).fetch_optional(transition.connection()).await?;
-        let Some(due) = row.as_ref().map(due).transpose()? else { return Ok(false) };
+        let Some(due) = row.as_ref().map(due).transpose()? else { return Ok(None) };
         let standing = self.standing(transition.connection(), &due).await?;
         if !standing.may_close(&due, now) {
-            return Ok(false);
+            return Ok(None);
         }
+        let differences = standing.differences();
+        let named: Vec<_> = differences.iter().map(|difference| difference.as_str()).collect();
         let closed = Closed {
             grant,
             overrides: standing.account.intents,
@@ -146,6 +173,9 @@ impl Store {
             refusals: standing.account.refusals,
             spent: standing.spent,
             missing: &standing.missing,
+            assertions: standing.counted.assertions,
+            signed: standing.counted.signed,
+            differences: &named,
             reconciled: standing.is_reconciled(),
             amends: due.closed_before,
         };
@@ -156,11 +186,12 @@ impl Store {
             .bind(grant.as_str())
             .execute(transition.connection())
             .await?;
-        Ok(true)
+        Ok(Some(differences))
     }
 
     async fn standing(&self, on: &mut Transaction, due: &Due) -> Result<Standing, StoreError> {
         let account = accounts::of_grant(on, &due.grant).await?;
+        let counted = counters::of_grant(on, &due.grant).await?;
         let spent = sql("SELECT CAST(COALESCE(SUM(spent), 0) AS BIGINT) FROM shares WHERE grant_id = $1")
             .bind(due.grant.as_str())
             .integer(&mut *on)
@@ -173,7 +204,7 @@ impl Store {
             .fetch_all(&mut *on)
             .await?;
         let missing = rows.iter().map(|row| parsed("instance", row.first()?)).collect::<Result<_, _>>()?;
-        Ok(Standing { account, spent: due.is_limited.then(|| from_sql(spent)), missing })
+        Ok(Standing { account, counted, spent: due.is_limited.then(|| from_sql(spent)), missing })
     }
 }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::accounts::Accounts;
+use super::counters::Counters;
 use super::known::{Known, Log};
 use super::{AuditBatch, BatchLine, lost};
 use crate::audit::{LineKind, LogId, Position};
@@ -65,24 +66,27 @@ impl<'t, 's, 'b> Taking<'t, 's, 'b> {
         if batch.lines.first().is_some_and(|first| !follows && !is_again(first)) {
             self.name_loss().await?;
         }
-        let mut new = 0_u64;
+        let (mut counters, mut new) = (Counters::default(), 0_u64);
         for line in &batch.lines {
             let position = line.told.position();
             if self.known.has(Some(&position)) {
                 continue;
             }
             let number = accounts.count(&line.told);
-            self.line(line, position, number).await?;
+            let log = self.line(line, position, number).await?;
+            counters.count(log, &line.told);
             new = new.saturating_add(1);
         }
         if !self.drafts.is_empty() {
             self.write().await?;
             accounts.write(self.transition).await?;
+            counters.write(self.transition).await?;
         }
         Ok((new, self.forks, self.lost))
     }
 
-    async fn line(&mut self, line: &'b BatchLine, position: Position, number: Option<u64>) -> Result<(), StoreError> {
+    /// Answers the number of the line's log.
+    async fn line(&mut self, line: &'b BatchLine, position: Position, number: Option<u64>) -> Result<u64, StoreError> {
         let told = &line.told;
         if told.begins() {
             self.follow(line).await?;
@@ -110,7 +114,7 @@ impl<'t, 's, 'b> Taking<'t, 's, 'b> {
             g: told.grant.as_ref().map(crate::domain::GrantId::as_str),
         });
         self.drafts.push(Draft::audit_line(entry(line, number), &line.text));
-        Ok(())
+        Ok(log_number)
     }
 
     /// The log that this line begins goes on from another one, or from nothing.
@@ -284,6 +288,7 @@ fn entry<'a>(line: &'a BatchLine, number: Option<u64>) -> AuditLine<'a> {
         end: told.end.as_deref(),
         cause: told.cause.as_deref(),
         status: told.status,
+        assertion: told.assertion,
         intent: told.intent.map(|(log_id, seq)| (log_id.to_string(), seq)),
     }
 }

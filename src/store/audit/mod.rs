@@ -4,12 +4,14 @@
 //! one in its place is a fork, which is named, and both are kept. INVARIANT: after what is committed of a log nothing is
 //! missing that was not named as lost: a batch that does not follow is refused with the last line that is here.
 //!
-//! `lines` makes entries of lines, `accounts` adds up what they say of grants, `closing` closes a grant's account,
+//! `lines` makes entries of lines, `accounts` adds up what they say of grants, `counters` holds what each log and its sidecar
+//! count of the same against that, `closing` closes a grant's account,
 //! `anchors` keeps how far the logs had come. Must never: let two replicas number one grant's overrides apart.
 
 mod accounts;
 mod anchors;
 mod closing;
+mod counters;
 mod known;
 mod lines;
 mod lost;
@@ -20,11 +22,12 @@ use super::transition::Transition;
 use super::{Store, StoreError};
 use crate::audit::{Position, ToldLine};
 use crate::domain::{InstanceName, ServiceName};
-use crate::wire::audit::{LossCause, Settled};
+use crate::wire::audit::{LossCause, Settled, Signed};
 
 pub use anchors::ANCHOR_EVERY;
-pub use closing::CLOSE_WAIT;
 pub(super) use closing::await_closing;
+pub use closing::{CLOSE_WAIT, ClosedAccount};
+pub use counters::Difference;
 pub use lost::LOST_AFTER;
 
 use known::Known;
@@ -43,6 +46,8 @@ pub struct AuditBatch {
     /// The sidecar can't ship what stands before.
     pub lost: Option<LossCause>,
     pub settled: Option<Settled>,
+    /// How many assertions it has signed.
+    pub signed: Option<Signed>,
     pub lines: Vec<BatchLine>,
 }
 
@@ -79,6 +84,9 @@ impl Store {
             return Ok(Ingested::Gap(known.nearest(&mut transition, batch).await?));
         }
         let (new, forks, lost) = Taking::new(&mut transition, batch, known).take().await?;
+        if let Some(signed) = &batch.signed {
+            counters::note_signed(&mut transition, batch, signed).await?;
+        }
         if let Some(settled) = &batch.settled {
             settle(&mut transition, batch, settled).await?;
         }

@@ -6,12 +6,12 @@ use super::bench::{Bench, on_both_databases};
 use super::*;
 use crate::audit::record::{Event, LogEnd};
 use crate::audit::sample::{self, LogBuilder};
-use crate::audit::{End, Position, ToldLine};
+use crate::audit::{End, Outcome, Position, ToldLine};
 use crate::decision::RefusalCode;
 use crate::ledger::entry::FORMAT_VERSION;
 use crate::store::audit::{AuditBatch, BatchLine, CLOSE_WAIT, Ingested, LOST_AFTER};
 use crate::store::statement::sql;
-use crate::wire::audit::{LossCause, Settled};
+use crate::wire::audit::{LossCause, Settled, Signed};
 
 on_both_databases! {
     lines_become_entries_in_order_and_once,
@@ -27,6 +27,7 @@ on_both_databases! {
     entries_hold_no_personal_value_and_their_commitments_fit,
     an_account_is_closed_once_everybody_has_shipped_past_the_end,
     an_account_that_waited_long_enough_says_who_is_missing_and_is_amended,
+    counters_of_sidecars_are_held_against_the_lines,
     positions_are_anchored_when_they_moved,
 }
 
@@ -42,6 +43,7 @@ fn batch_of(lines: &[Vec<u8>]) -> AuditBatch {
         after: lines.first().and_then(|line| line.told.before()),
         lost: None,
         settled: None,
+        signed: None,
         lines,
     }
 }
@@ -295,6 +297,10 @@ fn settled(store: &Store, revision: u64, lines: &[Vec<u8>]) -> AuditBatch {
     AuditBatch { settled: Some(Settled { epoch: store.epoch().to_owned(), revision }), ..batch_of(lines) }
 }
 
+async fn closed_now(store: &Store) -> Vec<GrantId> {
+    store.close_accounts().await.unwrap().into_iter().map(|closed| closed.grant).collect()
+}
+
 async fn an_account_is_closed_once_everybody_has_shipped_past_the_end(bench: Bench) {
     let store = &bench.store;
     connect(store, "lineage-1").await;
@@ -307,7 +313,7 @@ async fn an_account_is_closed_once_everybody_has_shipped_past_the_end(bench: Ben
     store.ingest_audit(&settled(store, revision - 1, &log.lines[4..6])).await.unwrap();
     assert!(store.close_accounts().await.unwrap().is_empty(), "an earlier end");
     store.ingest_audit(&settled(store, revision, &log.lines[6..])).await.unwrap();
-    assert_eq!(store.close_accounts().await.unwrap(), std::slice::from_ref(&grant));
+    assert_eq!(closed_now(store).await, std::slice::from_ref(&grant));
     assert!(store.close_accounts().await.unwrap().is_empty(), "once");
     let closed = of_kind(store, "grant_closed").await;
     assert_eq!(closed.len(), 1);
@@ -321,7 +327,7 @@ async fn an_account_is_closed_once_everybody_has_shipped_past_the_end(bench: Ben
     log.outcome("r-late", &link, End::Completed);
     let late = log.lines.len() - 2;
     take(store, &log.lines[late..]).await;
-    assert_eq!(store.close_accounts().await.unwrap(), [grant]);
+    assert_eq!(closed_now(store).await, [grant]);
     let closed = of_kind(store, "grant_closed").await;
     assert_eq!((closed.len(), &closed[1]["overrides"]), (2, &5.into()));
     assert!(closed[1]["amends"].is_u64());
@@ -338,16 +344,65 @@ async fn an_account_that_waited_long_enough_says_who_is_missing_and_is_amended(b
     bench.clock.advance(CLOSE_WAIT - Duration::from_secs(1));
     assert!(store.close_accounts().await.unwrap().is_empty());
     bench.clock.advance(Duration::from_secs(1));
-    assert_eq!(store.close_accounts().await.unwrap(), std::slice::from_ref(&grant));
+    assert_eq!(closed_now(store).await, std::slice::from_ref(&grant));
     let closed = of_kind(store, "grant_closed").await;
     assert_eq!(closed[0]["missing"], serde_json::json!(["sidecar-1"]));
     assert_eq!((&closed[0]["open"], &closed[0]["reconciled"]), (&1.into(), &false.into()));
     store.ingest_audit(&settled(store, revision, &log.lines[2..])).await.unwrap();
-    assert_eq!(store.close_accounts().await.unwrap(), [grant]);
+    assert_eq!(closed_now(store).await, [grant]);
     let closed = of_kind(store, "grant_closed").await;
     assert_eq!(closed[1].get("missing"), None);
     // It had a limit, and the sidecar never said that a use was spent.
     assert_eq!((&closed[1]["spent"], &closed[1]["reconciled"]), (&0.into(), &false.into()));
+}
+
+/// An override, numbered and told to the upstream.
+fn told_override(log: &mut LogBuilder, number: u64, assertion: Option<u64>) {
+    let intent = sample::intent("r").numbered(number);
+    let link = log.push(&Event::Intent(&intent));
+    let outcome = Outcome { assertion, ..sample::outcome(End::Completed) };
+    log.push(&Event::Outcome { intent: &intent, link: &link, outcome: &outcome });
+}
+
+async fn counters_of_sidecars_are_held_against_the_lines(bench: Bench) {
+    let log_id = || "01".repeat(16);
+    // Intent numbers and assertions of the lines, what the sidecar's counter says, and what is named.
+    let cases: [(&[(u64, Option<u64>)], Option<(String, u64)>, &[&str], u64); 8] = [
+        (&[(1, Some(1)), (2, Some(2))], Some((log_id(), 2)), &[], 2),
+        (&[(1, Some(1)), (2, Some(2))], None, &[], 2),
+        (&[(1, Some(1)), (2, Some(2))], Some((log_id(), 3)), &["assertions"], 3),
+        (&[(1, Some(1)), (2, Some(3))], Some((log_id(), 3)), &["assertions"], 3),
+        (&[(1, Some(1)), (2, Some(1))], Some((log_id(), 1)), &["assertions"], 1),
+        (&[(1, Some(1)), (3, Some(2))], Some((log_id(), 2)), &["intents"], 2),
+        (&[(u64::MAX, Some(u64::MAX))], Some((log_id(), u64::MAX)), &["intents", "assertions"], 1 << 40),
+        // The counter of a log that is not this sidecar's counts for nothing.
+        (&[(1, Some(1))], Some(("09".repeat(16), 9)), &[], 1),
+    ];
+    for (overrides, counter, wanted, signed) in cases {
+        let bench = bench.another().await;
+        let store = &bench.store;
+        connect(store, "lineage-1").await;
+        let mut log = LogBuilder::new();
+        overrides.iter().for_each(|(number, assertion)| told_override(&mut log, *number, *assertion));
+        let (grant, revision) = ended_grant(&bench, 0).await;
+        let numbers = |count| [(grant.clone(), count), (GrantId::from_random(99), 7)].into();
+        let counter = counter.map(|(log_id, count)| Signed { log_id, numbers: numbers(count) });
+        let batch = AuditBatch { signed: counter, ..settled(store, revision, &log.lines) };
+        store.ingest_audit(&batch).await.unwrap();
+        store.ingest_audit(&batch).await.unwrap();
+        bench.clock.advance(CLOSE_WAIT);
+        let closed = store.close_accounts().await.unwrap();
+        let named: Vec<_> = closed[0].differences.iter().map(|difference| difference.as_str()).collect();
+        assert_eq!(named, wanted, "{overrides:?}");
+        let facts = &of_kind(store, "grant_closed").await[0];
+        assert_eq!(
+            (&facts["signed"], &facts["assertions"]),
+            (&signed.into(), &overrides.len().into()),
+            "{overrides:?}"
+        );
+        assert_eq!(facts["reconciled"], wanted.is_empty());
+        assert_eq!(facts.get("differences").cloned(), (!wanted.is_empty()).then(|| serde_json::json!(wanted)));
+    }
 }
 
 async fn positions_are_anchored_when_they_moved(bench: Bench) {

@@ -57,7 +57,10 @@ pub const OF_EVENTS: &[(&str, &str)] = &[
     ("lapsed", "a number of requests that lapsed"),
     ("lines", "a number of lines of the audit log"),
     ("logs", "a number of audit logs"),
-    ("of", "what a revocation is about: a person, a resource, a service, everything, or a freeze"),
+    (
+        "of",
+        "what a revocation is about: a person, a resource, a service, everything, or a freeze; what numbers of a grant differ in",
+    ),
     ("overrides", "a number of overrides"),
     ("place", "where something is served"),
     ("process", "the number of a process"),

@@ -43,6 +43,8 @@ fn claims() -> AssertionClaims {
         ticket: "INC-1".parse().unwrap(),
         method: TARGET.method.to_owned(),
         target_sha256: target_sha256(TARGET.origin_form),
+        record: "00000000000000000000000000000001-2".to_owned(),
+        number: 1,
     }
 }
 
