@@ -129,8 +129,10 @@ pub(super) async fn note_signed(
     batch: &AuditBatch,
     signed: &Signed,
 ) -> Result<(), StoreError> {
-    let row = |(grant, number)| SignedRow { grant: GrantId::as_str(grant), number: u64::min(*number, NUMBER_MAX) };
-    let rows: Vec<_> = signed.numbers.iter().map(row).collect();
+    let bounded = |number: &u64| (*number).min(NUMBER_MAX);
+    let numbers = signed.numbers.iter();
+    let rows: Vec<_> =
+        numbers.map(|(grant, number)| SignedRow { grant: grant.as_str(), number: bounded(number) }).collect();
     sql_over_rows!(
         "INSERT INTO audit_counters (grant_id, log_number, intents, intent_number, assertions, assertion_number, signed) \
          SELECT g.id, l.number, 0, 0, 0, 0, CAST(told.value ->> 'number' AS BIGINT) FROM",
