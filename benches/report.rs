@@ -165,6 +165,9 @@ fn incident(n: u64) -> Vec<Draft> {
         refusals: 1,
         spent: Some(overrides),
         missing: &[],
+        assertions: overrides,
+        signed: overrides,
+        differences: &[],
         reconciled: true,
         amends: None,
     }));
@@ -269,6 +272,7 @@ fn line(grant: &Grant, n: u64, number: u64, kind: &'static str) -> Draft {
         grant: Some(&grant.id),
         number: is("intent").then_some(number),
         log_number: is("intent").then_some(number),
+        assertion: is("outcome").then_some(number),
         end: is("outcome").then_some("completed"),
         cause: None,
         status: is("outcome").then_some(200),
