@@ -131,6 +131,6 @@ fn cell(cell: &page::Cell) -> Cell {
         Tone::Good => Cell::coloured(text, Colour::Green),
         Tone::Bad => Cell::coloured(text, Colour::Red),
         Tone::Faint => Cell::coloured(text, Colour::Dim),
-        Tone::Plain | Tone::Number | Tone::Code => Cell::new(text),
+        Tone::Plain | Tone::Number | Tone::Code | Tone::Long => Cell::new(text),
     }
 }

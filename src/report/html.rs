@@ -60,7 +60,7 @@ mod tests {
         };
         let html = render(&page).unwrap();
         assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
-        assert_eq!(html.matches("alert(1)").count(), 9, "the title twice, every other text once");
+        assert_eq!(html.matches("alert(1)").count(), 10, "the title twice, every other text once");
         assert!(html.contains(&format!("<style>{STYLE}</style>")), "the digest is over what stands there");
         assert!(
             !html.contains("http:") && !html.contains("https:") && !html.contains("url("),

@@ -11,6 +11,7 @@ mod migration;
 mod model;
 mod policies;
 mod replicas;
+mod reports;
 mod revocations;
 mod signals;
 

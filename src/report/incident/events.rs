@@ -43,24 +43,28 @@ fn detail(told: &Told<'_>) -> Option<String> {
             let cause = facts.cause.as_deref().map(|cause| format!("{cause}{why}"));
             cause.or_else(|| text(&facts.revocation))
         }
-        EntryKind::GrantUsedUp => facts.spent.map(|spent| format!("{spent} uses spent")),
+        EntryKind::GrantUsedUp => facts.spent.map(|spent| format!("{} spent", counted(spent, "use"))),
         EntryKind::GrantSuspended => text(&facts.transmitter),
         EntryKind::GrantReviewed => {
             let late = if facts.late == Some(true) { ", late" } else { "" };
             facts.verdict.as_deref().map(|verdict| format!("{verdict}{late}"))
         }
         EntryKind::RevocationOrdered => {
-            let grants = facts.grants.unwrap_or_default();
-            facts.of.as_deref().map(|of| format!("of {of}, {grants} grants"))
+            let grants = counted(facts.grants.unwrap_or_default(), "grant");
+            facts.of.as_deref().map(|of| format!("by {of}: {grants}"))
         }
         EntryKind::RevocationEnforced => {
             let elapsed = facts.elapsed_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
-            facts.enforced.map(|enforced| format!("{enforced} sidecars{elapsed}"))
+            facts.enforced.map(|enforced| format!("{}{elapsed}", counted(enforced, "sidecar")))
         }
         EntryKind::GrantClosed => {
             let agrees = if facts.reconciled == Some(true) { "reconciled" } else { "not reconciled" };
-            facts.overrides.map(|overrides| format!("{overrides} overrides, {agrees}"))
+            facts.overrides.map(|overrides| format!("{}, {agrees}", counted(overrides, "override")))
         }
         _ => None,
     }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -172,6 +172,8 @@ impl Incident {
         let settled = closed.is_some_and(|account| account.reconciled && account.open == 0);
         let complete = fits && settled && missing_numbers.is_empty() && intents == outcomes;
         let statement = match closed {
+            Some(_) if complete && intents == 0 => "This grant was never used.".to_owned(),
+            Some(_) if complete && intents == 1 => "This is the only override of this grant.".to_owned(),
             Some(_) if complete => format!("These are all {intents} overrides of this grant."),
             Some(account) => format!(
                 "This is not known to be all: the close record counts {} overrides, the ledger holds {intents} intents and \

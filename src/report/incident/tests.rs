@@ -82,7 +82,7 @@ fn from_request_to_review() {
     assert_eq!(report.reviews[0].findings.value.as_deref(), Some("as it should be"));
     assert_eq!(report.review_due_at, Some(WallTime::from_unix_ms(240_000 + 3_600_000)));
     assert!(report.completeness.complete, "{}", report.completeness.statement);
-    assert_eq!(report.completeness.statement, "These are all 1 overrides of this grant.");
+    assert_eq!(report.completeness.statement, "This is the only override of this grant.");
     let kinds: Vec<&str> = report.events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds.first(), Some(&"elevation_requested"));
     assert_eq!(kinds.len(), 8, "{kinds:?}");

@@ -16,8 +16,10 @@ pub enum Tone {
     Plain,
     /// A number, to stand under others.
     Number,
-    /// An id, a digest, a path.
+    /// An id, a time, an index.
     Code,
+    /// A digest or a path: it may be broken anywhere.
+    Long,
     Good,
     Bad,
     /// Not known, or not there.
@@ -30,6 +32,7 @@ impl Tone {
             Self::Plain => "plain",
             Self::Number => "number",
             Self::Code => "code",
+            Self::Long => "long",
             Self::Good => "good",
             Self::Bad => "bad",
             Self::Faint => "faint",
@@ -50,6 +53,10 @@ impl Cell {
 
     pub fn code(text: impl Into<String>) -> Self {
         Self { text: text.into(), tone: Tone::Code }
+    }
+
+    pub fn long(text: impl Into<String>) -> Self {
+        Self { text: text.into(), tone: Tone::Long }
     }
 
     pub fn number(number: u64) -> Self {

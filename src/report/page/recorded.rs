@@ -39,12 +39,12 @@ fn override_row(one: &OverrideTold) -> Vec<Cell> {
     };
     let asked = one.asked.as_ref().map_or_else(
         || Cell::faint("erased"),
-        |asked| Cell::code(format!("{} {} from {}", asked.method, asked.path, asked.client)),
+        |asked| Cell::long(format!("{} {} from {}", asked.method, asked.path, asked.client)),
     );
     let bodies = |shown: fn(&BodyTold) -> Option<String>| {
         let each = |body: Option<&BodyTold>| body.and_then(shown).unwrap_or_else(|| NOTHING.to_owned());
         let both = outcome.map(|outcome| (each(outcome.request.as_ref()), each(outcome.response.as_ref())));
-        both.map_or_else(nothing, |(request, response)| Cell::code(format!("{request} {response}")))
+        both.map_or_else(nothing, |(request, response)| Cell::long(format!("{request} {response}")))
     };
     vec![
         Cell::number(one.number),
@@ -76,7 +76,7 @@ pub(super) fn refusals(report: &GrantReport) -> Section {
     let row = |refusal: &RefusalTold| {
         let asked = refusal.asked.as_ref().map_or_else(
             || Cell::faint("erased"),
-            |asked| Cell::code(format!("{} {} from {}", asked.method, asked.path, asked.client)),
+            |asked| Cell::long(format!("{} {} from {}", asked.method, asked.path, asked.client)),
         );
         let about = [refusal.resource.as_deref(), refusal.action.as_deref()];
         let about: Vec<&str> = about.into_iter().flatten().collect();

@@ -91,7 +91,7 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 }
 
 pub(super) fn tree_cell(tree: &TreeAt) -> Cell {
-    Cell::code(format!("{} entries, root {}", grouped(tree.size), tree.root))
+    Cell::long(format!("{} entries, root {}", grouped(tree.size), tree.root))
 }
 
 /// Where the report is from, and how it is checked.
@@ -105,7 +105,7 @@ pub(super) fn provenance(tree: &SignedTree, commands: &str) -> Section {
         facts: vec![
             ("Log", Cell::code(&tree.origin)),
             ("Tree size", Cell::code(tree.size.to_string())),
-            ("Root hash", Cell::code(&tree.root)),
+            ("Root hash", Cell::long(&tree.root)),
         ],
         verbatim: format!("{commands}\n\n{}", tree.checkpoint.trim_end()),
         ..Section::default()

@@ -6,7 +6,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::tally::Tally;
-use crate::wire::reports::{Personal, Row, RowKind};
+use crate::wire::reports::{Personal, Row, RowKind, Totals};
 
 /// Names that are counted apart.
 const NAMES_MAX: usize = 10_000;
@@ -70,12 +70,14 @@ impl Rows {
     pub(super) fn told(&self) -> Vec<Row> {
         let mut named: Vec<(&Name, &Tally)> =
             self.by_name.iter().filter_map(|(name, id)| Some((name, self.tallies.get(id.0)?))).collect();
+        // A name that entries mentioned and nothing was counted for.
+        named.retain(|(_, tally)| tally.told() != Totals::default());
         named.sort_by_cached_key(|(name, tally)| (Reverse(tally.weight()), order(name)));
         let mut others = self.others.clone();
         named.iter().skip(TOLD_MAX).for_each(|(_, tally)| others.merge(tally));
         let mut rows: Vec<Row> = named.iter().take(TOLD_MAX).map(|(name, tally)| row(name, tally)).collect();
         let others = others.told();
-        if others != Default::default() {
+        if others != Totals::default() {
             rows.push(Row { kind: RowKind::Others, name: None, totals: others });
         }
         rows
