@@ -88,6 +88,7 @@ async fn lines_are_read_page_by_page(bench: Bench) {
         after: told.first().and_then(|line| line.told.before()),
         lost: None,
         settled: None,
+        signed: None,
         lines: told,
     };
     store.ingest_audit(&batch).await.unwrap();
