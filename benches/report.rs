@@ -7,6 +7,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a benchmark that meets the unexpected ends there"
@@ -171,7 +172,7 @@ fn incident(n: u64) -> Vec<Draft> {
         reconciled: true,
         amends: None,
     }));
-    drafts.push(Draft::grant_reviewed(&grant.id, &lead, Verdict::Justified, "as it should be", n % 30 == 0));
+    drafts.push(Draft::grant_reviewed(&grant.id, &lead, Verdict::Justified, "as it should be", n.is_multiple_of(30)));
     drafts.extend((0..n % 4).map(|_| {
         let filter = Map::from_iter([("id".to_owned(), Value::from(grant.id.as_str()))]);
         let by = &lead;
@@ -181,7 +182,7 @@ fn incident(n: u64) -> Vec<Draft> {
 }
 
 fn end(n: u64, grant: &Grant, by: &Person) -> Vec<Draft> {
-    if n % 5 != 0 {
+    if !n.is_multiple_of(5) {
         return vec![Draft::grant_expired(&grant.id)];
     }
     let revocation = RevocationId::from_random(n);

@@ -18,7 +18,8 @@ mod line;
 pub mod page;
 #[cfg(feature = "control")]
 pub mod period;
-#[cfg(all(test, feature = "control"))]
+#[cfg(test)]
+#[cfg(feature = "control")]
 mod sample;
 #[cfg(feature = "control")]
 pub mod told;
