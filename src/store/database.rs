@@ -55,9 +55,11 @@ impl<'c> From<&'c Database> for On<'c> {
 }
 
 impl Database {
+    // How a transaction begins is boxed, since it is the largest part of all that is awaited here.
+
     /// The writer's turn: nobody else, in this process or another, writes until it ends.
     pub(super) fn write(&self) -> impl Future<Output = Result<Transaction, sqlx::Error>> {
-        step("BEGIN", in_time(self.turn()))
+        step("BEGIN", Box::pin(in_time(self.turn())))
     }
 
     async fn turn(&self) -> Result<Transaction, sqlx::Error> {
@@ -86,7 +88,7 @@ impl Database {
 
     /// One committed state for all statements of the transaction.
     pub(super) async fn read(&self) -> Result<Transaction, sqlx::Error> {
-        in_time(async {
+        Box::pin(in_time(async {
             match self {
                 Self::Sqlite { readers, .. } => Ok(Transaction::Sqlite(readers.begin().await?)),
                 Self::Postgres { readers, doubt, .. } => {
@@ -95,7 +97,7 @@ impl Database {
                     Ok(Transaction::Postgres(tx, doubt.clone()))
                 }
             }
-        })
+        }))
         .await
     }
 
