@@ -22,8 +22,11 @@ use std::time::{Duration, Instant};
 
 use breakglass::audit::{End, Intent, LogIdentity, Outcome, Protocol, RequestFacts, SegmentName};
 use breakglass::clock::Clock;
-use breakglass::decision::Mode;
-use breakglass::domain::{Authentication, Binding, Grant, GrantId, Justification, Origin, Resource, Scope};
+use breakglass::decision::{
+    Assertion, Audit, Caller, Ceiling, Certificate, Credential, Decision, Facts, Feed, Framing, Freeze, GrantFact,
+    GrantStanding, HeldGrant, Mode, NamedBy, Permit, Policy, Proof, Route, Target, Traits, Uses, decide,
+};
+use breakglass::domain::{Authentication, Binding, Deadline, Grant, GrantId, Justification, Origin, Resource, Scope};
 use breakglass::sidecar::audit_log::{AuditLog, AuditLogConfig, FolderStorage, SegmentFile, Storage};
 
 const ROUNDS: usize = 2_000;
@@ -64,15 +67,15 @@ async fn row(folder: &Path, sync: Option<Duration>, is_group: bool, in_flight: u
     let (log, syncs) = open(folder.path(), sync);
     // More in flight, fewer rounds of each: as many intents in all, and without group commit a part of them.
     let each = (rounds * if is_group { 4 } else { 1 } / in_flight).max(4);
-    let alone = Arc::new(tokio::sync::Mutex::new(()));
+    let (alone, permit) = (Arc::new(tokio::sync::Mutex::new(())), permit());
     let before = syncs.load(Ordering::Relaxed);
     let tasks: Vec<_> = (0..in_flight)
         .map(|task| {
-            let (log, alone) = (log.clone(), Arc::clone(&alone));
+            let (log, alone, permit) = (log.clone(), Arc::clone(&alone), permit.clone());
             tokio::spawn(async move {
                 let mut spans = Vec::with_capacity(each);
                 for n in 0..each {
-                    let intent = intent(&format!("{task:04x}{n:04x}-0000-4000-8000-000000000000"));
+                    let intent = intent(&format!("{task:04x}{n:04x}-0000-4000-8000-000000000000"), &permit);
                     let begun = Instant::now();
                     let turn = if is_group { None } else { Some(alone.lock().await) };
                     let receipt = log.intent(intent).await.expect("it is recorded");
@@ -219,28 +222,58 @@ impl SegmentFile for CountingSegment {
     }
 }
 
-fn intent(request: &str) -> Intent {
+fn intent(request: &str, permit: &Permit) -> Intent {
+    let facts = RequestFacts {
+        request_id: request.to_owned(),
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
+        at: Clock::System.wall(),
+        method: "POST".to_owned(),
+        path: "/contracts/C-1042/payments/P-7/release".to_owned(),
+        query_names: vec!["dry_run".to_owned()],
+        query_digests: None,
+        protocol: Protocol::Http2,
+        client: "10.1.2.3:40112".parse().unwrap(),
+        host: Some("payments.example".to_owned()),
+        resource: Some(permit.resource().clone()),
+        action: Some(permit.action().clone()),
+        mode: Mode::Enforce,
+    };
+    Intent::new(facts, permit)
+}
+
+/// What the decision makes of a request under the grant.
+fn permit() -> Permit {
+    let (now, grant) = (Clock::System.now(), Arc::new(grant()));
+    let ceiling = Ceiling {
+        roles: [grant.role.clone()].into(),
+        actions: grant.scope.actions().iter().cloned().collect(),
+        lifetime_max: Duration::from_secs(3600),
+        bindings: [grant.binding].into(),
+        staleness_max: Duration::from_secs(30),
+    };
+    let policy = Policy { service: grant.service.clone(), ceiling, any_seal: false };
     let (resource, action) = ("contract/C-1042".parse().unwrap(), "payment.release".parse().unwrap());
-    Intent {
-        number: None,
-        request: RequestFacts {
-            request_id: request.to_owned(),
-            trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736".to_owned()),
-            at: Clock::System.wall(),
-            method: "POST".to_owned(),
-            path: "/contracts/C-1042/payments/P-7/release".to_owned(),
-            query_names: vec!["dry_run".to_owned()],
-            query_digests: None,
-            protocol: Protocol::Http2,
-            client: "10.1.2.3:40112".parse().unwrap(),
-            host: Some("payments.example".to_owned()),
-            resource: Some(resource),
-            action: Some(action),
-            mode: Mode::Enforce,
-        },
-        grant: Arc::new(grant()),
-        resource: "contract/C-1042".parse().unwrap(),
-        action: "payment.release".parse().unwrap(),
+    let deadline = Deadline::from_ping(grant.expires, now.boot, now.wall);
+    let facts = Facts {
+        now,
+        framing: Framing::Sound,
+        target: Target::Canonical,
+        route: Route::Overridable { resource: &resource, action: &action, sealed: false, upgrade: false },
+        traits: Traits::default(),
+        credential: Credential::Presented(NamedBy::Id),
+        caller: Caller::Proven(&grant.person),
+        certificate: Certificate::Absent,
+        proof: Proof::Absent,
+        grant: GrantFact::Held(HeldGrant { grant: &grant, deadline, standing: GrantStanding::Live }),
+        freeze: Freeze::None,
+        feed: Feed::AsOf(now.boot),
+        uses: Uses::Unlimited,
+        audit: Audit::Ready,
+        assertion: Assertion::Ready,
+    };
+    match decide(&policy, &facts) {
+        Decision::Override(permit) => permit,
+        other => panic!("{other:?}"),
     }
 }
 
