@@ -5,6 +5,7 @@ mod bad_input;
 mod bench;
 mod document;
 mod ledger;
+mod ledger_faults;
 mod lifecycle;
 mod lists;
 mod on_call;

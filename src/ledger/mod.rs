@@ -9,6 +9,8 @@
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+#[cfg(test)]
+pub(crate) mod forgery;
 pub mod hash;
 mod kinds;
 pub mod note;

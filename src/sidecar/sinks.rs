@@ -70,7 +70,7 @@ pub(super) fn prepare(config: &SidecarConfig, clock: &Clock) -> Result<(Sinks, V
 }
 
 fn handler(sink: &SinkConfig, outlet: Outlet, reader: &ReaderName, report: &Arc<Report>) -> Handler {
-    let limits = BatchLimits { lines_max: sink.batch_lines_max, bytes_max: sink.batch_bytes_max };
+    let limits = BatchLimits { lines_max: sink.batch_lines_max, bytes_max: sink.batch_bytes_max, is_one_run: false };
     let delivery = Delivery::new(sink, outlet, Arc::clone(report));
     Handler { reader: reader.clone(), limits, delivery, report: Arc::clone(report) }
 }

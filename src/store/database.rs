@@ -11,10 +11,12 @@ use tokio::time::timeout;
 
 use super::doubt::Doubt;
 use super::postgres::{ACQUIRE_TIMEOUT, CHANNEL, REPLICAS_CHANNEL};
-use super::statement::On;
+use super::statement::{On, step};
 
 /// The key of the writer's lock on PostgreSQL ("breakgls" in ASCII): held for a transaction (`pg_advisory_xact_lock`).
 pub(super) const WRITER_LOCK: &str = "SELECT pg_advisory_xact_lock(7094698862839852147)";
+/// The writer's lock on SQLite: had from the first statement on.
+const IMMEDIATE: &str = "BEGIN IMMEDIATE";
 /// How long a transition may wait for its turn, and again for its end. A database that is out of reach ends it, by the
 /// limit on each of its statements (see `doubt`) and by this one.
 const TRANSITION_TIME_MAX: Duration = Duration::from_secs(10);
@@ -56,20 +58,21 @@ impl Database {
     // How a transaction begins is boxed, since it is the largest part of all that is awaited here.
 
     /// The writer's turn: nobody else, in this process or another, writes until it ends.
-    pub(super) async fn write(&self) -> Result<Transaction, sqlx::Error> {
-        Box::pin(in_time(async {
-            match self {
-                Self::Sqlite { writer, .. } => Ok(Transaction::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)),
-                Self::Postgres { writers, doubt, .. } => {
-                    let mut tx = doubt.within(BEGIN_TIME_MAX, writers.begin()).await?;
-                    // Each statement after this sees all that was committed before the lock was had (READ COMMITTED).
-                    let locked = sqlx::query(WRITER_LOCK).execute(&mut *tx);
-                    doubt.within(TRANSITION_TIME_MAX, locked).await?;
-                    Ok(Transaction::Postgres(tx, doubt.clone()))
-                }
+    pub(super) fn write(&self) -> impl Future<Output = Result<Transaction, sqlx::Error>> {
+        step("BEGIN", Box::pin(in_time(self.turn())))
+    }
+
+    async fn turn(&self) -> Result<Transaction, sqlx::Error> {
+        match self {
+            Self::Sqlite { writer, .. } => Ok(Transaction::Sqlite(begin_on(writer).await?)),
+            Self::Postgres { writers, doubt, .. } => {
+                let mut tx = doubt.within(BEGIN_TIME_MAX, writers.begin()).await?;
+                // Each statement after this sees all that was committed before the lock was had (READ COMMITTED).
+                let locked = sqlx::query(WRITER_LOCK).execute(&mut *tx);
+                doubt.within(TRANSITION_TIME_MAX, locked).await?;
+                Ok(Transaction::Postgres(tx, doubt.clone()))
             }
-        }))
-        .await
+        }
     }
 
     /// A transaction that takes no turn: for what makes no revision and no entry.
@@ -77,7 +80,7 @@ impl Database {
         match self {
             Self::Sqlite { .. } => self.write().await,
             Self::Postgres { readers, doubt, .. } => {
-                let tx = doubt.within(BEGIN_TIME_MAX, readers.begin()).await?;
+                let tx = step("BEGIN", doubt.within(BEGIN_TIME_MAX, readers.begin())).await?;
                 Ok(Transaction::Postgres(tx, doubt.clone()))
             }
         }
@@ -134,14 +137,27 @@ impl Transaction {
     }
 
     /// After an error it is not known whether it holds: the connection may have broken before the answer came.
-    pub(super) async fn commit(self) -> Result<(), sqlx::Error> {
-        in_time(async {
-            match self {
-                Self::Sqlite(tx) => tx.commit().await,
-                Self::Postgres(tx, doubt) => doubt.in_time(tx.commit()).await,
-            }
-        })
-        .await
+    pub(super) fn commit(self) -> impl Future<Output = Result<(), sqlx::Error>> {
+        step("COMMIT", in_time(self.end()))
+    }
+
+    async fn end(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await,
+            Self::Postgres(tx, doubt) => doubt.in_time(tx.commit()).await,
+        }
+    }
+}
+
+/// A disk that is full ends a transaction by itself (sqlite.org/lang_transaction.html §3.1), and the connection goes on
+/// counting it: such a connection begins no other one ever again, and is replaced.
+async fn begin_on(writer: &SqlitePool) -> Result<sqlx::Transaction<'static, Sqlite>, sqlx::Error> {
+    match writer.begin_with(IMMEDIATE).await {
+        Err(sqlx::Error::InvalidSavePointStatement) => {
+            writer.acquire().await?.close().await?;
+            writer.begin_with(IMMEDIATE).await
+        }
+        begun => begun,
     }
 }
 

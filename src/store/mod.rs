@@ -23,6 +23,8 @@ mod doubt;
 mod elevations;
 mod endings;
 mod entries;
+#[cfg(test)]
+mod faults;
 mod feed;
 mod filling;
 mod freezes;

@@ -49,20 +49,22 @@ impl Store {
         Ok(next.map(from_sql))
     }
 
-    /// The sink has everything before `next`. False where the turn is another's by now: then its place is, too.
+    /// The sink has everything before `next`. False where the turn is another's by now, or another had it meanwhile and has
+    /// come further: a place never goes back.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn settle_sink(&self, sink: &str, next: u64) -> Result<bool, StoreError> {
         let until = self.shared.clock.wall().plus(TURN);
         let mut tx = self.shared.database.beside().await?;
-        let moved = sql("UPDATE sink_places SET next_index = $3, held_until_ms = $4 WHERE name = $1 AND holder = $2")
-            .bind(sink)
-            .bind(self.replica())
-            .bind(to_sql(next))
-            .bind(until.unix_ms())
-            .execute(&mut tx)
-            .await?;
+        let moved = sql("UPDATE sink_places SET next_index = $3, held_until_ms = $4 WHERE name = $1 AND holder = $2 \
+             AND next_index <= $3")
+        .bind(sink)
+        .bind(self.replica())
+        .bind(to_sql(next))
+        .bind(until.unix_ms())
+        .execute(&mut tx)
+        .await?;
         tx.commit().await?;
         Ok(moved > 0)
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 mod audit;
 mod bench;
 mod checking;
+mod faults;
 mod ledger;
 mod lifecycle;
 mod migration;
@@ -14,6 +15,7 @@ mod replicas;
 mod reports;
 mod revocations;
 mod signals;
+mod sinks;
 
 use bench::{Bench, allot, break_table, count, hand_back, make_newer, mend_table, on_both_databases, stream};
 

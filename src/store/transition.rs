@@ -1,8 +1,8 @@
 //! One transition: a transaction that holds the writer's lock from its first statement, with the numbers it allots.
 
 use super::database::Transaction;
-use super::rows::{from_sql, to_json, to_sql};
-use super::statement::{by_dialect, sql, sql_over_rows};
+use super::rows::{from_sql, to_sql};
+use super::statement::{Value, insert_rows, sql};
 use super::{Store, StoreError};
 use crate::domain::{GrantId, ServiceName, WallTime};
 use crate::ledger::entry::{Draft, Entry, EntryError, FORMAT_VERSION, SALT_BYTES};
@@ -115,24 +115,21 @@ impl Transition<'_> {
         let at = self.at;
         let seal = |(index, draft): (u64, Draft)| draft.seal(index, at, None, fresh_salt);
         let entries: Vec<Entry> = (first..).zip(drafts).map(seal).collect::<Result<_, _>>()?;
-        let rows: Vec<_> = entries.iter().map(EntryRow::of).collect();
-        sql_over_rows!(
-            "INSERT INTO entries (entry_index, format_version, at_ms, kind, canonical) \
-             SELECT CAST(told.value ->> 'i' AS BIGINT), $2, $3, told.value ->> 'k', told.value ->> 'c' FROM",
-            "WHERE true"
-        )
-        .bind(to_json("entries", &rows)?)
-        .bind(i64::from(FORMAT_VERSION))
-        .bind(at.unix_ms())
-        .execute(&mut self.tx)
-        .await?;
-        let values: Vec<_> = entries.iter().flat_map(ValueRow::of).collect();
-        if !values.is_empty() {
-            by_dialect(VALUES_SQLITE, VALUES_POSTGRES)
-                .bind(to_json("personal values", &values)?)
-                .execute(&mut self.tx)
-                .await?;
+        let mut rows: Vec<[Value; 5]> = Vec::with_capacity(entries.len());
+        let mut values: Vec<[Value; 4]> = Vec::new();
+        for entry in entries {
+            let index = to_sql(entry.index);
+            values.extend(entry.personal.into_iter().map(|personal| {
+                let field = personal.field.as_str().into();
+                [index.into(), field, personal.value.into(), personal.salt.as_slice().into()]
+            }));
+            let version = i64::from(FORMAT_VERSION).into();
+            rows.push([index.into(), version, at.unix_ms().into(), entry.kind.as_str().into(), entry.canonical.into()]);
         }
+        let head = "INSERT INTO entries (entry_index, format_version, at_ms, kind, canonical)";
+        insert_rows(&mut self.tx, head, rows).await?;
+        let head = "INSERT INTO entry_values (entry_index, field, value, salt)";
+        insert_rows(&mut self.tx, head, values).await?;
         Ok(first)
     }
 
@@ -160,48 +157,6 @@ impl Transition<'_> {
         }
         self.store.shared.commits.send_modify(|seen| *seen = seen.wrapping_add(1));
         Ok(())
-    }
-}
-
-/// Salts travel as hexadecimal: JSON knows no bytes.
-const VALUES_SQLITE: &str = "INSERT INTO entry_values (entry_index, field, value, salt) \
-    SELECT CAST(told.value ->> 'i' AS BIGINT), told.value ->> 'f', told.value ->> 'v', unhex(told.value ->> 's') \
-    FROM json_each($1) AS told WHERE true";
-const VALUES_POSTGRES: &str = "INSERT INTO entry_values (entry_index, field, value, salt) \
-    SELECT CAST(told.value ->> 'i' AS BIGINT), told.value ->> 'f', told.value ->> 'v', decode(told.value ->> 's', 'hex') \
-    FROM jsonb_array_elements(CAST($1 AS jsonb)) AS told(value)";
-
-/// An entry as the statement reads it.
-#[derive(Serialize)]
-struct EntryRow<'a> {
-    i: u64,
-    k: &'static str,
-    c: &'a str,
-}
-
-impl<'a> EntryRow<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        Self { i: entry.index, k: entry.kind.as_str(), c: &entry.canonical }
-    }
-}
-
-/// A personal value as the statement reads it.
-#[derive(Serialize)]
-struct ValueRow<'a> {
-    i: u64,
-    f: &'static str,
-    v: &'a str,
-    s: String,
-}
-
-impl<'a> ValueRow<'a> {
-    fn of(entry: &'a Entry) -> impl Iterator<Item = Self> + use<'a> {
-        entry.personal.iter().map(|personal| Self {
-            i: entry.index,
-            f: personal.field.as_str(),
-            v: &personal.value,
-            s: personal.salt.iter().map(|byte| format!("{byte:02x}")).collect(),
-        })
     }
 }
 

@@ -148,7 +148,7 @@ fn digest_of(origin: &KeyName) -> String {
 fn open_key(folder: &Path) -> Result<SigningKey, StateError> {
     let path = folder.join(KEY_FILE);
     let file = |source| StateError::File { path: path.clone(), source };
-    if path.exists() {
+    if path.try_exists().map_err(file)? {
         let der = std::fs::read(&path).map_err(file)?;
         return SigningKey::from_pkcs8_der(&der).map_err(|source| StateError::Key { path, source });
     }

@@ -153,8 +153,14 @@ fn a_resumed_segment_excuses_nothing_it_does_not_repeat() {
 }
 
 fn random_log() -> impl Strategy<Value = LogBuilder> {
-    proptest::collection::vec(0_u8..5, 3..40).prop_map(|steps| {
-        let (mut log, mut open) = (LogBuilder::new(), Vec::new());
+    random_log_of(0)
+}
+
+/// One whose log ids are its own: those of two logs never meet.
+fn random_log_of(first_id: u8) -> impl Strategy<Value = LogBuilder> {
+    proptest::collection::vec(0_u8..5, 3..40).prop_map(move |steps| {
+        let (mut log, mut open) = (LogBuilder { lines: Vec::new(), ..LogBuilder::new() }, Vec::new());
+        log.restart(first_id + 1);
         for (i, step) in steps.into_iter().enumerate() {
             let id = format!("r-{i}");
             match (step, open.pop()) {
@@ -166,7 +172,7 @@ fn random_log() -> impl Strategy<Value = LogBuilder> {
                 (2, Some((id, link))) => log.outcome(&id, &link, End::NotForwarded(RefusalCode::Frozen)),
                 (3, popped) => {
                     open.extend(popped);
-                    log.restart(u8::try_from(i).unwrap() + 2);
+                    log.restart(first_id + u8::try_from(i).unwrap() + 2);
                 }
                 (_, popped) => {
                     open.extend(popped);
@@ -186,6 +192,11 @@ enum Tampering {
     Swap(prop::sample::Index),
     /// A copy of another line.
     Insert(prop::sample::Index),
+    Duplicate,
+    /// This line and everything after it are gone.
+    Truncate,
+    /// Lines of another place, or of another log with the same key and names, stand in place of these.
+    Splice(prop::sample::Index, usize, Option<Vec<Vec<u8>>>),
 }
 
 fn tampering() -> impl Strategy<Value = Tampering> {
@@ -195,35 +206,43 @@ fn tampering() -> impl Strategy<Value = Tampering> {
         Just(Tampering::Drop),
         index().prop_map(Tampering::Swap),
         index().prop_map(Tampering::Insert),
+        Just(Tampering::Duplicate),
+        Just(Tampering::Truncate),
+        (index(), 1_usize..9, prop::option::of(random_log_of(100)))
+            .prop_map(|(from, length, other)| Tampering::Splice(from, length, other.map(|log| log.lines))),
     ]
 }
 
 /// Carries it out at line `at`; the index of the first line that differs, or `None` when none does.
 fn tamper(lines: &mut Vec<Vec<u8>>, at: usize, how: &Tampering) -> Option<usize> {
+    let before = lines.clone();
     match how {
         Tampering::Alter(byte) => {
             let byte = byte.index(lines[at].len());
             // A line is printable ASCII: this makes neither NUL nor newline.
             lines[at][byte] ^= 1;
-            Some(at)
         }
-        Tampering::Drop => {
-            lines.remove(at);
-            Some(at)
-        }
-        Tampering::Swap(other) => {
-            let other = other.index(lines.len());
-            lines.swap(at, other);
-            (at != other).then_some(at.min(other))
-        }
-        Tampering::Insert(source) => {
-            let line = lines[source.index(lines.len())].clone();
-            // Before an identical line, the copy is told only by what follows it.
-            let first = if lines[at] == line { at + 1 } else { at };
-            lines.insert(at, line);
-            Some(first)
+        Tampering::Drop => drop(lines.remove(at)),
+        Tampering::Swap(other) => lines.swap(at, other.index(before.len())),
+        Tampering::Insert(source) => lines.insert(at, before[source.index(before.len())].clone()),
+        Tampering::Duplicate => lines.insert(at, before[at].clone()),
+        // One line stays: an empty folder is no log.
+        Tampering::Truncate => lines.truncate(at.max(1)),
+        Tampering::Splice(source, length, other) => {
+            let others = other.as_ref().unwrap_or(&before);
+            let source = source.index(others.len());
+            // What goes on from the very same lines is a fork, and only the known head tells it from this log.
+            if others[..source] == before[..at] {
+                return None;
+            }
+            let run: Vec<_> = others.iter().skip(source).take(*length).cloned().collect();
+            let end = (at + run.len()).min(before.len());
+            lines.splice(at..end, run);
         }
     }
+    // Before an identical line, a copy is told only by what follows it.
+    let same = before.iter().zip(lines.iter()).take_while(|(one, other)| one == other).count();
+    (same < before.len().max(lines.len())).then_some(same)
 }
 
 proptest! {
@@ -239,6 +258,7 @@ proptest! {
         prop_assert_eq!(verify(&cut(&log.lines, per_segment), at_head(&log)).first_problem, None);
         let mut lines = log.lines.clone();
         let at = at.index(lines.len());
+        prop_assume!(!(matches!(how, Tampering::Drop) && lines.len() == 1));
         if let Some(first_bad) = tamper(&mut lines, at, &how) {
             let report = verify(&cut(&lines, per_segment), at_head(&log));
             let (segment, line) = place(&report);

@@ -7,6 +7,7 @@ use crate::cli::args::{CommandLine, Verb};
 use crate::cli::output::capture;
 use crate::cli::{audit, session};
 use crate::domain::GrantId;
+use crate::ledger::forgery::{bundles_of, first_changed, forged, forgeries};
 use crate::ledger::sample::{SampleLog, write_resources};
 use crate::ledger::tile::{Kind, TilePath};
 use clap::Parser as _;
@@ -246,7 +247,32 @@ fn go_s_own_libraries_refuse_what_we_refuse_and_name_the_same_entry() {
         write_resources(&folder, &bench.log.note(), &resources);
         assert!(!go(&["log", folder.to_str().unwrap(), &bench.key]).0, "{path}");
     }
-    let forged = bench.log.note().replace("\n600\n", "\n599\n");
-    write_resources(&bench.file("checkpoint"), &forged, &bench.log.resources());
-    assert!(!go(&["log", &bench.path("checkpoint"), &bench.key]).0);
+    let whole = bench.path("log");
+    let (note, checkpoint) = (bench.log.note(), bench.file("log/checkpoint"));
+    let signed_text = note.split("\n\n").next().unwrap().len();
+    for place in 0..signed_text {
+        let mut edited = note.clone().into_bytes();
+        edited[place] ^= 1;
+        std::fs::write(&checkpoint, edited).unwrap();
+        assert!(!go(&["log", &whole, &bench.key]).0, "byte {place} of the checkpoint");
+    }
+    std::fs::write(&checkpoint, bench.log.note_of(599)).unwrap();
+    std::fs::write(bench.file("later"), &note).unwrap();
+    assert!(!go(&["consistency", &bench.path("later"), &whole, &bench.key]).0, "a shorter tree than was known");
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(32))]
+
+    /// Whatever a forger does, Go's libraries and ours refuse it, and name the same entry.
+    #[test]
+    fn go_s_own_libraries_name_the_entry_that_we_name(size in 1_u64..700, forgery in forgeries()) {
+        let bench = Bench::of(size);
+        let entries = forged(&bench.log.entries, &forgery);
+        let Some(first) = first_changed(&bench.log.entries, &entries) else { return Ok(()) };
+        let folder = bench.file("forged");
+        write_resources(&folder, &bench.log.note(), &bundles_of(&bench.log, entries));
+        let (accepted, said) = go(&["log", folder.to_str().unwrap(), &bench.key]);
+        proptest::prop_assert!(!accepted && said.starts_with(&format!("entry {first}: ")), "{:?}: {}", forgery, said);
+    }
 }

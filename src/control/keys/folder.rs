@@ -5,11 +5,12 @@
 //! `.pk8`. Must never: use a file that others can read, or leave half a file.
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::control::whole_file;
 use crate::token::{KeyError, PublicKey, SigningKey};
 
 const ROOT_FILE: &str = "grant-root.pk8";
@@ -51,7 +52,7 @@ pub(super) struct Folder(PathBuf);
 impl Folder {
     /// The folder, which is made where it is missing and may be made.
     pub(super) fn open(path: &Path, may_make: bool) -> Result<Self, FileError> {
-        if may_make && !path.exists() {
+        if may_make && !is_there(path)? {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.map_err(io_error(path, "can't be made"))?;
         }
@@ -78,7 +79,7 @@ impl Folder {
     /// The root, where it is a file here.
     pub(super) fn root(&self) -> Result<Option<SigningKey>, FileError> {
         let path = self.root_path();
-        if path.exists() { read_key(&path).map(Some) } else { Ok(None) }
+        if is_there(&path)? { read_key(&path).map(Some) } else { Ok(None) }
     }
 
     /// The public roots as they were published; `None` before.
@@ -107,7 +108,7 @@ impl Folder {
     /// A key of the ledger, where it is a file here.
     pub(super) fn ledger_key(&self, kid: &str) -> Result<Option<SigningKey>, FileError> {
         let path = self.ledger_path(kid);
-        if path.exists() { read_key(&path).map(Some) } else { Ok(None) }
+        if is_there(&path)? { read_key(&path).map(Some) } else { Ok(None) }
     }
 
     /// The private half first: what is published can sign.
@@ -130,9 +131,7 @@ impl Folder {
         if std::fs::read_to_string(&path).is_ok_and(|there| there == text) {
             return Ok(());
         }
-        let fresh = path.with_extension("pub.new");
-        std::fs::write(&fresh, text).map_err(io_error(&fresh, "can't be written"))?;
-        std::fs::rename(&fresh, &path).map_err(io_error(&path, "can't be replaced"))
+        whole_file::replace(&path, text.as_bytes(), 0o644).map_err(io_error(&path, "can't be written"))
     }
 
     /// The grant keys that are here, by key id.
@@ -186,7 +185,7 @@ impl Folder {
 }
 
 fn published(path: PathBuf) -> Result<Option<Vec<PublicKey>>, FileError> {
-    if !path.exists() {
+    if !is_there(&path)? {
         return Ok(None);
     }
     let text = std::fs::read_to_string(&path).map_err(io_error(&path, "can't be read"))?;
@@ -223,16 +222,12 @@ pub(in crate::control) fn read_private(path: &Path) -> Result<Vec<u8>, FileError
     std::fs::read(path).map_err(io_error(path, "can't be read"))
 }
 
-/// Whole or not at all: written beside, made durable, then renamed.
+/// Whole or not at all, and durable when it returns.
 pub(in crate::control) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
-    let beside = path.with_extension("new");
-    let write = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        std::fs::File::open(path.parent().unwrap_or(path))?.sync_all()
-    };
-    write().map_err(io_error(path, "can't be written"))
+    whole_file::replace(path, bytes, 0o600).map_err(io_error(path, "can't be written"))
+}
+
+/// What can't be looked at is not taken for missing.
+pub(in crate::control) fn is_there(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().map_err(io_error(path, "can't be looked at"))
 }

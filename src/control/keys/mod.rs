@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use error::KeysError;
 pub use folder::FileError;
-pub(in crate::control) use folder::{read_private, write_private};
+pub(in crate::control) use folder::{is_there, read_private, write_private};
 pub use hsm::HsmError;
 use places::{GrantKey, Places, Read};
 use private_key::PrivateKey;

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use crate::control::keys::{FileError, read_private, write_private};
+use crate::control::keys::{FileError, is_there, read_private, write_private};
 use crate::ledger::checkpoint::{CheckpointError, SignedCheckpoint};
 
 /// Why it is not known what was signed last.
@@ -30,7 +30,10 @@ impl Head {
 
     /// `None`: nothing was signed yet, or nothing is remembered.
     pub(super) fn read(&self) -> Result<Option<SignedCheckpoint>, HeadError> {
-        let Some(path) = self.0.as_ref().filter(|path| path.exists()) else { return Ok(None) };
+        let Some(path) = &self.0 else { return Ok(None) };
+        if !is_there(path)? {
+            return Ok(None);
+        }
         let text = String::from_utf8(read_private(path)?).map_err(|_| HeadError::Text { path: path.clone() })?;
         let read = SignedCheckpoint::read(&text);
         read.map(Some).map_err(|source| HeadError::Checkpoint { path: path.clone(), source })

@@ -1,15 +1,12 @@
 //! Whatever is done to a log is seen, and the first entry that it was done to is named.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::forgery::{Resources, bundles_of, first_changed, forged, forgeries};
 use crate::ledger::sample::SampleLog;
 use crate::ledger::tile::Kind;
-
-type Resources = BTreeMap<TilePath, Vec<u8>>;
 
 fn verify(checkpoint: Checkpoint, resources: &Resources, known: &[Known]) -> LogReport {
     let size = checkpoint.size;
@@ -26,72 +23,6 @@ fn verify(checkpoint: Checkpoint, resources: &Resources, known: &[Known]) -> Log
 
 fn of(log: &SampleLog) -> LogReport {
     verify(log.checkpoint(), &log.resources(), &[])
-}
-
-/// What a forger does to the entries.
-#[derive(Debug, Clone)]
-enum Forgery {
-    /// One byte of one entry.
-    Alter(u64, u64),
-    Drop(u64),
-    Swap(u64, u64),
-    /// A copy of one entry in front of another.
-    Insert(u64, u64),
-}
-
-fn forgeries() -> impl Strategy<Value = Forgery> {
-    prop_oneof![
-        (any::<u64>(), any::<u64>()).prop_map(|(at, byte)| Forgery::Alter(at, byte)),
-        any::<u64>().prop_map(Forgery::Drop),
-        (any::<u64>(), any::<u64>()).prop_map(|(one, other)| Forgery::Swap(one, other)),
-        (any::<u64>(), any::<u64>()).prop_map(|(from, to)| Forgery::Insert(from, to)),
-    ]
-}
-
-/// The entries after the forgery.
-fn forged(entries: &[String], forgery: &Forgery) -> Vec<String> {
-    let mut forged = entries.to_vec();
-    let at = |place: u64| usize::try_from(place % entries.len() as u64).unwrap();
-    match forgery {
-        Forgery::Alter(place, byte) => {
-            let entry = &mut forged[at(*place)];
-            let mut bytes = entry.clone().into_bytes();
-            let index = usize::try_from(byte % bytes.len() as u64).unwrap();
-            bytes[index] = if bytes[index] == b'x' { b'y' } else { b'x' };
-            *entry = String::from_utf8(bytes).unwrap();
-        }
-        Forgery::Drop(place) => drop(forged.remove(at(*place))),
-        Forgery::Swap(one, other) => forged.swap(at(*one), at(*other)),
-        Forgery::Insert(from, to) => forged.insert(at(*to), entries[at(*from)].clone()),
-    }
-    forged
-}
-
-/// The first entry of the signed log that is another in the forged one.
-fn first_changed(entries: &[String], forged: &[String]) -> Option<u64> {
-    let same = entries.iter().zip(forged).take_while(|(one, other)| one == other).count();
-    (same < entries.len() || forged.len() > entries.len()).then_some(same as u64)
-}
-
-/// The signed log's checkpoint and tiles over forged entries.
-fn bundles_of(log: &SampleLog, forged: Vec<String>) -> Resources {
-    let mut resources = log.resources();
-    let size = log.size();
-    let forged = log.with(forged);
-    for (n, width) in bundles(size) {
-        let is_last = n == (size - 1) / TILE_WIDTH;
-        let mut bundle = forged.bundle(n);
-        if !is_last || forged.size() <= size {
-            resources.insert(TilePath { kind: Kind::Entries, n, width }, bundle);
-        } else {
-            // What is too many stands at the end of the last bundle, where it has room.
-            for entry in forged.entries.iter().skip(usize::try_from((n + 1) * TILE_WIDTH).unwrap()) {
-                bundle.extend(crate::ledger::tile::write_bundle([entry.as_bytes()]).unwrap());
-            }
-            resources.insert(TilePath { kind: Kind::Entries, n, width }, bundle);
-        }
-    }
-    resources
 }
 
 #[test]

@@ -5,7 +5,12 @@ use crate::audit::sample::{grant, identity, intent_under, outcome};
 use crate::audit::{End, Intent};
 use crate::clock::Clock;
 use crate::domain::Grant;
+use crate::sidecar::audit_log::follow::Bookmark;
 use crate::sidecar::audit_log::{AuditLog, AuditLogConfig, inspect};
+use crate::sidecar::shipping::bookmark;
+
+#[path = "../../../tests/integration/harness/small_disk.rs"]
+mod small_disk;
 
 const LONG_AGO: WallTime = WallTime::from_unix_ms(1_000_000_000_000);
 const ALWAYS: u64 = u64::MAX;
@@ -115,4 +120,25 @@ async fn one_that_dies_in_the_middle_leaves_no_damage_and_is_carried_on() {
     Pruner::new(folder.path(), BY_SIZE).prune(0, now()).unwrap();
     assert_eq!(numbers(folder.path()), all[4..].iter().map(SegmentName::number).collect::<Vec<_>>());
     sound(folder.path());
+}
+
+/// What is noted before a segment goes is whole as it was, and nothing goes.
+#[tokio::test]
+async fn a_disk_that_is_really_full_keeps_every_segment_and_the_place_that_was_left() {
+    let Some(disk) = small_disk::SmallDisk::mount("1m") else { return };
+    log(disk.path(), LONG_AGO).await;
+    let all = numbers(disk.path());
+    let place = |offset| Bookmark { segment: Some("audit-0000000001-01010101.jsonl".into()), offset, position: None };
+    bookmark::leave(&place(1), disk.path()).unwrap();
+    disk.fill();
+    Pruner::new(disk.path(), BY_SIZE).prune(ALWAYS, now()).unwrap_err();
+    assert_eq!(numbers(disk.path()), all);
+    bookmark::leave(&place(2), disk.path()).unwrap_err();
+    assert_eq!(bookmark::read(disk.path()), Some(place(1)));
+    sound(disk.path());
+    disk.make_room();
+    bookmark::leave(&place(2), disk.path()).unwrap();
+    assert_eq!(bookmark::read(disk.path()), Some(place(2)));
+    assert_eq!(Pruner::new(disk.path(), BY_SIZE).prune(ALWAYS, now()).unwrap(), all.len() - 1);
+    sound(disk.path());
 }

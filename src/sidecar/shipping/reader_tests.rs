@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::*;
 use crate::audit::sample::LogBuilder;
-use crate::audit::{End, LogId};
+use crate::audit::{End, LogId, SegmentName};
 
-const ALL: BatchLimits = BatchLimits { bytes_max: usize::MAX, lines_max: usize::MAX };
+const ALL: BatchLimits = BatchLimits { bytes_max: usize::MAX, lines_max: usize::MAX, is_one_run: true };
 
 fn some_log(overrides: usize) -> LogBuilder {
     let mut log = LogBuilder::new();
@@ -47,7 +47,8 @@ fn drain(reader: &mut Reader, durable: &Position, limits: BatchLimits) -> (Vec<u
         let first = ToldLine::parse(lines[0]).unwrap().link.seq;
         losses.extend(batch.lost.map(|cause| (first, cause)));
         sequences.extend(lines.iter().map(|line| ToldLine::parse(line).unwrap().link.seq));
-        assert_eq!(place(lines.last().unwrap()), batch.end.position);
+        assert_eq!(place(lines.last().unwrap()), batch.position);
+        assert_eq!(batch.end.position(), Some(&batch.position));
     }
     (sequences, losses)
 }
@@ -130,6 +131,38 @@ fn what_does_not_follow_is_shipped_with_word_of_the_loss() {
     }
 }
 
+/// Neither waits for a pipe, nor takes a segment that is gone for one that was never there.
+#[test]
+fn a_segment_that_is_a_pipe_or_vanished_is_passed_over_and_the_loss_told() {
+    let log = some_log(5);
+    let durable = place(log.lines.last().unwrap());
+    for is_pipe in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), 1, false, &log.lines[..4]);
+        write(folder.path(), 3, false, &log.lines[7..]);
+        if is_pipe {
+            let name = SegmentName::new(2, LogId::from_bytes([1; 16]), false).to_string();
+            let made = std::process::Command::new("mkfifo").arg(folder.path().join(name)).status().unwrap();
+            assert!(made.success());
+        }
+        let mut reader = Reader::new(folder.path());
+        let (sequences, losses) = drain(&mut reader, &durable, ALL);
+        assert_eq!(sequences, [1, 2, 3, 4, 8, 9, 10, 11], "pipe: {is_pipe}");
+        assert_eq!(losses, [(8, LossCause::Damaged)], "pipe: {is_pipe}");
+        assert_eq!(reader.seek(&place(&log.lines[8])).unwrap(), Sought::Found, "pipe: {is_pipe}");
+    }
+}
+
+/// A line that lies about its place, in a segment that was left in order, holds nothing up.
+#[test]
+fn a_line_that_claims_a_place_beyond_what_is_durable_is_passed_over_once_others_follow() {
+    let (folder, log) = (tempfile::tempdir().unwrap(), some_log(5));
+    write(folder.path(), 1, false, &[&log.lines[..4], &log.lines[10..]].concat());
+    write(folder.path(), 2, false, &log.lines[4..8]);
+    let (sequences, losses) = drain(&mut Reader::new(folder.path()), &place(&log.lines[7]), ALL);
+    assert_eq!((sequences, losses), ((1..=8).collect::<Vec<_>>(), vec![]));
+}
+
 #[test]
 fn a_line_is_found_again_wherever_it_stands_and_another_in_its_place_is_not_it() {
     let (folder, log) = (tempfile::tempdir().unwrap(), some_log(5));
@@ -156,13 +189,13 @@ fn a_bookmark_leads_on_unless_its_segment_is_gone() {
     let mut reader = Reader::new(folder.path());
     let batch = reader.read(&place(&log.lines[2]), ALL).unwrap().unwrap();
     let mut next = Reader::new(folder.path());
-    assert!(next.resume(batch.end).unwrap());
+    assert!(next.resume(&batch.end));
     assert_eq!(drain(&mut next, &place(&log.lines[3]), ALL).0, [4]);
-    let beyond = Bookmark { offset: 1 << 40, ..batch.end };
-    assert!(!Reader::new(folder.path()).resume(beyond).unwrap());
+    let beyond = Bookmark { offset: 1 << 40, ..batch.end.clone() };
+    assert!(!Reader::new(folder.path()).resume(&beyond));
     std::fs::remove_file(folder.path().join(SegmentName::new(1, LogId::from_bytes([1; 16]), false).to_string()))
         .unwrap();
-    assert!(!Reader::new(folder.path()).resume(batch.end).unwrap());
+    assert!(!Reader::new(folder.path()).resume(&batch.end));
 }
 
 /// Every write of the log fails in every way, at every time, while it is read: what is read is what verifies, each line

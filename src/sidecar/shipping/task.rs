@@ -14,16 +14,16 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::beside::Beside;
-use super::bookmark::Bookmark;
+use super::bookmark;
 use super::courier::{Courier, CourierError, Verdict};
 use super::pruning::{Caretaker, Keep};
-use super::reader::{Batch, BatchLimits, Reader, Sought};
+use super::reader::{Batch, Reader, Sought};
 use crate::audit::Position;
-use crate::audit::folder::FolderError;
 use crate::config::shipping::ShippingConfig;
 use crate::domain::InstanceName;
 use crate::drain::Drain;
 use crate::error_chain::error_chain;
+use crate::sidecar::audit_log::follow::{BatchLimits, Bookmark, FollowError};
 use crate::sidecar::lineage;
 use crate::sidecar::shared::Shared;
 use crate::wire::audit::{BATCH_BYTES_MAX, BATCH_LINES_MAX, LossCause, Shipment};
@@ -58,7 +58,9 @@ enum ShipError {
     #[error(transparent)]
     Courier(#[from] CourierError),
     #[error("the audit log cannot be read")]
-    Folder(#[from] FolderError),
+    Segments(#[from] FollowError),
+    #[error("the audit log's folder cannot be read")]
+    Folder(#[from] io::Error),
     #[error("the control plane names a line that was not sent")]
     Astray,
     #[error("the shipment cannot be written")]
@@ -93,6 +95,10 @@ struct Shipping {
     is_placed: bool,
     /// Read and not acknowledged.
     pending: Option<Batch>,
+    /// The folder's own name. Read anew for each batch: an accepted loss begins a new one.
+    lineage: Option<String>,
+    /// Bytes that are still to be read.
+    behind_bytes: u64,
     beside: Beside,
     arrived: Option<Bookmark>,
     bookmarked: Option<(Bookmark, Instant)>,
@@ -127,6 +133,8 @@ impl Shipping {
             courier: Courier::new(),
             is_placed: false,
             pending: None,
+            lineage: None,
+            behind_bytes: 0,
             arrived: None,
             bookmarked: None,
             older_lines: 0,
@@ -147,10 +155,10 @@ impl Shipping {
                 Ok(Round::Nothing) if over.has_begun() => return,
                 Ok(Round::Nothing) => {
                     self.move_bookmark().await;
-                    if let Some(arrived) = self.arrived {
+                    if let Some(arrived) = &self.arrived {
                         // What a sink has not taken is needed, too.
                         let floor = self.shared.audit.readers().floor().unwrap_or(u64::MAX);
-                        self.caretaker.look(&self.shared, arrived.segment.min(floor)).await;
+                        self.caretaker.look(&self.shared, arrived.segment_number().min(floor)).await;
                     }
                     tokio::select! {
                         changed = self.positions.changed() => if changed.is_err() { return },
@@ -174,7 +182,8 @@ impl Shipping {
                 () = tokio::time::sleep_until(until.min(Instant::now() + TICK)) => {}
                 () = over.begun() => {}
             }
-            self.measure().await;
+            // What can't be looked at now is looked at again.
+            let _looked = self.look(None).await;
         }
     }
 
@@ -194,18 +203,14 @@ impl Shipping {
         }
         let durable = *self.positions.borrow_and_update();
         self.beside.look(&self.shared, durable);
-        if self.pending.is_none() {
-            let limits = BatchLimits { bytes_max: BATCH_BYTES_MAX - HEADER_BYTES_MAX, lines_max: BATCH_LINES_MAX };
-            self.pending = self.reading(move |reader| reader.read(&durable, limits)).await??;
-        }
-        self.measure().await;
-        if let Some(arrived) = self.arrived {
-            self.beside.arrived(&arrived.position);
+        self.look(self.pending.is_none().then_some(durable)).await?;
+        if let Some(arrived) = self.arrived.as_ref().and_then(Bookmark::position) {
+            self.beside.arrived(arrived);
         }
         let Some(batch) = self.pending.clone() else { return self.settle().await };
-        let body = self.body(batch.lost, &batch.bytes).await?;
+        let body = self.body(batch.lost, &batch.bytes)?;
         match self.bring(body).await? {
-            Verdict::Arrived(Some(position)) if position == batch.end.position => {
+            Verdict::Arrived(Some(position)) if position == batch.position => {
                 self.arrive(&batch).await;
                 Ok(Round::Brought { bytes: batch.bytes.len(), is_full: batch.is_full })
             }
@@ -225,16 +230,16 @@ impl Shipping {
         if !self.beside.is_due() {
             return Ok(Round::Nothing);
         }
-        let body = self.body(None, &[]).await?;
+        let body = self.body(None, &[])?;
         self.bring(body).await?;
         self.beside.told(&self.shared);
         Ok(Round::Again)
     }
 
     async fn arrive(&mut self, batch: &Batch) {
-        let (shared, position) = (&self.shared, batch.end.position);
+        let (shared, position) = (&self.shared, batch.position);
         self.pending = None;
-        self.arrived = Some(batch.end);
+        self.arrived = Some(batch.end.clone());
         self.older_lines = self.older_lines.saturating_sub(batch.older_lines);
         self.beside.told(&self.shared);
         shared.shipped.lines.fetch_add(batch.lines, Ordering::Relaxed);
@@ -248,7 +253,7 @@ impl Shipping {
                 "audit lines before these could not be shipped; the ledger says so"
             );
         }
-        if self.bookmarked.is_none_or(|(_, at)| at.elapsed() >= BOOKMARK_EVERY) {
+        if self.bookmarked.as_ref().is_none_or(|(_, at)| at.elapsed() >= BOOKMARK_EVERY) {
             self.move_bookmark().await;
         }
     }
@@ -256,15 +261,15 @@ impl Shipping {
     /// Finds out where to go on: by the bookmark, or by asking.
     async fn place(&mut self) -> Result<(), ShipError> {
         let folder = self.job.folder.clone();
-        let resumed = self.reading(move |reader| match Bookmark::read(&folder) {
-            Some(bookmark) => reader.resume(bookmark).map(|found| found.then_some(bookmark)),
-            None => Ok(None),
-        });
-        if let Some(bookmark) = resumed.await?? {
+        let resumed = self.reading(move |reader| bookmark::read(&folder).filter(|bookmark| reader.resume(bookmark)));
+        if let Some(bookmark) = resumed.await? {
+            if let Some(position) = bookmark.position() {
+                self.shared.audit.set_arrived(*position);
+            }
             self.arrived = Some(bookmark);
-            self.shared.audit.set_arrived(bookmark.position);
         } else {
-            let body = self.body(None, &[]).await?;
+            self.look(None).await?;
+            let body = self.body(None, &[])?;
             match self.bring(body).await? {
                 Verdict::Arrived(None) => self.reading(|reader| reader.rewind(None)).await?,
                 Verdict::Arrived(known) | Verdict::Gap(known) => self.go_on_after(known).await?,
@@ -312,8 +317,8 @@ impl Shipping {
         verdict
     }
 
-    async fn body(&mut self, lost: Option<LossCause>, lines: &[u8]) -> Result<Bytes, ShipError> {
-        let lineage = self.lineage().await?.unwrap_or_else(|| UNNAMED.to_owned());
+    fn body(&mut self, lost: Option<LossCause>, lines: &[u8]) -> Result<Bytes, ShipError> {
+        let lineage = self.lineage.clone().unwrap_or_else(|| UNNAMED.to_owned());
         let (settled, signed) = self.beside.say(&self.shared, *self.positions.borrow());
         let shipment = Shipment { instance: self.job.instance.clone(), lineage, lost, settled, signed };
         let mut body = serde_json::to_vec(&shipment)?;
@@ -322,12 +327,26 @@ impl Shipping {
         Ok(body.into())
     }
 
-    /// Read anew for each batch: an accepted loss begins a new one.
-    async fn lineage(&mut self) -> Result<Option<String>, ShipError> {
+    /// Everything that a batch wants of the disk, by one thread: what is durable up to `wanted`, how much is left after it,
+    /// and the folder's name.
+    async fn look(&mut self, wanted: Option<Position>) -> Result<(), ShipError> {
         let folder = self.job.folder.clone();
-        let path = folder.join(lineage::FILE);
-        let read = self.reading(move |_| lineage::read(&folder)).await?;
-        Ok(read.map_err(|source| FolderError::Io { path, source })?)
+        let limits =
+            BatchLimits { bytes_max: BATCH_BYTES_MAX - HEADER_BYTES_MAX, lines_max: BATCH_LINES_MAX, is_one_run: true };
+        let (read, behind, lineage) = self
+            .reading(move |reader| {
+                let read = wanted.map(|durable| reader.read(&durable, limits));
+                (read.transpose().map(Option::flatten), reader.behind_bytes(), lineage::read(&folder))
+            })
+            .await?;
+        // What was read is kept, whatever else fails: it is not read again.
+        if wanted.is_some() {
+            self.pending = read?;
+        }
+        self.behind_bytes = behind?;
+        self.lineage = lineage?;
+        self.tell();
+        Ok(())
     }
 
     /// How long to wait. What is wrong is told once, until something else is.
@@ -340,17 +359,22 @@ impl Shipping {
         match error {
             ShipError::Courier(CourierError::Refused { .. }) => REFUSED_PAUSE,
             ShipError::Courier(error) => self.courier.pause(&self.shared.setup(), error),
-            ShipError::Folder(_) | ShipError::Astray | ShipError::Header(_) | ShipError::Cut => TICK,
+            ShipError::Segments(_)
+            | ShipError::Folder(_)
+            | ShipError::Astray
+            | ShipError::Header(_)
+            | ShipError::Cut => TICK,
         }
     }
 
-    async fn measure(&mut self) {
-        let Ok(Ok(behind)) = self.reading(|reader| reader.behind_bytes()).await else { return };
+    /// What telemetry shows.
+    fn tell(&self) {
         let pending = self.pending.as_ref().map_or(0, |batch| u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX));
-        let unshipped = behind.saturating_add(pending);
+        let unshipped = self.behind_bytes.saturating_add(pending);
         let (durable, shipped) = (*self.positions.borrow(), &self.shared.shipped);
-        let arrived = self.arrived.filter(|arrived| arrived.position.log_id == durable.log_id);
-        let current = durable.sequence.saturating_sub(arrived.map_or(0, |arrived| arrived.position.sequence));
+        let arrived = self.arrived.as_ref().and_then(Bookmark::position);
+        let arrived = arrived.filter(|arrived| arrived.log_id == durable.log_id);
+        let current = durable.sequence.saturating_sub(arrived.map_or(0, |arrived| arrived.sequence));
         shipped.unshipped_bytes.store(unshipped, Ordering::Relaxed);
         shipped.unshipped_lines.store(self.older_lines.saturating_add(current), Ordering::Relaxed);
         if let Some(batch) = &self.pending {
@@ -360,12 +384,12 @@ impl Shipping {
     }
 
     async fn move_bookmark(&mut self) {
-        let Some(arrived) = self.arrived else { return };
-        if self.bookmarked.is_some_and(|(bookmarked, _)| bookmarked == arrived) {
+        let Some(arrived) = self.arrived.clone() else { return };
+        if self.bookmarked.as_ref().is_some_and(|(bookmarked, _)| *bookmarked == arrived) {
             return;
         }
-        let folder = self.job.folder.clone();
-        let left = tokio::task::spawn_blocking(move || arrived.leave(&folder)).await;
+        let (folder, place) = (self.job.folder.clone(), arrived.clone());
+        let left = tokio::task::spawn_blocking(move || bookmark::leave(&place, &folder)).await;
         match left.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())) {
             Ok(()) => self.bookmarked = Some((arrived, Instant::now())),
             Err(error) => tracing::debug!(%error, "how far the audit log is shipped could not be written down"),

@@ -10,8 +10,8 @@ use crate::audit::{LineKind, LogId, Position};
 use crate::ledger::entry::Draft;
 use crate::ledger::{AuditLine, Fork};
 use crate::store::StoreError;
-use crate::store::rows::{to_json, to_u64};
-use crate::store::statement::sql_over_rows;
+use crate::store::rows::{to_json, to_sql, to_u64};
+use crate::store::statement::{Value, insert_rows, sql_over_rows};
 use crate::store::transition::Transition;
 
 /// One batch on its way in.
@@ -27,14 +27,13 @@ pub(super) struct Taking<'t, 's, 'b> {
     lost: u64,
 }
 
-/// A line as the statement reads it. `e` is the offset of its entry, and then its index.
-#[derive(Serialize)]
+/// A line as it is stored, but for the index of its entry: the place of its draft.
 struct LineRow<'b> {
-    l: u64,
-    s: u64,
-    h: String,
-    e: u64,
-    g: Option<&'b str>,
+    log: u64,
+    seq: u64,
+    sha256: String,
+    draft: u64,
+    grant: Option<&'b str>,
 }
 
 /// A log as the statement reads it.
@@ -107,11 +106,11 @@ impl<'t, 's, 'b> Taking<'t, 's, 'b> {
         let log_number = log.number;
         let draft = self.drafts.len();
         self.rows.push(LineRow {
-            l: log_number,
-            s: position.sequence,
-            h: position.head.to_string(),
-            e: to_u64(draft),
-            g: told.grant.as_ref().map(crate::domain::GrantId::as_str),
+            log: log_number,
+            seq: position.sequence,
+            sha256: position.head.to_string(),
+            draft: to_u64(draft),
+            grant: told.grant.as_ref().map(crate::domain::GrantId::as_str),
         });
         self.drafts.push(Draft::audit_line(entry(line, number), &line.text));
         Ok(log_number)
@@ -216,18 +215,13 @@ impl<'t, 's, 'b> Taking<'t, 's, 'b> {
 
     async fn write(&mut self) -> Result<(), StoreError> {
         let first = self.transition.entries(std::mem::take(&mut self.drafts)).await?;
-        for row in &mut self.rows {
-            row.e = row.e.saturating_add(first);
-        }
-        sql_over_rows!(
-            "INSERT INTO audit_lines (log_number, seq, line_sha256, entry_index, grant_id) \
-             SELECT CAST(told.value ->> 'l' AS BIGINT), CAST(told.value ->> 's' AS BIGINT), told.value ->> 'h', \
-             CAST(told.value ->> 'e' AS BIGINT), told.value ->> 'g' FROM",
-            "WHERE true"
-        )
-        .bind(to_json("audit lines", &self.rows)?)
-        .execute(self.transition.connection())
-        .await?;
+        let row = |row: LineRow<'_>| -> [Value; 5] {
+            let index = to_sql(first.saturating_add(row.draft));
+            [to_sql(row.log).into(), to_sql(row.seq).into(), row.sha256.into(), index.into(), row.grant.into()]
+        };
+        let rows = std::mem::take(&mut self.rows).into_iter().map(row).collect();
+        let head = "INSERT INTO audit_lines (log_number, seq, line_sha256, entry_index, grant_id)";
+        insert_rows(self.transition.connection(), head, rows).await?;
         let changed = self.known.logs.values().filter(|log| log.is_changed);
         let rows: Vec<_> = changed.map(LogRow::of).collect();
         write_logs(self.transition, &self.batch.lineage, &rows).await

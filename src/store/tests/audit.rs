@@ -31,7 +31,7 @@ on_both_databases! {
     positions_are_anchored_when_they_moved,
 }
 
-fn batch_of(lines: &[Vec<u8>]) -> AuditBatch {
+pub(super) fn batch_of(lines: &[Vec<u8>]) -> AuditBatch {
     let lines: Vec<_> = lines
         .iter()
         .map(|line| BatchLine { told: ToldLine::parse(line).unwrap(), text: String::from_utf8(line.clone()).unwrap() })
@@ -48,7 +48,7 @@ fn batch_of(lines: &[Vec<u8>]) -> AuditBatch {
     }
 }
 
-fn place(line: &[u8]) -> Position {
+pub(super) fn place(line: &[u8]) -> Position {
     ToldLine::parse(line).unwrap().position()
 }
 
@@ -73,17 +73,17 @@ async fn of_kind(store: &Store, kind: &str) -> Vec<serde_json::Value> {
 }
 
 /// Log and sequence of every line that is an entry.
-async fn shipped(store: &Store) -> Vec<(String, u64)> {
+pub(super) async fn shipped(store: &Store) -> Vec<(String, u64)> {
     let facts = of_kind(store, "audit_line").await;
     facts.iter().map(|facts| (facts["log_id"].as_str().unwrap().to_owned(), facts["seq"].as_u64().unwrap())).collect()
 }
 
-fn all_of(log: &LogBuilder) -> Vec<(String, u64)> {
+pub(super) fn all_of(log: &LogBuilder) -> Vec<(String, u64)> {
     log.lines.iter().map(|line| (place(line).log_id.to_string(), place(line).sequence)).collect()
 }
 
 /// Some overrides, the log closed, and a further start.
-fn some_log(overrides: usize) -> LogBuilder {
+pub(super) fn some_log(overrides: usize) -> LogBuilder {
     let mut log = LogBuilder::new();
     for n in 0..overrides {
         let id = format!("r-{n}");

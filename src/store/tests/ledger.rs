@@ -24,16 +24,16 @@ on_both_databases! {
     cosignatures_go_with_their_checkpoints,
 }
 
-fn origin() -> KeyName {
+pub(super) fn origin() -> KeyName {
     "breakglass.test/ledger".parse().unwrap()
 }
 
-fn drafts(count: u64) -> Vec<Draft> {
+pub(super) fn drafts(count: u64) -> Vec<Draft> {
     (0..count).map(|n| Draft::grant_expired(&GrantId::from_random(n))).collect()
 }
 
 /// Takes everything in, `limit` at once.
-async fn grow(store: &Store, limit: u32) -> (u64, Hash) {
+pub(super) async fn grow(store: &Store, limit: u32) -> (u64, Hash) {
     loop {
         match store.grow_ledger(limit).await.unwrap() {
             Growth::Current { size, root } => return (size, root),
@@ -47,7 +47,7 @@ async fn leaves(store: &Store) -> Vec<Hash> {
     entries.iter().map(|entry| Hash::of_leaf(entry.canonical.as_bytes())).collect()
 }
 
-fn checkpoint(size: u64, root: Hash) -> StoredCheckpoint {
+pub(super) fn checkpoint(size: u64, root: Hash) -> StoredCheckpoint {
     let text = Checkpoint { origin: origin(), size, root }.text();
     StoredCheckpoint { size, root, note: format!("{text}\n— breakglass.test/ledger AAAAAAAA\n"), at: NOW }
 }

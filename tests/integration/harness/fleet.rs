@@ -42,6 +42,8 @@ pub(crate) struct Fleet {
     database: String,
     pub(crate) replicas: Vec<Replica>,
     client: Client,
+    /// More lines of the file of each replica.
+    lines: fn(usize) -> String,
 }
 
 /// One control plane.
@@ -72,6 +74,11 @@ impl Replica {
 
 impl Fleet {
     pub(crate) async fn start(replicas: usize) -> Self {
+        Self::start_with(replicas, |_| String::new()).await
+    }
+
+    /// With more lines in the file of each.
+    pub(crate) async fn start_with(count: usize, lines: fn(usize) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = DevAuthority::new(Clock::System.wall(), Duration::from_secs(86_400)).unwrap();
         files::write_certificates(folder.path(), &authority);
@@ -88,8 +95,9 @@ impl Fleet {
         let roots = TlsRoots::from_pem_files([folder.path().join("ca.pem")]).unwrap();
         let client = Client::new(Some(ClientTls::new(roots, None).unwrap()), LIMITS);
         let database = tokio::task::spawn_blocking(postgres::fresh_database).await.unwrap();
-        let mut fleet = Self { folder, issuer, issuer_addr, upstream, trust, database, replicas: Vec::new(), client };
-        for number in 1..=replicas {
+        let replicas = Vec::new();
+        let mut fleet = Self { folder, issuer, issuer_addr, upstream, trust, database, replicas, client, lines };
+        for number in 1..=count {
             fleet.add(&format!("control-{number}")).await;
         }
         fleet
@@ -146,7 +154,7 @@ impl Fleet {
             issuers: &self.issuers(),
             addresses: (api, feed, admin),
             database: &database,
-            lines: &format!("instance = \"{}\"", replica.name),
+            lines: &format!("instance = \"{}\"\n{}", replica.name, (self.lines)(at)),
         };
         control.write(self.path())
     }

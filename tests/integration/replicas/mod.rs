@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::harness::{Ask, Dice, Fleet, TestSidecar, until_within};
 
 /// Each replica that hangs may take its time to say so.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A number of the environment: the long suites do more of the same.
 fn number(name: &str, otherwise: usize) -> usize {
@@ -23,7 +23,7 @@ fn number(name: &str, otherwise: usize) -> usize {
 }
 
 /// What an elevation request says.
-fn wish(ask: &Ask) -> Value {
+pub(crate) fn wish(ask: &Ask) -> Value {
     let mut document = json!({
         "service": ask.service, "resources": ask.resources, "actions": ask.actions, "reason": "stuck_payment",
         "ticket": "INC-2041", "duration_s": ask.duration_s,

@@ -7,7 +7,9 @@ mod nats;
 mod otlp;
 mod receiver;
 mod required;
+mod stdout;
 mod syslog;
+mod turn;
 
 use std::collections::HashSet;
 use std::path::Path;

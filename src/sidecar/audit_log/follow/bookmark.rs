@@ -20,11 +20,11 @@ use crate::sidecar::audit_log::two_slots;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bookmark {
     /// The segment that is read next, by its file's name; `None` before the first.
-    pub(super) segment: Option<String>,
+    pub(in crate::sidecar) segment: Option<String>,
     /// How many of its bytes are read.
-    pub(super) offset: u64,
+    pub(in crate::sidecar) offset: u64,
     /// The last line that was taken.
-    pub(super) position: Option<Position>,
+    pub(in crate::sidecar) position: Option<Position>,
 }
 
 impl Bookmark {

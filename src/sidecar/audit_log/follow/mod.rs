@@ -26,10 +26,12 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 pub use bookmark::Bookmark;
+pub(in crate::sidecar) use place::Place as LinePlace;
+pub(in crate::sidecar) use reader::Reader;
+pub(in crate::sidecar) use readers::earlier_lines;
 pub use readers::{Behind, Readers};
 
 use bookmark::BookmarkFile;
-use reader::Reader;
 use readers::Place;
 
 use crate::audit::Position;
@@ -99,6 +101,15 @@ impl Batch {
 pub struct BatchLimits {
     pub lines_max: usize,
     pub bytes_max: usize,
+    /// A line that does not follow begins a batch of its own.
+    pub is_one_run: bool,
+}
+
+impl BatchLimits {
+    /// Whether the line has no place behind lines of so many bytes.
+    const fn end_before(&self, line: &Line, bytes: usize) -> bool {
+        bytes.saturating_add(line.text.len()) >= self.bytes_max || (self.is_one_run && !line.follows)
+    }
 }
 
 /// Why nothing is handed out.
@@ -208,8 +219,7 @@ impl Follower {
         }
         self.has_counted = true;
         let (folder, settled) = (self.folder.clone(), self.place.settled.borrow().clone());
-        let counted =
-            on_a_thread(&self.folder, move || readers::earlier_lines(&folder, &settled, durable.log_id)).await;
+        let counted = on_a_thread(&self.folder, move || earlier_lines(&folder, &settled, durable.log_id)).await;
         // A count that can't be made is no reason to wait: the lines are handed out all the same.
         let lines = counted.ok().and_then(Result::ok).unwrap_or_default();
         self.place.earlier_lines.store(lines, Ordering::Relaxed);

@@ -7,9 +7,9 @@ use crate::domain::WallTime;
 
 /// Where a line says it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) link: Link,
-    pub(super) at: WallTime,
+pub(in crate::sidecar) struct Place {
+    pub(in crate::sidecar) link: Link,
+    pub(in crate::sidecar) at: WallTime,
 }
 
 impl Place {

@@ -1,7 +1,9 @@
-//! Reading the segments in the order of the chain, up to what is durable. Blocks on the disk.
+//! Reading the segments in the order of the chain, up to what is durable. Blocks on the disk, and never on a pipe.
 //!
-//! A segment that is followed by a resumed one counts up to the line with which that one begins: what stands after it there
-//! is repeated, and may be damaged here. What is no line is passed over and counted; the folder is never changed.
+//! The one reader of durable lines: the ledger's shipper and every sink read by it. A segment that is followed by a resumed
+//! one counts up to the line with which that one begins: what stands after it there is repeated, and may be damaged here.
+//! What is no line, and a segment that can't be read, is passed over and counted, and the line after it says that it does
+//! not follow; the folder is never changed.
 
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -15,19 +17,24 @@ use crate::audit::folder::{list_all_segments, open_segment};
 use crate::audit::segment::{LineReader, RawLine};
 use crate::audit::{LINE_BYTES_MAX, LineHash, Link, Position, SegmentName};
 
+/// What counts as a line: its place, or `None`.
+type AsLine = fn(&[u8]) -> Option<Place>;
+
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(in crate::sidecar) struct Reader {
     folder: PathBuf,
     /// After what was handed out.
     at: Bookmark,
     segment: Option<Segment>,
+    as_line: AsLine,
 }
 
 /// The segment that is being read.
 #[derive(Debug)]
 struct Segment {
-    lines: LineReader<BufReader<File>>,
+    /// `None` where it can't be opened, or is no plain file.
+    lines: Option<LineReader<BufReader<File>>>,
     /// Where `lines` began.
     from: u64,
     /// The one after it, once there is one: then this one grows no more.
@@ -45,15 +52,32 @@ enum Found {
     Nothing,
     /// The segment ends here.
     End,
+    /// The segment is none that can be read, and others follow it.
+    Unopened,
 }
 
 impl Reader {
+    /// For whoever hands lines on as they stand, of whatever kind.
     pub(super) const fn new(folder: PathBuf, at: Bookmark) -> Self {
-        Self { folder, at, segment: None }
+        Self::of_lines(folder, at, Place::of)
+    }
+
+    /// For whoever takes only such lines.
+    pub(in crate::sidecar) const fn of_lines(folder: PathBuf, at: Bookmark, as_line: AsLine) -> Self {
+        Self { folder, at, segment: None, as_line }
+    }
+
+    /// Where reading goes on.
+    pub(in crate::sidecar) const fn place(&self) -> &Bookmark {
+        &self.at
     }
 
     /// What is durable and was not handed out; `None` where there is nothing. On an error nothing was handed out.
-    pub(super) fn read(&mut self, durable: Position, limits: BatchLimits) -> Result<Option<Batch>, FollowError> {
+    pub(in crate::sidecar) fn read(
+        &mut self,
+        durable: Position,
+        limits: BatchLimits,
+    ) -> Result<Option<Batch>, FollowError> {
         let before = self.at.clone();
         let read = self.gather(durable, limits);
         if read.is_err() {
@@ -72,9 +96,7 @@ impl Reader {
                 break;
             }
             match self.find(durable)? {
-                Found::Line(line) if !lines.is_empty() && bytes.saturating_add(line.text.len()) > limits.bytes_max => {
-                    break;
-                }
+                Found::Line(line) if !lines.is_empty() && limits.end_before(&line, bytes) => break,
                 Found::Line(line) => {
                     bytes = bytes.saturating_add(line.text.len()).saturating_add(1);
                     self.pass(Some(line.position));
@@ -83,6 +105,10 @@ impl Reader {
                 Found::Unreadable => {
                     unreadable = unreadable.saturating_add(1);
                     self.pass(None);
+                }
+                Found::Unopened => {
+                    unreadable = unreadable.saturating_add(1);
+                    self.advance()?;
                 }
                 Found::End if self.advance()? => {}
                 Found::End | Found::Nothing => break,
@@ -94,8 +120,8 @@ impl Reader {
 
     /// What was found is behind the reader.
     fn pass(&mut self, position: Option<Position>) {
-        if let Some(segment) = &self.segment {
-            self.at.offset = segment.from.saturating_add(segment.lines.consumed_bytes());
+        if let Some(Segment { from, lines: Some(lines), .. }) = &self.segment {
+            self.at.offset = from.saturating_add(lines.consumed_bytes());
         }
         self.at.position = position.or(self.at.position);
     }
@@ -103,13 +129,14 @@ impl Reader {
     fn find(&mut self, durable: Position) -> io::Result<Found> {
         let Some(segment) = &mut self.segment else { return Ok(Found::Nothing) };
         let may_be_repeated = segment.next.as_ref().is_none_or(SegmentName::is_resumed);
-        let text = match segment.lines.next_line()? {
+        let Some(lines) = &mut segment.lines else { return Ok(Found::Unopened) };
+        let text = match lines.next_line()? {
             // The writer is in the middle of a line, or was when it died.
             None | Some(RawLine::Unterminated(_)) => return Ok(Found::End),
             Some(RawLine::TooLong(_)) => return Ok(Found::Unreadable),
             Some(RawLine::Whole(text)) => text,
         };
-        let Some(Place { link, at }) = Place::of(text) else { return Ok(Found::Unreadable) };
+        let Some(Place { link, at }) = (self.as_line)(text) else { return Ok(Found::Unreadable) };
         if segment.repeated_from.is_some_and(|from| from.log_id == link.log_id && link.seq >= from.seq) {
             return Ok(Found::End);
         }
@@ -148,16 +175,16 @@ impl Reader {
             self.at = Bookmark { segment: Some(name.to_string()), offset: 0, position: self.at.position };
         }
         let path = self.folder.join(name.to_string());
-        if std::fs::metadata(&path)?.len() < self.at.offset {
+        if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() < self.at.offset) {
             // Cut since: what is there is handed out again rather than passed over.
             self.at.offset = 0;
         }
-        self.segment = Some(Segment {
-            lines: LineReader::new(open_segment(&path, self.at.offset)?, LINE_BYTES_MAX),
-            from: self.at.offset,
-            next: later.first().cloned(),
-            repeated_from: self.repeated_from(later)?,
-        });
+        let lines = self.lines_of(name, self.at.offset)?;
+        if lines.is_none() && later.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the newest segment is gone, or no plain file"));
+        }
+        let (from, next, repeated_from) = (self.at.offset, later.first().cloned(), self.repeated_from(later)?);
+        self.segment = Some(Segment { lines, from, next, repeated_from });
         Ok(true)
     }
 
@@ -170,16 +197,50 @@ impl Reader {
         same.or_else(after).or(if names.is_empty() { None } else { Some(0) })
     }
 
+    /// A segment's lines; `None` where it is gone, or no plain file. What may be otherwise later is an error.
+    fn lines_of(&self, name: &SegmentName, offset: u64) -> io::Result<Option<LineReader<BufReader<File>>>> {
+        match open_segment(&self.folder.join(name.to_string()), offset) {
+            Ok(segment) => Ok(Some(LineReader::new(segment, LINE_BYTES_MAX))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// With which line the resumed segments that follow begin. One of them may itself have been given up before its first.
     fn repeated_from(&self, later: &[SegmentName]) -> io::Result<Option<Link>> {
         for name in later.iter().take_while(|name| name.is_resumed()) {
-            let mut lines = LineReader::new(open_segment(&self.folder.join(name.to_string()), 0)?, LINE_BYTES_MAX);
+            let Some(mut lines) = self.lines_of(name, 0)? else { continue };
             if let Some(RawLine::Whole(text)) = lines.next_line()?
-                && let Some(place) = Place::of(text)
+                && let Some(place) = (self.as_line)(text)
             {
                 return Ok(Some(place.link));
             }
         }
         Ok(None)
+    }
+
+    /// The place after this line, wherever it stands; else that of the first line of its log, or of all.
+    ///
+    /// # Errors
+    /// When the folder or a segment of it can't be read.
+    pub(in crate::sidecar) fn seek(&self, line: &Position) -> io::Result<(Bookmark, bool)> {
+        let mut first_of_log = None;
+        for name in list_all_segments(&self.folder).map_err(io::Error::other)? {
+            let Some(mut lines) = self.lines_of(&name, 0)? else { continue };
+            loop {
+                let offset = lines.consumed_bytes();
+                let Some(RawLine::Whole(text)) = lines.next_line()? else { break };
+                let Some(Place { link, .. }) = (self.as_line)(text).filter(|place| place.link.log_id == line.log_id)
+                else {
+                    continue;
+                };
+                let at = |offset, position| Bookmark { segment: Some(name.to_string()), offset, position };
+                first_of_log.get_or_insert_with(|| at(offset, None));
+                if link.seq == line.sequence && LineHash::of(text) == line.head {
+                    return Ok((at(lines.consumed_bytes(), Some(*line)), true));
+                }
+            }
+        }
+        Ok((first_of_log.unwrap_or_default(), false))
     }
 }

@@ -106,7 +106,7 @@ impl Behind {
 }
 
 /// Lines after `place` in the segments of other logs than the one that is being written. Blocks on the disk.
-pub(super) fn earlier_lines(folder: &Path, place: &Bookmark, current: LogId) -> io::Result<u64> {
+pub(in crate::sidecar) fn earlier_lines(folder: &Path, place: &Bookmark, current: LogId) -> io::Result<u64> {
     let mut lines = 0_u64;
     for name in list_all_segments(folder).map_err(io::Error::other)? {
         if name.number() < place.segment_number() || name == SegmentName::new(name.number(), current, name.is_resumed())
@@ -115,7 +115,9 @@ pub(super) fn earlier_lines(folder: &Path, place: &Bookmark, current: LogId) -> 
         }
         let is_current = place.segment.as_ref().is_some_and(|current| *current == name.to_string());
         let from = if is_current { place.offset } else { 0 };
-        lines = lines.saturating_add(newlines(open_segment(&folder.join(name.to_string()), from)?)?);
+        // One that can't be read is passed over by its readers, too.
+        let Ok(segment) = open_segment(&folder.join(name.to_string()), from) else { continue };
+        lines = lines.saturating_add(newlines(segment)?);
     }
     Ok(lines)
 }

@@ -13,8 +13,8 @@ use crate::decision::RefusalCode;
 use crate::sidecar::audit_log::faulty::{Fault, Faults, FaultyStorage};
 use crate::sidecar::audit_log::{AuditLog, AuditLogConfig, IntentError, Readiness, Standing};
 
-const AMPLE: BatchLimits = BatchLimits { lines_max: 1000, bytes_max: 1 << 20 };
-const ONE: BatchLimits = BatchLimits { lines_max: 1, bytes_max: 1 };
+const AMPLE: BatchLimits = BatchLimits { lines_max: 1000, bytes_max: 1 << 20, is_one_run: false };
+const ONE: BatchLimits = BatchLimits { lines_max: 1, bytes_max: 1, is_one_run: false };
 
 fn config(folder: &Path) -> AuditLogConfig {
     AuditLogConfig {

@@ -1,0 +1,113 @@
+//! Small files that are replaced whole or not at all: written beside, made durable, renamed, and the name made durable.
+//!
+//! INVARIANT: when it returns without an error, a machine that loses its power has the new one. Must never: leave a part
+//! of a file under its name, or have others read it whom its mode leaves out, not even for a moment.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+#[cfg(test)]
+use faults::step;
+
+/// Puts `bytes` in the place of the file, with this mode.
+pub(in crate::control) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let beside = beside(path);
+    let mut file = step(path, Step::Create, || {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)
+    })?;
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    step(path, Step::WriteHalf, || file.write_all(first))?;
+    step(path, Step::Write, || file.write_all(rest))?;
+    step(path, Step::Sync, || file.sync_all())?;
+    step(path, Step::Rename, || std::fs::rename(&beside, path))?;
+    step(path, Step::SyncFolder, || File::open(path.parent().unwrap_or(path))?.sync_all())
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
+}
+
+/// What is done, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::control) enum Step {
+    Create,
+    WriteHalf,
+    Write,
+    Sync,
+    Rename,
+    SyncFolder,
+}
+
+/// One step. In tests it can be made to fail.
+#[cfg(not(test))]
+fn step<T>(_path: &Path, _step: Step, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    work()
+}
+
+#[cfg(test)]
+pub(in crate::control) mod faults {
+    //! A file whose replacement fails on command.
+
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use super::{Path, PathBuf, Step, io};
+
+    pub(in crate::control) const STEPS: [Step; 6] =
+        [Step::Create, Step::WriteHalf, Step::Write, Step::Sync, Step::Rename, Step::SyncFolder];
+
+    static PLANS: Mutex<BTreeMap<PathBuf, (Step, bool)>> = Mutex::new(BTreeMap::new());
+
+    /// From now on this step fails for this file, once it is done or before.
+    pub(in crate::control) fn plan(path: &Path, step: Step, is_done: bool) {
+        PLANS.lock().unwrap().insert(path.to_owned(), (step, is_done));
+    }
+
+    pub(in crate::control) fn clear(path: &Path) {
+        PLANS.lock().unwrap().remove(path);
+    }
+
+    pub(super) fn step<T>(path: &Path, step: Step, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let planned = PLANS.lock().unwrap().get(path).copied();
+        match planned {
+            Some((failing, is_done)) if failing == step => {
+                if is_done {
+                    work()?;
+                }
+                Err(io::Error::other("injected"))
+            }
+            Some(_) | None => work(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn whatever_fails_one_of_the_two_is_there_and_then_the_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for step in faults::STEPS {
+            for is_done in [false, true] {
+                replace(&path, b"the one before", 0o600).unwrap();
+                faults::plan(&path, step, is_done);
+                replace(&path, b"new", 0o600).unwrap_err();
+                let is_renamed = step == Step::SyncFolder || (step == Step::Rename && is_done);
+                let expected: &[u8] = if is_renamed { b"new" } else { b"the one before" };
+                assert_eq!(std::fs::read(&path).unwrap(), expected, "{step:?}, {is_done}");
+                faults::clear(&path);
+                replace(&path, b"new", 0o600).unwrap();
+                assert_eq!(std::fs::read(&path).unwrap(), b"new", "{step:?}, {is_done}");
+            }
+        }
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+    }
+}
