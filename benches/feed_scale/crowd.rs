@@ -31,32 +31,63 @@ const PING_EVERY: Duration = Duration::from_secs(1);
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How often it is told how many are there, while not all are.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// What all feeds share.
 struct Crowd {
     tls: ClientTls,
     endpoint: H2Endpoint,
     /// Changes when all are to leave.
-    leave: watch::Sender<Instant>,
-    there: watch::Sender<usize>,
+    leave: watch::Sender<Leaving>,
+    there: watch::Sender<Present>,
     /// Since all left: attempts that were asked to come back later, and such as failed in another way.
     put_off: AtomicUsize,
     failed: AtomicUsize,
 }
 
+/// The storm of this number, and when it began. The quickest are back before the slowest have left.
+#[derive(Clone, Copy)]
+struct Leaving {
+    storm: usize,
+    at: Instant,
+}
+
+/// How many have everything that they began to read after the storm of this number.
+#[derive(Clone, Copy)]
+struct Present {
+    storm: usize,
+    count: usize,
+}
+
 /// Counts one that has everything, until it is dropped.
-struct There<'a>(&'a Crowd);
+struct There<'a> {
+    crowd: &'a Crowd,
+    storm: usize,
+}
 
 impl<'a> There<'a> {
-    fn at(crowd: &'a Crowd) -> Self {
-        crowd.there.send_modify(|there| *there += 1);
-        Self(crowd)
+    fn at(crowd: &'a Crowd, storm: usize) -> Self {
+        let there = Self { crowd, storm };
+        there.change(|count| *count += 1);
+        there
+    }
+
+    fn change(&self, count: impl FnOnce(&mut usize)) {
+        let storm = self.storm;
+        self.crowd.there.send_if_modified(|there| {
+            let current = there.storm == storm;
+            if current {
+                count(&mut there.count);
+            }
+            current
+        });
     }
 }
 
 impl Drop for There<'_> {
     fn drop(&mut self) {
-        self.0.there.send_modify(|there| *there -= 1);
+        self.change(|count| *count -= 1);
     }
 }
 
@@ -80,8 +111,8 @@ pub(crate) async fn run(folder: &Path, replica: SocketAddr, count: usize) {
     let crowd = Arc::new(Crowd {
         tls: ClientTls::new(roots, Some(own.unwrap())).unwrap(),
         endpoint: H2Endpoint { host: replica.ip().to_string(), port: replica.port(), server_name },
-        leave: watch::Sender::new(Instant::now()),
-        there: watch::Sender::new(0),
+        leave: watch::Sender::new(Leaving { storm: 0, at: Instant::now() }),
+        there: watch::Sender::new(Present { storm: 0, count: 0 }),
         put_off: AtomicUsize::new(0),
         failed: AtomicUsize::new(0),
     });
@@ -92,13 +123,18 @@ pub(crate) async fn run(folder: &Path, replica: SocketAddr, count: usize) {
         tokio::time::sleep(Duration::from_secs(1) / BEGUN_PER_S).await;
     }
     loop {
-        there.wait_for(|there| *there == count).await.unwrap();
-        let took = crowd.leave.borrow().elapsed();
+        while tokio::time::timeout(TELL_EVERY, there.wait_for(|there| there.count == count)).await.is_err() {
+            let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+            let (put_off, failed) = (of(&crowd.put_off), of(&crowd.failed));
+            eprintln!("  {} of {count} are there; put off {put_off}, failed {failed}", crowd.there.borrow().count);
+        }
+        let took = crowd.leave.borrow().at.elapsed();
         let (put_off, failed) = (crowd.put_off.swap(0, Ordering::Relaxed), crowd.failed.swap(0, Ordering::Relaxed));
         println!("{} {put_off} {failed}", took.as_millis());
         asked.recv().await.unwrap();
-        crowd.leave.send_replace(Instant::now());
-        there.wait_for(|there| *there == 0).await.unwrap();
+        let storm = crowd.leave.borrow().storm + 1;
+        crowd.there.send_replace(Present { storm, count: 0 });
+        crowd.leave.send_replace(Leaving { storm, at: Instant::now() });
     }
 }
 
@@ -122,6 +158,7 @@ struct Feed {
     dice: Dice,
     epoch: Option<String>,
     last: u64,
+    storm: usize,
 }
 
 /// The members of a line that matter here. It is not checked whether the others are what they should be.
@@ -152,6 +189,7 @@ impl Feed {
             dice: Dice::of((number as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
             epoch: None,
             last: 0,
+            storm: 0,
         }
     }
 
@@ -160,6 +198,7 @@ impl Feed {
         let mut leave = crowd.leave.subscribe();
         let mut longest = PAUSE_FIRST;
         loop {
+            self.storm = leave.borrow_and_update().storm;
             let end = tokio::select! {
                 end = self.stream() => Some(end),
                 _ = leave.changed() => None,
@@ -255,7 +294,7 @@ impl Feed {
                     Kind::Welcome => self.epoch = line.epoch,
                     Kind::SnapshotEnd => {
                         told = line.revision.unwrap_or(told);
-                        there.get_or_insert_with(|| There::at(crowd));
+                        there.get_or_insert_with(|| There::at(crowd, self.storm));
                     }
                     Kind::Heartbeat => {}
                     Kind::Change => told = line.revision.unwrap_or(told),

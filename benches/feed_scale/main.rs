@@ -79,6 +79,7 @@ async fn measure(postgres: bool, feeds: usize, revocations: usize) {
     tokio::time::sleep(REST).await;
     let resting = Memory::now();
     let spans = revoke_all(&site, feeds, &grants).await;
+    print_spans(feeds, &spans);
     let mut storms = Vec::with_capacity(STORMS);
     Memory::forget_peak();
     for number in 1..=STORMS {
@@ -89,7 +90,6 @@ async fn measure(postgres: bool, feeds: usize, revocations: usize) {
     let storm_peak = Memory::peak();
     drop(sidecars);
     site.stop_control().await;
-    print_spans(feeds, &spans);
     print_memory(feeds, before, resting, storm_peak);
     print_storms(feeds, &storms);
 }

@@ -23,7 +23,7 @@ pub(super) async fn run(args: LoginArgs, global: &Global, env: Lookup<'_>, out: 
         ..Order::default()
     };
     let kept = sign_in.run(&order, out).await?;
-    out.note(&told(&kept));
+    out.note(&format!("{}; kept in {}", told(&kept), sign_in.shelf.place()));
     if let Some(given) = session::given_by(global, env) {
         out.warn(&format!("the token of {given} comes before this sign-in, as long as it is set"));
     }

@@ -14,21 +14,21 @@ pub(super) async fn run(global: &Global, env: Lookup<'_>, out: &mut Output) -> R
     if out.format == Format::Json {
         return out.json(&view);
     }
-    out.facts(&facts(&view, &by(global, env)?))
+    out.facts(&facts(&view, &by(global, env).await?))
 }
 
 /// Where the token comes from.
-fn by(global: &Global, env: Lookup<'_>) -> Result<String, Failure> {
+async fn by(global: &Global, env: Lookup<'_>) -> Result<String, Failure> {
     if let Some(given) = session::given_by(global, env) {
         return Ok(given);
     }
     let sign_in = session::sign_in(global, env)?;
-    let kept = sign_in.shelf.read()?;
+    let kept = sign_in.shelf.read().await?;
     let renews = match kept.and_then(|kept| kept.refresh_token) {
         Some(_) => "renews itself",
         None => "does not renew itself",
     };
-    Ok(format!("the sign-in in {}, which {renews}", sign_in.shelf.file().display()))
+    Ok(format!("the sign-in in {}, which {renews}", sign_in.shelf.place()))
 }
 
 fn facts<'a>(view: &'a WhoamiView, by: &'a str) -> Vec<(&'static str, Cell)> {

@@ -140,12 +140,12 @@ pub(super) async fn tls(
     TlsConnector::from(config).connect(name, stream).await.map_err(|source| HttpError::Tls { host, source })
 }
 
-/// `work` within the time a connection may take.
+/// `work` within the time a connection may take. Boxed: it is rare, and larger than all else that a call awaits.
 pub(super) async fn within_connect_time<T>(
     limits: &Limits,
     work: impl Future<Output = Result<T, HttpError>>,
 ) -> Result<T, HttpError> {
-    tokio::time::timeout(limits.connect(), work)
+    tokio::time::timeout(limits.connect(), Box::pin(work))
         .await
         .unwrap_or(Err(HttpError::TimedOut { step: Step::Connect, ms: limits.connect_ms_max }))
 }

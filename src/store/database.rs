@@ -53,9 +53,11 @@ impl<'c> From<&'c Database> for On<'c> {
 }
 
 impl Database {
+    // How a transaction begins is boxed, since it is the largest part of all that is awaited here.
+
     /// The writer's turn: nobody else, in this process or another, writes until it ends.
     pub(super) async fn write(&self) -> Result<Transaction, sqlx::Error> {
-        in_time(async {
+        Box::pin(in_time(async {
             match self {
                 Self::Sqlite { writer, .. } => Ok(Transaction::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)),
                 Self::Postgres { writers, doubt, .. } => {
@@ -66,7 +68,7 @@ impl Database {
                     Ok(Transaction::Postgres(tx, doubt.clone()))
                 }
             }
-        })
+        }))
         .await
     }
 
@@ -83,7 +85,7 @@ impl Database {
 
     /// One committed state for all statements of the transaction.
     pub(super) async fn read(&self) -> Result<Transaction, sqlx::Error> {
-        in_time(async {
+        Box::pin(in_time(async {
             match self {
                 Self::Sqlite { readers, .. } => Ok(Transaction::Sqlite(readers.begin().await?)),
                 Self::Postgres { readers, doubt, .. } => {
@@ -92,7 +94,7 @@ impl Database {
                     Ok(Transaction::Postgres(tx, doubt.clone()))
                 }
             }
-        })
+        }))
         .await
     }
 

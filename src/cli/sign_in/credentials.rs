@@ -86,7 +86,7 @@ impl Keeper {
     /// # Errors
     /// When nobody is signed in, and nobody does it now.
     pub(in crate::cli) async fn token(&self, service: Option<&ServiceName>) -> Result<Secret<String>, Failure> {
-        let Some(kept) = self.sign_in.shelf.read()? else {
+        let Some(kept) = self.sign_in.shelf.read().await? else {
             let kept = self.offer("you are not signed in").await?;
             return self.token_of(kept, service).await;
         };
@@ -117,7 +117,7 @@ impl Keeper {
     async fn fresh(&self, audience: &Audience, refused: Option<&Secret<String>>) -> Result<Secret<String>, Failure> {
         let shelf = &self.sign_in.shelf;
         let held = shelf.hold().await?;
-        let Some(mut kept) = shelf.read()? else {
+        let Some(mut kept) = shelf.read().await? else {
             drop(held);
             return self.signed_in("the sign-in is gone", audience).await;
         };
@@ -134,11 +134,11 @@ impl Keeper {
         match endpoint.refresh(&refresh_token, audience).await {
             Ok(tokens) => {
                 kept.take(audience, tokens, Clock::System.wall());
-                shelf.write(&held, &kept)?;
+                shelf.write(&held, &kept).await?;
                 Ok(kept.held(audience)?)
             }
             Err(error) if is_over(&error) => {
-                shelf.remove(&held)?;
+                shelf.remove(&held).await?;
                 drop(held);
                 self.signed_in("the sign-in has ended at the issuer", audience).await
             }
@@ -147,7 +147,7 @@ impl Keeper {
     }
 
     async fn renewed(&self, refused: &Secret<String>) -> Result<Secret<String>, Failure> {
-        match self.sign_in.shelf.read()? {
+        match self.sign_in.shelf.read().await? {
             Some(kept) => self.fresh(&kept.terms.audience.clone(), Some(refused)).await,
             None => self.token(None).await,
         }
@@ -155,7 +155,7 @@ impl Keeper {
 
     /// Signs in as it was asked for; `None` where nobody is there to do it.
     async fn stepped_up(&self, refused: &Secret<String>, asked: &Asked) -> Result<Option<Secret<String>>, Failure> {
-        let Some(kept) = self.sign_in.shelf.read()? else { return Ok(None) };
+        let Some(kept) = self.sign_in.shelf.read().await? else { return Ok(None) };
         let audience = kept.terms.audience.clone();
         if let Some(token) = kept.token(&audience, Clock::System.wall()).filter(|token| *token != refused) {
             // Stepped up in another shell meanwhile.

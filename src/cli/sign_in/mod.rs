@@ -4,7 +4,8 @@
 //!   that was configured: no answer of any other API is ever followed to an issuer.
 //! - `device` (RFC 8628) or `browser` with `loopback` and `proof` (RFC 8252, RFC 7636): the person signs in at the issuer.
 //! - `endpoint`: the issuer's endpoints as a public client calls them; the ID token is checked by `crate::identity`.
-//! - `kept` on its `shelf`: what is kept between two commands, for its owner alone and under a lock.
+//! - `kept` on its `shelf`: what is kept between two commands, for its owner alone and under a lock; in a `keyring` where
+//!   the system has one.
 //! - `credentials`: an access token for each call, renewed or stepped up as the answer asks.
 //!
 //! A token leaves in a form to its own issuer or in a header to its own audience, and is shown by `breakglass token`
@@ -17,6 +18,7 @@ mod device;
 mod endpoint;
 mod error;
 mod kept;
+mod keyring;
 mod loopback;
 mod proof;
 mod shelf;
@@ -40,6 +42,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::clock::Clock;
 use crate::domain::{Audience, Subject};
+use crate::error_chain::error_chain;
 use crate::http::Client;
 use crate::identity::{Proven, Provider, Wanted};
 use crate::secret::Secret;
@@ -96,7 +99,7 @@ impl SignIn {
         if order.by.is_some() && order.by != subject {
             return Err(SignInError::SomebodyElse.into());
         }
-        self.keep(Kept::new(terms, subject, (&audience, tokens), Clock::System.wall())).await
+        self.keep(Kept::new(terms, subject, (&audience, tokens), Clock::System.wall()), out).await
     }
 
     async fn tokens(
@@ -126,12 +129,14 @@ impl SignIn {
 
     /// Puts it on the shelf. The refresh token that was there is forgotten and not revoked: many issuers end with it all
     /// that they gave to this client for this person, and so the new sign-in too.
-    async fn keep(&self, mut kept: Kept) -> Result<Kept, Failure> {
+    async fn keep(&self, mut kept: Kept, out: &mut Output) -> Result<Kept, Failure> {
         let held = self.shelf.hold().await?;
-        if let Ok(Some(before)) = self.shelf.read() {
+        if let Ok(Some(before)) = self.shelf.read().await {
             kept.inherit(&before);
         }
-        self.shelf.write(&held, &kept)?;
+        if let Some(why) = self.shelf.write(&held, &kept).await? {
+            out.warn(&format!("the sign-in is kept in a file, not in the keyring: {}", error_chain(&why)));
+        }
         Ok(kept)
     }
 
@@ -142,17 +147,15 @@ impl SignIn {
     pub(super) async fn end(&self, out: &mut Output) -> Result<bool, Failure> {
         let held = self.shelf.hold().await?;
         let there = self.shelf.file().exists();
-        let kept = self.shelf.read();
-        self.shelf.remove(&held)?;
+        let kept = self.shelf.read().await;
+        self.shelf.remove(&held).await?;
         match kept {
             Ok(Some(kept)) => match Provider::discover(&self.issuers, &kept.terms.issuer).await {
                 Ok(provider) => {
                     let endpoint = Endpoint::new(self.issuers.clone(), provider, &kept.terms);
                     revoke(&endpoint, kept.refresh_token.as_ref(), out).await;
                 }
-                Err(error) => {
-                    out.warn(&format!("the issuer was not told: {}", crate::error_chain::error_chain(&error)))
-                }
+                Err(error) => out.warn(&format!("the issuer was not told: {}", error_chain(&error))),
             },
             Ok(None) => {}
             Err(failure) => out.warn(&format!("{}; it was removed, and the issuer was not told", failure.message)),
@@ -201,10 +204,9 @@ async fn revoke(endpoint: &Endpoint, token: Option<&Secret<String>>, out: &mut O
     match endpoint.revoke(token).await {
         Ok(true) => {}
         Ok(false) => out.note("the issuer has no place to end a sign-in: it ends there by itself"),
-        Err(error) => out.warn(&format!(
-            "the issuer could not be told that the sign-in is over: {}",
-            crate::error_chain::error_chain(&error)
-        )),
+        Err(error) => {
+            out.warn(&format!("the issuer could not be told that the sign-in is over: {}", error_chain(&error)))
+        }
     }
 }
 

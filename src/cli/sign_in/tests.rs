@@ -97,7 +97,7 @@ async fn who_did_not_sign_in_as_it_was_asked_is_not_signed_in() {
         bench.issuer.change_id_token(claim, value);
         assert!(bench.login(order(|_| {})).await.0.unwrap_err().message.contains("does not hold"), "{claim}");
     }
-    assert!(bench.sign_in.shelf.read().unwrap().is_none(), "nothing of it is kept");
+    assert!(bench.sign_in.shelf.read().await.unwrap().is_none(), "nothing of it is kept");
     bench.issuer.change_id_token("acr", json!("strong"));
     assert!(bench.login(strong).await.0.is_ok());
 }
@@ -197,7 +197,7 @@ async fn what_the_issuer_has_ended_is_gone_here_too() {
     let failure = bench.keeper().token(None).await.unwrap_err();
     assert_eq!(failure.exit, Exit::NotAuthenticated);
     assert!(failure.message.contains("ended at the issuer") && failure.hint.contains("breakglass login"));
-    assert!(bench.sign_in.shelf.read().unwrap().is_none());
+    assert!(bench.sign_in.shelf.read().await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -218,14 +218,14 @@ async fn logging_out_ends_it_here_and_at_the_issuer() {
     let kept = bench.signed_in().await;
     let (mut out, _, _) = capture::output(Format::Table);
     assert!(bench.sign_in.end(&mut out).await.unwrap());
-    assert!(bench.sign_in.shelf.read().unwrap().is_none());
+    assert!(bench.sign_in.shelf.read().await.unwrap().is_none());
     let form = bench.issuer.forms("/revoke").pop().unwrap();
     assert!(form.contains(kept.refresh_token.unwrap().expose()), "{form}");
     assert!(!bench.sign_in.end(&mut out).await.unwrap());
     bench.signed_in().await;
     bench.issuer.set_down(true);
     assert!(bench.sign_in.end(&mut out).await.unwrap(), "gone from here, whatever the issuer says");
-    assert!(bench.sign_in.shelf.read().unwrap().is_none());
+    assert!(bench.sign_in.shelf.read().await.unwrap().is_none());
     assert!(bench.folder.path().exists());
 }
 
@@ -235,7 +235,7 @@ async fn signing_in_anew_takes_the_place_and_nothing_of_it_is_revoked() {
     let first = bench.signed_in().await.refresh_token.unwrap();
     let second = bench.signed_in().await.refresh_token.unwrap();
     assert_ne!(first, second);
-    assert_eq!(bench.sign_in.shelf.read().unwrap().unwrap().refresh_token.unwrap(), second);
+    assert_eq!(bench.sign_in.shelf.read().await.unwrap().unwrap().refresh_token.unwrap(), second);
     assert!(bench.issuer.forms("/revoke").is_empty(), "an issuer may end with it all that this person has here");
 }
 

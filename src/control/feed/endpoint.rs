@@ -160,7 +160,8 @@ impl Refusal {
 impl<S: FeedStore> Endpoint<S> {
     pub(super) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<FeedBody>, Infallible> {
         let hub = Arc::clone(&self.room.hub);
-        Ok(self.begin(request).await.unwrap_or_else(|refusal| {
+        // Boxed: the room for it is given back while the stream goes on.
+        Ok(Box::pin(self.begin(request)).await.unwrap_or_else(|refusal| {
             FeedCounts::add(&hub.counts().refusals, 1);
             tracing::info!(%refusal, "a feed was refused");
             refusal.response(hub.limits().retry_after_s)

@@ -115,6 +115,7 @@ pub trait Turn: Send {
     fn commit(self) -> impl Future<Output = Answer<()>> + Send;
 }
 
+/// Each is boxed: what a stream awaits now and then would otherwise be room that every stream holds for ever.
 impl FeedStore for Store {
     type Turn<'a> = ShareTurn<'a>;
 
@@ -139,67 +140,67 @@ impl FeedStore for Store {
     }
 
     async fn newest_revision(&self) -> Answer<u64> {
-        Self::newest_revision(self).await
+        Box::pin(Self::newest_revision(self)).await
     }
 
     async fn oldest_change(&self) -> Answer<u64> {
-        Self::oldest_change(self).await
+        Box::pin(Self::oldest_change(self)).await
     }
 
     async fn snapshot(&self, service: &ServiceName) -> Answer<FeedSnapshot> {
-        Self::snapshot(self, service).await
+        Box::pin(Self::snapshot(self, service)).await
     }
 
     async fn changes_after(&self, service: &ServiceName, after: u64, limit: u32) -> Answer<Vec<FeedChange>> {
-        Self::changes_after(self, service, after, limit).await
+        Box::pin(Self::changes_after(self, service, after, limit)).await
     }
 
     async fn admit(&self, claims: &[StreamClaim]) -> Answer<Vec<Admission>> {
-        Self::admit(self, claims).await
+        Box::pin(Self::admit(self, claims)).await
     }
 
     async fn record_spent(&self, grant: &GrantId, holder: &ShareHolder, spent: u32) -> Answer<SpentOutcome> {
-        Self::record_spent(self, grant, holder, spent).await
+        Box::pin(Self::record_spent(self, grant, holder, spent)).await
     }
 
     async fn turn(&self) -> Answer<ShareTurn<'_>> {
-        self.share_turn().await
+        Box::pin(self.share_turn()).await
     }
 
     async fn shares_of(&self, grant: &GrantId) -> Answer<Vec<Share>> {
-        Self::shares_of(self, grant).await
+        Box::pin(Self::shares_of(self, grant)).await
     }
 
     async fn shares_of_lineage(&self, holder: &ShareHolder) -> Answer<Vec<Share>> {
-        Self::shares_of_lineage(self, holder).await
+        Box::pin(Self::shares_of_lineage(self, holder)).await
     }
 
     async fn recalls(&self) -> Answer<Vec<ShareRecall>> {
-        Self::recalls(self).await
+        Box::pin(Self::recalls(self)).await
     }
 
     async fn record(&self, entry: Draft) -> Answer<u64> {
-        Self::record(self, entry).await
+        Box::pin(Self::record(self, entry)).await
     }
 
     async fn ingest_audit(&self, batch: &AuditBatch) -> Answer<Ingested> {
-        Self::ingest_audit(self, batch).await
+        Box::pin(Self::ingest_audit(self, batch)).await
     }
 
     async fn report(&self, batch: u64, sidecars: &[SidecarSeen]) -> Answer<()> {
-        Self::report(self, batch, sidecars).await
+        Box::pin(Self::report(self, batch, sidecars)).await
     }
 
     async fn hearsay(&self, read: &BTreeMap<String, u64>) -> Answer<Hearsay> {
-        Self::hearsay(self, read).await
+        Box::pin(Self::hearsay(self, read)).await
     }
 
     async fn sidecars(&self) -> Answer<Vec<SidecarSeen>> {
-        Self::sidecars(self).await
+        Box::pin(Self::sidecars(self)).await
     }
 
     async fn forget_silent(&self) -> Answer<()> {
-        Self::forget_silent(self).await
+        Box::pin(Self::forget_silent(self)).await
     }
 }
 
@@ -209,27 +210,27 @@ impl Turn for ShareTurn<'_> {
     }
 
     async fn is_current(&mut self, holder: &ShareHolder) -> Answer<bool> {
-        Self::is_current(self, holder).await
+        Box::pin(Self::is_current(self, holder)).await
     }
 
     async fn limit(&mut self, grant: &GrantId, service: &ServiceName) -> Answer<Option<u32>> {
-        Self::limit(self, grant, service).await
+        Box::pin(Self::limit(self, grant, service)).await
     }
 
     async fn shares(&mut self, grant: &GrantId) -> Answer<Vec<Share>> {
-        Self::shares(self, grant).await
+        Box::pin(Self::shares(self, grant)).await
     }
 
     async fn connected(&mut self, service: &ServiceName) -> Answer<Vec<ShareHolder>> {
-        Self::connected(self, service).await
+        Box::pin(Self::connected(self, service)).await
     }
 
     async fn recalls(&mut self, grant: &GrantId) -> Answer<Vec<ShareRecall>> {
-        Self::recalls(self, grant).await
+        Box::pin(Self::recalls(self, grant)).await
     }
 
     async fn allot(&mut self, grant: &GrantId, holder: &ShareHolder, wanted: u32) -> Answer<Option<u32>> {
-        Self::allot(self, grant, holder, wanted).await
+        Box::pin(Self::allot(self, grant, holder, wanted)).await
     }
 
     async fn ask(
@@ -240,18 +241,18 @@ impl Turn for ShareTurn<'_> {
         asker: &ShareHolder,
         wanted: u32,
     ) -> Answer<()> {
-        Self::ask(self, grant, donor, keep, asker, wanted).await
+        Box::pin(Self::ask(self, grant, donor, keep, asker, wanted)).await
     }
 
     async fn close(&mut self, recall: &ShareRecall) -> Answer<()> {
-        Self::close(self, recall).await
+        Box::pin(Self::close(self, recall)).await
     }
 
     async fn hand_back(&mut self, grant: &GrantId, holder: &ShareHolder, allotted: u32) -> Answer<u32> {
-        Self::hand_back(self, grant, holder, allotted).await
+        Box::pin(Self::hand_back(self, grant, holder, allotted)).await
     }
 
     async fn commit(self) -> Answer<()> {
-        Self::commit(self).await
+        Box::pin(Self::commit(self)).await
     }
 }

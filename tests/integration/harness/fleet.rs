@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use breakglass::certs::DevAuthority;
@@ -25,7 +24,7 @@ use tokio::net::TcpListener;
 
 use super::files::{self, ControlFile, Surroundings};
 use super::wire::Wire;
-use super::{Program, SidecarFile, Start, TestSidecar, postgres, readyz, until};
+use super::{Program, SidecarFile, Start, TestSidecar, ports, postgres, readyz, until};
 
 const CONTROL: &str = env!("CARGO_BIN_EXE_breakglass-control");
 /// Longer than a control plane takes to find out that its database hangs.
@@ -68,18 +67,6 @@ impl Replica {
 
     pub(crate) fn admin(&self) -> SocketAddr {
         self.addresses.admin
-    }
-}
-
-/// A free port below those that the system gives to outgoing connections: one that comes back must find it free.
-fn port() -> SocketAddr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    loop {
-        let tried = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 12_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], 20_000 + tried as u16));
-        if std::net::TcpListener::bind(address).is_ok() {
-            return address;
-        }
     }
 }
 
@@ -129,7 +116,7 @@ impl Fleet {
         let replica = Replica {
             name: name.into(),
             wire,
-            addresses: Addresses { api: port(), feed: port(), admin: port() },
+            addresses: Addresses { api: ports::lasting(), feed: ports::lasting(), admin: ports::lasting() },
             program: Mutex::default(),
         };
         self.replicas.push(replica);

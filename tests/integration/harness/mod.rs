@@ -11,6 +11,7 @@ mod fleet;
 mod follower;
 mod load;
 mod log;
+pub(crate) mod ports;
 pub(crate) mod postgres;
 mod process;
 mod program;
@@ -156,7 +157,7 @@ impl Site {
         let client = Client::new(Some(ClientTls::new(roots, None).unwrap()), Limits::DEFAULT);
         Self {
             api: "127.0.0.1:0".parse().unwrap(),
-            feed: "127.0.0.1:0".parse().unwrap(),
+            feed: ports::lasting(),
             folder,
             clock,
             issuer,
@@ -195,9 +196,9 @@ impl Site {
         files::write_control(self.path(), &issuers, (self.api, self.feed), &self.database, &self.control_lines)
     }
 
-    /// Starts the control plane again where it is, which is then the address it calls its own.
+    /// Starts the control plane again at an address that it keeps, and calls its own.
     pub(crate) async fn keep_api_address(&mut self) {
-        self.api = self.control().api_addr;
+        self.api = ports::lasting();
         self.stop_control().await;
         self.start_control().await;
     }

@@ -88,8 +88,6 @@ impl Stage {
     pub(super) fn configure(&self, change: impl FnOnce(String) -> String) {
         let text = std::fs::read_to_string(self.file()).unwrap();
         let text = text.replace("keys = \"keys\"\n", "");
-        let text =
-            text.replace("[feed]\naddress = \"127.0.0.1:0\"", &format!("[feed]\naddress = \"{}\"", self.site.feed));
         std::fs::write(self.file(), change(text)).unwrap();
     }
 

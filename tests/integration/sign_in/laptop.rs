@@ -51,7 +51,7 @@ impl Laptop {
         files.find(|file| file.extension().is_some_and(|extension| extension == "json"))
     }
 
-    fn command(&self, program: &str) -> Command {
+    pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("NO_COLOR", "1");
         command.env("HOME", self.path()).envs(self.environment.iter().cloned()).kill_on_drop(true);

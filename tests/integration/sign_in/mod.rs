@@ -1,5 +1,6 @@
 //! Signing in with the real program at a real provider: both flows, renewal, step-up, the end of it.
 
+mod keyring;
 mod laptop;
 
 use base64::Engine as _;
