@@ -364,10 +364,12 @@ fn told_override(log: &mut LogBuilder, number: u64, assertion: Option<u64>) {
     log.push(&Event::Outcome { intent: &intent, link: &link, outcome: &outcome });
 }
 
+/// Intent numbers and assertions of the lines, what the sidecar's counter says, what is named, and how many were signed.
+type Case = (&'static [(u64, Option<u64>)], Option<(String, u64)>, &'static [&'static str], u64);
+
 async fn counters_of_sidecars_are_held_against_the_lines(bench: Bench) {
     let log_id = || "01".repeat(16);
-    // Intent numbers and assertions of the lines, what the sidecar's counter says, and what is named.
-    let cases: [(&[(u64, Option<u64>)], Option<(String, u64)>, &[&str], u64); 8] = [
+    let cases: [Case; 8] = [
         (&[(1, Some(1)), (2, Some(2))], Some((log_id(), 2)), &[], 2),
         (&[(1, Some(1)), (2, Some(2))], None, &[], 2),
         (&[(1, Some(1)), (2, Some(2))], Some((log_id(), 3)), &["assertions"], 3),
