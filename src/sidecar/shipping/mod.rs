@@ -11,6 +11,7 @@
 
 mod bookmark;
 mod courier;
+mod failure;
 mod pruning;
 mod reader;
 mod settling;
