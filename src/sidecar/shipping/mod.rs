@@ -12,6 +12,7 @@
 mod beside;
 mod bookmark;
 mod courier;
+mod failure;
 mod pruning;
 mod reader;
 mod settling;

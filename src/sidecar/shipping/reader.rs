@@ -9,7 +9,13 @@ use std::path::{Path, PathBuf};
 use crate::audit::{Position, ToldLine};
 use crate::domain::WallTime;
 use crate::sidecar::audit_log::follow::{self, BatchLimits, Behind, Bookmark, FollowError, LinePlace, earlier_lines};
-use crate::wire::audit::LossCause;
+use crate::wire::audit::{BATCH_BYTES_MAX, BATCH_LINES_MAX, LossCause};
+
+/// Kept free of a batch for its first line.
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// How much of a batch there may be.
+pub(super) const LIMITS: BatchLimits =
+    BatchLimits { bytes_max: BATCH_BYTES_MAX - HEADER_BYTES_MAX, lines_max: BATCH_LINES_MAX, is_one_run: true };
 
 /// Lines that follow each other, byte for byte, a newline after each.
 #[derive(Debug, Clone)]
@@ -91,7 +97,6 @@ impl Reader {
 
     /// The next lines up to `durable`; `None` where there are none now.
     pub(super) fn read(&mut self, durable: &Position, limits: BatchLimits) -> Result<Option<Batch>, FollowError> {
-        let limits = BatchLimits { is_one_run: true, ..limits };
         loop {
             let goes_on = self.inner.place().position().is_some();
             let Some(read) = self.inner.read(*durable, limits)? else { return Ok(None) };

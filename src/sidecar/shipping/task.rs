@@ -3,7 +3,6 @@
 //! It runs on the background runtime, and reads files on the threads that may block. What waits for it are only overrides
 //! of a sidecar that is told to wait for the ledger.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,20 +15,19 @@ use tokio::time::Instant;
 use super::beside::Beside;
 use super::bookmark;
 use super::courier::{Courier, CourierError, Verdict};
+use super::failure::ShipError;
 use super::pruning::{Caretaker, Keep};
-use super::reader::{Batch, Reader, Sought};
+use super::reader::{Batch, LIMITS, Reader, Sought};
 use crate::audit::Position;
 use crate::config::shipping::ShippingConfig;
 use crate::domain::InstanceName;
 use crate::drain::Drain;
 use crate::error_chain::error_chain;
-use crate::sidecar::audit_log::follow::{BatchLimits, Bookmark, FollowError};
+use crate::sidecar::audit_log::follow::Bookmark;
 use crate::sidecar::lineage;
 use crate::sidecar::shared::Shared;
-use crate::wire::audit::{BATCH_BYTES_MAX, BATCH_LINES_MAX, LossCause, Shipment};
+use crate::wire::audit::{LossCause, Shipment};
 
-/// Kept free of a batch for its first line.
-const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// How often it is looked at what does not wake: what is settled, how much is spooled.
 const TICK: Duration = Duration::from_secs(1);
 /// How long lines gather before the next batch.
@@ -50,23 +48,6 @@ pub(in crate::sidecar) struct Job {
     pub(in crate::sidecar) folder: PathBuf,
     pub(in crate::sidecar) config: ShippingConfig,
     pub(in crate::sidecar) write_deadline: Duration,
-}
-
-/// Why nothing was brought.
-#[derive(Debug, thiserror::Error)]
-enum ShipError {
-    #[error(transparent)]
-    Courier(#[from] CourierError),
-    #[error("the audit log cannot be read")]
-    Segments(#[from] FollowError),
-    #[error("the audit log's folder cannot be read")]
-    Folder(#[from] io::Error),
-    #[error("the control plane names a line that was not sent")]
-    Astray,
-    #[error("the shipment cannot be written")]
-    Header(#[from] serde_json::Error),
-    #[error("reading was cut off")]
-    Cut,
 }
 
 /// Ships until the log is closed, and what is left then for a little while.
@@ -327,15 +308,12 @@ impl Shipping {
         Ok(body.into())
     }
 
-    /// Everything that a batch wants of the disk, by one thread: what is durable up to `wanted`, how much is left after it,
-    /// and the folder's name.
+    /// All that a batch wants of the disk: what is durable up to `wanted`, how much is left after it, the folder's name.
     async fn look(&mut self, wanted: Option<Position>) -> Result<(), ShipError> {
         let folder = self.job.folder.clone();
-        let limits =
-            BatchLimits { bytes_max: BATCH_BYTES_MAX - HEADER_BYTES_MAX, lines_max: BATCH_LINES_MAX, is_one_run: true };
         let (read, behind, lineage) = self
             .reading(move |reader| {
-                let read = wanted.map(|durable| reader.read(&durable, limits));
+                let read = wanted.map(|durable| reader.read(&durable, LIMITS));
                 (read.transpose().map(Option::flatten), reader.behind_bytes(), lineage::read(&folder))
             })
             .await?;
@@ -390,7 +368,7 @@ impl Shipping {
         }
         let (folder, place) = (self.job.folder.clone(), arrived.clone());
         let left = tokio::task::spawn_blocking(move || bookmark::leave(&place, &folder)).await;
-        match left.unwrap_or_else(|_| Err(io::ErrorKind::Other.into())) {
+        match left.unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())) {
             Ok(()) => self.bookmarked = Some((arrived, Instant::now())),
             Err(error) => tracing::debug!(%error, "how far the audit log is shipped could not be written down"),
         }
