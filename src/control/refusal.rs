@@ -72,6 +72,7 @@ pub enum Cause {
     NarrowingWidens,
     NarrowingEmpty,
     NoteMissing,
+    ErasureObstructed,
     RulesUnavailable,
     Overloaded,
     TimedOut,
@@ -142,6 +143,7 @@ impl Cause {
         Self::NarrowingWidens,
         Self::NarrowingEmpty,
         Self::NoteMissing,
+        Self::ErasureObstructed,
         Self::RulesUnavailable,
         Self::Overloaded,
         Self::TimedOut,
@@ -238,6 +240,7 @@ impl Cause {
                 (S::UNPROCESSABLE_ENTITY, "narrowing_empty", "Nothing would be left of the request")
             }
             Self::NoteMissing => (S::UNPROCESSABLE_ENTITY, "note_missing", "Say why"),
+            Self::ErasureObstructed => (S::CONFLICT, "erasure_obstructed", "Something of theirs is not over"),
             Self::RulesUnavailable => (S::SERVICE_UNAVAILABLE, "rules_unavailable", "The policy can't be read here"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
@@ -308,6 +311,7 @@ impl Cause {
             Self::PolicyInvalid => Some("breakglass policy check names every mistake"),
             Self::ProposalsTooMany => Some("confirm or withdraw some: breakglass policy proposals"),
             Self::PolicyChanged => Some("ask anew: breakglass request"),
+            Self::ErasureObstructed => Some("end it, or wait until it has ended: breakglass erase --dry-run lists it"),
             Self::NarrowingEmpty => Some("agree on the same actions, or deny the request"),
             Self::NotPermitted
             | Self::NotFound

@@ -9,6 +9,7 @@
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+mod erasure;
 pub mod hash;
 mod kinds;
 pub mod note;
@@ -26,6 +27,7 @@ pub mod tree;
 pub mod verify;
 pub mod witness;
 
+pub use erasure::{Erased, ErasedOf};
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
 pub use scim::Provisioned;
 pub use shipped::{Anchor, AuditLine, Closed, Fork, Lost};

@@ -163,6 +163,7 @@ pub enum Operation {
     Revoke,
     RevokeAll,
     Claim,
+    Erase,
 }
 
 impl Operation {
@@ -176,6 +177,7 @@ impl Operation {
             Self::Revoke => "revoke",
             Self::RevokeAll => "revoke_all",
             Self::Claim => "claim",
+            Self::Erase => "erase",
         }
     }
 }

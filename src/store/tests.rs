@@ -5,6 +5,7 @@ use std::time::Duration;
 mod audit;
 mod bench;
 mod checking;
+mod erasing;
 mod ledger;
 mod lifecycle;
 mod migration;

@@ -60,6 +60,8 @@ pub struct ControlMetrics {
     pub connections: IntGauge,
     pub grants_suspended: IntCounter,
     pub grants_resumed: IntCounter,
+    /// Personal values.
+    pub personal_erased: IntCounter,
     signals: signals::SignalMetrics,
 }
 
@@ -107,6 +109,7 @@ impl ControlMetrics {
             connections: make.gauge(&api::CONNECTIONS)?,
             grants_suspended: make.counter(&api::GRANTS_SUSPENDED)?,
             grants_resumed: make.counter(&api::GRANTS_RESUMED)?,
+            personal_erased: make.counter(&api::PERSONAL_ERASED)?,
             signals: signals::SignalMetrics::new(&registry)?,
             registry,
         };

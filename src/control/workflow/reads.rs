@@ -31,6 +31,11 @@ pub enum View {
     Freezes,
     /// What a policy would end.
     PolicyPreview,
+    /// What an erasure would erase.
+    ErasurePreview,
+    Erasure,
+    /// The personal values behind the entries about a grant.
+    PersonalValues,
 }
 
 impl View {
@@ -45,6 +50,9 @@ impl View {
             Self::RevocationPreview => "revocation_preview",
             Self::Freezes => "freezes",
             Self::PolicyPreview => "policy_preview",
+            Self::ErasurePreview => "erasure_preview",
+            Self::Erasure => "erasure",
+            Self::PersonalValues => "personal_values",
         }
     }
 }

@@ -30,7 +30,7 @@ on_both_databases! {
     positions_are_anchored_when_they_moved,
 }
 
-fn batch_of(lines: &[Vec<u8>]) -> AuditBatch {
+pub(super) fn batch_of(lines: &[Vec<u8>]) -> AuditBatch {
     let lines: Vec<_> = lines
         .iter()
         .map(|line| BatchLine { told: ToldLine::parse(line).unwrap(), text: String::from_utf8(line.clone()).unwrap() })
@@ -50,7 +50,7 @@ fn place(line: &[u8]) -> Position {
     ToldLine::parse(line).unwrap().position()
 }
 
-async fn take(store: &Store, lines: &[Vec<u8>]) -> u64 {
+pub(super) async fn take(store: &Store, lines: &[Vec<u8>]) -> u64 {
     match store.ingest_audit(&batch_of(lines)).await.unwrap() {
         Ingested::Taken { position, new, .. } => {
             assert_eq!(position, lines.last().map(|line| place(line)));
