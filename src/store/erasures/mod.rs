@@ -82,6 +82,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`]; then nothing was ordered and nothing erased.
     pub async fn erase(&self, new: &NewErasure) -> Result<ErasureOutcome, StoreError> {
+        // Looked up before the writer's turn: a name that nobody has is looked for in every line.
+        if let Some(person) = new.what.person()
+            && !self.is_known_or_kept(new, person).await?
+        {
+            return Ok(ErasureOutcome::Unknown);
+        }
         let mut transition = self.transition().await?;
         if let Some(by) = &new.by
             && let Some(kept) = once::kept(&mut transition, by, new.once.as_ref()).await?
@@ -96,9 +102,6 @@ impl Store {
                 obstacles.retain(|obstacle| new.reason != ErasureReason::Restored || !obstacle.is_past());
                 if !obstacles.is_empty() {
                     return Ok(ErasureOutcome::Obstructed(obstacles));
-                }
-                if !person::is_known(transition.connection(), person).await? {
-                    return Ok(ErasureOutcome::Unknown);
                 }
                 begin_person(&mut transition, new, person).await?
             }
@@ -138,6 +141,16 @@ impl Store {
         transition.commit().await?;
         self.note_erased();
         Ok(progress)
+    }
+
+    /// Whether there is anything of the person; or was, until the same call erased it.
+    async fn is_known_or_kept(&self, new: &NewErasure, person: &Person) -> Result<bool, StoreError> {
+        if let (Some(by), Some(once)) = (&new.by, &new.once)
+            && self.kept(by, once).await?.is_some()
+        {
+            return Ok(true);
+        }
+        person::is_known(&mut self.shared.database.read().await?, person).await
     }
 
     /// One transaction's worth of requests that are old enough.

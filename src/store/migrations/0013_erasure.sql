@@ -29,6 +29,9 @@ CREATE TABLE erasures (
 CREATE INDEX erasures_open ON erasures (position) WHERE done_ms IS NULL;
 INSERT INTO counters (name, value) VALUES ('erasure', 0);
 
+-- By whose name it is that lies beside entries.
+CREATE INDEX entry_values_of_name ON entry_values (value, entry_index) WHERE field IN ('person', 'by', 'confirmed_by');
+
 -- When something of the grant was erased, and its token with it; lines of it that come later are not kept.
 ALTER TABLE grants ADD COLUMN erased_ms BIGINT;
 -- When everything personal of the request, and of its grant, was erased because of its age.
