@@ -19,6 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 #[path = "breakglass-control/database.rs"]
 mod database;
+#[path = "breakglass-control/erasures.rs"]
+mod erasures;
 #[path = "breakglass-control/keys.rs"]
 mod keys;
 use database::{DatabaseCommand, DatabaseFailure};

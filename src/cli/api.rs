@@ -1,5 +1,6 @@
 //! The control plane's API as the verbs see it: one function per call of [`crate::wire::api`].
 
+mod personal;
 mod policy;
 mod proven;
 

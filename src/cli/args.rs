@@ -2,9 +2,11 @@
 //! command lines are seen by every process of the machine.
 
 mod audit;
+mod certs;
 mod claim;
 mod decisions;
 mod demo;
+mod erase;
 mod justify;
 mod policy;
 mod report;
@@ -19,12 +21,14 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use audit::{AuditArgs, AuditVerb, TrustArgs, WitnessArgs};
+pub use certs::{CertsArgs, CertsDevArgs, CertsVerb};
 pub use claim::ClaimArgs;
 pub use decisions::{
     ApproveArgs, DenyArgs, RequestStateFilter, RequestsArgs, RequestsFilter, RequestsVerb, ReviewArgs, ReviewFilter,
     WithdrawArgs,
 };
 pub use demo::{DemoApiArgs, DemoArgs, DemoIssuerArgs, DemoPart, DemoStoryArgs};
+pub use erase::{EraseArgs, EraseVerb, ErasureArgs, WhyErase};
 pub use justify::Justify;
 pub use policy::{
     BindingChoice, PolicyApplyArgs, PolicyArgs, PolicyCheckArgs, PolicyDiffArgs, PolicyExplainArgs, PolicyFiles,
@@ -148,6 +152,8 @@ pub enum Verb {
     Review(ReviewArgs),
     /// Report on a grant or a period, out of the ledger
     Report(ReportArgs),
+    /// Erase what is personal: of a person, or what is old; the ledger stays as it is
+    Erase(EraseArgs),
     /// List the sidecars that the control plane knows
     Sidecars,
     /// Check audit logs and the ledger, and prove what is in it
@@ -246,40 +252,6 @@ pub enum GrantsVerb {
     Show { id: GrantId },
     /// Print the grant token alone: a credential, only for its requester
     Token { id: GrantId },
-}
-
-#[derive(Debug, Args)]
-pub struct CertsArgs {
-    #[command(subcommand)]
-    pub what: CertsVerb,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum CertsVerb {
-    /// Make a development authority and the certificates that all parts need
-    Dev(CertsDevArgs),
-}
-
-#[derive(Debug, Clone, Args)]
-pub struct CertsDevArgs {
-    /// Folder to write to
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// A service that has sidecars; may be repeated
-    #[arg(long = "service", value_name = "NAME", default_value = "payments-demo")]
-    pub services: Vec<ServiceName>,
-    /// A name or address that the servers are reached by; may be repeated
-    #[arg(long = "host", visible_alias = "name", value_name = "HOST", default_values = ["localhost", "127.0.0.1", "::1"])]
-    pub hosts: Vec<String>,
-    /// Days until they expire
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=825))]
-    pub days: u16,
-    /// Replace what is there
-    #[arg(long)]
-    pub force: bool,
-    /// Leave what is there as it is, if it is complete
-    #[arg(long, conflicts_with = "force")]
-    pub keep: bool,
 }
 
 #[derive(Debug, Args)]

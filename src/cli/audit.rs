@@ -93,8 +93,9 @@ pub(super) async fn run(
             ledger::prove(*entry, log, trust, file.as_deref(), &asked, out).await
         }
         AuditVerb::CheckProof { paths, trust } => ledger::check_proofs(paths, trust, out),
-        AuditVerb::Export { grant, log, trust, out: folder } => {
-            ledger::export(grant, log, trust, folder, &asked, out).await
+        AuditVerb::Export { grant, log, trust, out: folder, personal } => {
+            let wanted = ledger::Wanted { grant, folder, personal: *personal };
+            Box::pin(ledger::export(wanted, log, trust, &asked, out)).await
         }
     }
 }

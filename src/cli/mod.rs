@@ -20,6 +20,7 @@ mod demo;
 mod elevate;
 mod enforcement;
 mod environment;
+mod erase;
 pub mod failure;
 mod freeze;
 mod grants;
@@ -131,6 +132,7 @@ async fn run(line: CommandLine, env: session::Lookup<'_>, out: &mut Output) -> R
         Verb::Freezes => freeze::list(global, env, out).await,
         Verb::Report(args) => report::run(args, global, env, out).await,
         Verb::Review(args) => review::run(args, global, env, out).await,
+        Verb::Erase(args) => erase::run(args, global, env, out).await,
         Verb::Sidecars => sidecars::run(global, env, out).await,
         Verb::Audit(args) => audit::run(&args, global, env, out).await,
         Verb::Witness(args) => witness::run(args, out).await,

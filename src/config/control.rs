@@ -15,6 +15,7 @@ use super::limits::{ApiLimits, read_limits};
 use super::mistakes::{ConfigError, Mistake};
 use super::policy::PolicyConfig;
 use super::reader::{self, Section};
+use super::retention::{RetentionConfig, read_retention};
 use super::scim::{ScimConfig, read_scim};
 use super::service::ServiceConfig;
 use super::sign_in::read_sign_in;
@@ -65,6 +66,8 @@ pub struct ControlConfig {
     pub groups: AccessGroups,
     /// Where entries are handed on to.
     pub sinks: Vec<SinkConfig>,
+    /// For how long what is personal is kept; absent: for ever.
+    pub retention: Option<RetentionConfig>,
     pub policy: SourceFile<PolicyConfig>,
     pub services: Vec<SourceFile<ServiceConfig>>,
 }
@@ -163,6 +166,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let scim = read_scim(root, &issuers);
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
     let sinks = read_sinks(root, &[]);
+    let retention = read_retention(root);
     let services = read_services(root, file, elsewhere);
     keep_audiences_apart(root, &issuers, &services);
     let known: Vec<ServiceConfig> = services.iter().map(|service| service.checked.clone()).collect();
@@ -190,6 +194,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         scim,
         groups,
         sinks,
+        retention,
         policy: policy?,
         services,
     })

@@ -32,6 +32,8 @@ mod query_digests;
 pub mod reader;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod resource_pattern;
+#[cfg(feature = "control")]
+pub mod retention;
 pub mod route_path;
 #[cfg(any(feature = "control", feature = "cli"))]
 pub mod schedule;

@@ -73,6 +73,7 @@ pub enum Cause {
     NarrowingEmpty,
     NoteMissing,
     PeriodInvalid,
+    ErasureObstructed,
     RulesUnavailable,
     Overloaded,
     TimedOut,
@@ -144,6 +145,7 @@ impl Cause {
         Self::NarrowingEmpty,
         Self::NoteMissing,
         Self::PeriodInvalid,
+        Self::ErasureObstructed,
         Self::RulesUnavailable,
         Self::Overloaded,
         Self::TimedOut,
@@ -241,6 +243,7 @@ impl Cause {
             }
             Self::NoteMissing => (S::UNPROCESSABLE_ENTITY, "note_missing", "Say why"),
             Self::PeriodInvalid => (S::UNPROCESSABLE_ENTITY, "period_invalid", "The period can't be reported on"),
+            Self::ErasureObstructed => (S::CONFLICT, "erasure_obstructed", "Something of theirs is not over"),
             Self::RulesUnavailable => (S::SERVICE_UNAVAILABLE, "rules_unavailable", "The policy can't be read here"),
             Self::Overloaded => (S::SERVICE_UNAVAILABLE, "overloaded", "Too much is going on"),
             Self::TimedOut => (S::SERVICE_UNAVAILABLE, "timed_out", "It took too long"),
@@ -311,6 +314,7 @@ impl Cause {
             Self::PolicyInvalid => Some("breakglass policy check names every mistake"),
             Self::ProposalsTooMany => Some("confirm or withdraw some: breakglass policy proposals"),
             Self::PolicyChanged => Some("ask anew: breakglass request"),
+            Self::ErasureObstructed => Some("end it, or wait until it has ended: breakglass erase --dry-run lists it"),
             Self::NarrowingEmpty => Some("agree on the same actions, or deny the request"),
             Self::NotPermitted
             | Self::NotFound

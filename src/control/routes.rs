@@ -20,7 +20,7 @@ use super::api::caller::Told;
 use super::api::etag::if_none_match;
 use super::api::possession::{DPOP, DPOP_NONCE};
 use super::api::{
-    ApiState, claims, decisions, elevations, freezes, grants, options, policy, proposals, reports, reviews,
+    ApiState, claims, decisions, elevations, erasures, freezes, grants, options, policy, proposals, reports, reviews,
     revocations, sign_in,
 };
 use super::intake::take_in;
@@ -66,6 +66,10 @@ pub(crate) fn calls() -> Calls {
         .add(routes!(revocations::show_enforcement))
         .add(routes!(freezes::list, freezes::freeze_all, freezes::lift_all))
         .add(routes!(freezes::freeze, freezes::lift))
+        .add(routes!(erasures::create))
+        .add(routes!(erasures::preview))
+        .add(routes!(erasures::show))
+        .add(routes!(erasures::personal_values))
         .add(routes!(push::push))
         .add(routes!(users::create, users::list))
         .add(routes!(users::show, users::replace, users::patch_user, users::delete))

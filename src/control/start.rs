@@ -260,6 +260,7 @@ async fn assemble(
         rules: InForce::new(rules),
         on_call,
         groups: config.groups.clone(),
+        retention: config.retention.clone(),
         issuer: config.issuer.clone(),
         clock,
         metrics: ControlMetrics::new()?,

@@ -4,6 +4,7 @@ mod approval;
 mod bad_input;
 mod bench;
 mod document;
+mod erasing;
 mod ledger;
 mod ledger_faults;
 mod lifecycle;

@@ -6,6 +6,7 @@
 pub mod action;
 pub mod confirmation;
 pub mod elevation;
+pub mod erasure;
 pub mod grant;
 pub mod justification;
 pub mod narrowing;
@@ -23,6 +24,7 @@ pub mod transmitter;
 pub use action::Action;
 pub use confirmation::{CertificateThumbprint, Confirmation, KeyThumbprint};
 pub use elevation::{Approval, Elevation, ElevationId, ElevationState};
+pub use erasure::{Erasable, ErasureId, ErasureReason, ObstacleKind};
 pub use grant::{Authentication, Binding, Grant, GrantId, Origin};
 pub use justification::{Justification, ReasonCode, Ticket};
 pub use narrowing::{Bounds, Narrowing, NarrowingError};

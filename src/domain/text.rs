@@ -81,7 +81,7 @@ macro_rules! text_type {
         $(#[doc = $doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(std::sync::Arc<str>);
+        pub struct $name(pub(in crate::domain) std::sync::Arc<str>);
 
         impl $name {
             /// Greatest length in bytes.

@@ -75,7 +75,7 @@ impl Naming {
     /// [`TextError`]: nobody can be called that.
     pub fn person(&self, name: &str) -> Result<Person, TextError> {
         let name = if self.is_lowercase { name.to_ascii_lowercase() } else { name.to_owned() };
-        format!("{}{name}", self.prefix).parse()
+        format!("{}{name}", self.prefix).parse::<Person>()?.of_the_living()
     }
 }
 

@@ -61,6 +61,7 @@ pub enum EntryKind {
     SignalReceived,
     UserProvisioned,
     GroupProvisioned,
+    PersonalErased,
 }
 
 impl EntryKind {
@@ -102,6 +103,7 @@ impl EntryKind {
             Self::SignalReceived => "signal_received",
             Self::UserProvisioned => "user_provisioned",
             Self::GroupProvisioned => "group_provisioned",
+            Self::PersonalErased => "personal_erased",
         }
     }
 }
@@ -118,6 +120,8 @@ pub enum PersonalField {
     ConfirmedBy,
     Ticket,
     Note,
+    /// Of what somebody saw: a digest of what names people, which who guesses the names could confirm.
+    Etag,
     /// Thumbprint of a key or certificate that only one human has.
     Confirmation,
     /// A line of a sidecar's audit log, whole: it names who did what from where.
@@ -132,6 +136,7 @@ impl PersonalField {
             Self::ConfirmedBy => "confirmed_by",
             Self::Ticket => "ticket",
             Self::Note => "note",
+            Self::Etag => "etag",
             Self::Confirmation => "confirmation",
             Self::Line => "line",
         }
@@ -155,6 +160,8 @@ pub struct Draft {
     kind: EntryKind,
     facts: Map<String, Value>,
     personal: BTreeMap<PersonalField, String>,
+    /// Commitments stand in the entry, and no value is kept beside it.
+    is_bare: bool,
 }
 
 /// A sealed entry: what is stored, and later hashed.
@@ -209,7 +216,7 @@ struct Canonical<'a> {
 
 impl Draft {
     pub(super) fn new(kind: EntryKind) -> Self {
-        Self { kind, facts: Map::new(), personal: BTreeMap::new() }
+        Self { kind, facts: Map::new(), personal: BTreeMap::new(), is_bare: false }
     }
 
     pub(super) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -236,6 +243,13 @@ impl Draft {
             Some(value) => self.personal(field, value),
             None => self,
         }
+    }
+
+    /// The values are committed to and forgotten at once: they are about somebody who was erased.
+    #[must_use]
+    pub fn without_values(mut self) -> Self {
+        self.is_bare = true;
+        self.fact("values_kept", false)
     }
 
     pub fn kind(&self) -> EntryKind {
@@ -273,6 +287,7 @@ impl Draft {
         if canonical.len() > ENTRY_BYTES_MAX {
             return Err(EntryError::TooLarge { bytes: canonical.len() });
         }
+        let personal = if self.is_bare { Vec::new() } else { personal };
         Ok(Entry { index, at, kind: self.kind, canonical, personal })
     }
 }
@@ -329,6 +344,15 @@ mod tests {
         assert_eq!(sealed(ENTRY_BYTES_MAX - around).unwrap().canonical.len(), ENTRY_BYTES_MAX);
         let bytes = ENTRY_BYTES_MAX + 1;
         assert_eq!(sealed(bytes - around).unwrap_err(), EntryError::TooLarge { bytes });
+    }
+
+    #[test]
+    fn values_that_are_not_kept_are_committed_to_all_the_same() {
+        let draft = Draft::new(EntryKind::AuditLine).personal(PersonalField::Line, "alice was here").without_values();
+        let entry = draft.seal(0, WallTime::EPOCH, None, || Ok([3; SALT_BYTES])).unwrap();
+        let kept = PersonalValue { field: PersonalField::Line, value: "alice was here".into(), salt: [3; SALT_BYTES] };
+        assert!(entry.personal.is_empty() && entry.canonical.contains(&kept.commitment()));
+        assert!(entry.canonical.contains(r#""values_kept":false"#));
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl Draft {
             .fact("elevation", elevation.as_str())
             .fact("number", number)
             .fact("complete", complete)
-            .fact("etag", etag)
+            .personal(PersonalField::Etag, etag)
             .fact("idp", approval.idp.as_str())
             .fact("groups", texts(&approval.groups))
             .fact_if("duration_s", narrowing.duration.map(|duration| duration.as_secs()))

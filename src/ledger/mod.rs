@@ -11,6 +11,7 @@ pub mod edge;
 pub mod entry;
 #[cfg(test)]
 pub(crate) mod forgery;
+mod erasure;
 pub mod hash;
 mod kinds;
 pub mod note;
@@ -28,6 +29,7 @@ pub mod tree;
 pub mod verify;
 pub mod witness;
 
+pub use erasure::{Erased, ErasedOf};
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
 pub use scim::Provisioned;
 pub use shipped::{Anchor, AuditLine, Closed, Fork, Lost};

@@ -122,6 +122,7 @@ fn shape(kind: &str, facts: &Map<String, Value>) -> Shape {
         "grant_resumed" => Shape::Entity(13, "grant", "grant"),
         "signal_received" => Shape::Entity(1, "signal", "event_id"),
         "user_provisioned" => Shape::Entity(3, "user", "user"),
+        "personal_erased" => Shape::Entity(4, "personal data", "erasure"),
         "group_provisioned" => Shape::Entity(3, "group", "group"),
         "revocation_ordered" => Shape::Entity(1, "revocation", "revocation"),
         "revocation_enforced" => Shape::Entity(3, "revocation", "revocation"),

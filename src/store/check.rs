@@ -5,6 +5,7 @@
 
 mod elevations;
 mod entries;
+mod erasures;
 mod grants;
 mod ledger;
 mod numbers;
@@ -74,6 +75,7 @@ impl Store {
         grants::check(&mut reading, &told, &mut report).await?;
         revocations::check(&mut reading, &told, &mut report).await?;
         ledger::check(&mut reading, &mut report).await?;
+        erasures::check(&mut reading, &mut report).await?;
         Ok(report)
     }
 }

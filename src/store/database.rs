@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::doubt::Doubt;
 use super::postgres::{ACQUIRE_TIMEOUT, CHANNEL, REPLICAS_CHANNEL};
+use super::sqlite;
 use super::statement::{On, step};
 
 /// The key of the writer's lock on PostgreSQL ("breakgls" in ASCII): held for a transaction (`pg_advisory_xact_lock`).
@@ -99,6 +100,17 @@ impl Database {
             }
         }))
         .await
+    }
+
+    /// Empties SQLite's write-ahead log, once everything of it is in the file. False while somebody reads an older state.
+    pub(super) async fn fold(&self) -> Result<bool, sqlx::Error> {
+        match self {
+            Self::Sqlite { writer, .. } => match sqlite::empty_log(writer).await {
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(sqlite::BUSY) => Ok(false),
+                emptied => emptied,
+            },
+            Self::Postgres { .. } => Ok(true),
+        }
     }
 
     pub(super) async fn close(&self) {

@@ -158,10 +158,16 @@ async fn told(
 }
 
 async fn put(reading: &mut Transaction, grant: GrantId) -> Result<ChangeBody, StoreError> {
-    let row = sql("SELECT token, suspended_ms, identity_since_ms FROM grants WHERE id = $1")
+    let row = sql("SELECT token, state, suspended_ms, identity_since_ms, erased_ms FROM grants WHERE id = $1")
         .bind(grant.as_str())
         .fetch_one(reading)
         .await?;
+    if row.try_get::<Option<i64>>("erased_ms")?.is_some() {
+        // It has ended, and its token is gone: that it has ended is all there is to tell.
+        let cause = end_cause(state(row.try_get("state")?)?);
+        let cause = cause.ok_or_else(|| StoreError::Corrupt("a grant that was erased and is active".to_owned()))?;
+        return Ok(ChangeBody::Tombstone { grant, cause });
+    }
     let token = Secret::new(row.try_get("token")?);
     if row.try_get::<Option<i64>>("suspended_ms")?.is_some() {
         return Ok(ChangeBody::Suspended { grant, token });

@@ -165,6 +165,7 @@ pub enum Operation {
     Revoke,
     RevokeAll,
     Claim,
+    Erase,
 }
 
 impl Operation {
@@ -178,6 +179,7 @@ impl Operation {
             Self::Revoke => "revoke",
             Self::RevokeAll => "revoke_all",
             Self::Claim => "claim",
+            Self::Erase => "erase",
         }
     }
 }

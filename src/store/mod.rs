@@ -25,6 +25,7 @@ mod endings;
 mod entries;
 #[cfg(test)]
 mod faults;
+mod erasures;
 mod feed;
 mod filling;
 mod freezes;
@@ -35,6 +36,7 @@ mod ledger_growth;
 pub mod lifecycle;
 mod once;
 mod opening;
+mod personal;
 mod policies;
 mod postgres;
 mod proofs;
@@ -68,12 +70,16 @@ mod transition;
 pub use claims::{Claimed, NewClaim};
 pub use contract::*;
 pub use entries::StoredEntry;
+pub use erasures::{
+    EarlierErasure, ErasureOutcome, ErasurePreview, ErasureProgress, ErasureRecord, NewErasure, Obstacle,
+};
 pub use freezes::{FreezeLifted, FreezeOutcome, FreezeRecord};
 pub use history::Past;
 pub use ledger::{Cosigned, LedgerError, LedgerStanding, StoredCheckpoint};
 pub use ledger_growth::Growth;
 pub use lifecycle::*;
 pub use opening::OpenError;
+pub use personal::StoredValue;
 pub use policies::{LiveGrant, NoLongerAllowed, PolicyChange, PolicyOutcome, StillAllowed};
 pub use proofs::UsedProof;
 pub use proposals::{PROPOSALS_OPEN_MAX, Proposal, Proposed};
@@ -106,6 +112,8 @@ struct Shared {
     replicas: watch::Sender<u64>,
     /// Counts the transitions that this process has committed.
     commits: watch::Sender<u64>,
+    /// Something was erased that may still lie in the write-ahead log.
+    unfolded: std::sync::atomic::AtomicBool,
     /// What hears of other replicas' commits.
     listening: Option<AbortHandle>,
     /// Has the next commit's answer lost, as a broken connection would.
@@ -157,6 +165,28 @@ impl Store {
     /// Whether other replicas may be at work on the same database.
     pub fn is_shared(&self) -> bool {
         matches!(self.shared.database, Database::Postgres { .. })
+    }
+
+    /// Folds the write-ahead log into the file where something was erased since it last was: its pages still hold what
+    /// stood there before. False where somebody is reading what stood before: it is to be tried again. A start counts, too:
+    /// whoever erased before may have died.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then it is to be tried again.
+    pub async fn fold_erased(&self) -> Result<bool, StoreError> {
+        use std::sync::atomic::Ordering::Relaxed;
+        if !self.shared.unfolded.swap(false, Relaxed) {
+            return Ok(true);
+        }
+        let folded = self.shared.database.fold().await;
+        if !matches!(folded, Ok(true)) {
+            self.note_erased();
+        }
+        Ok(folded?)
+    }
+
+    fn note_erased(&self) {
+        self.shared.unfolded.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Ends all connections, so that the write-ahead log is folded into the file.

@@ -113,6 +113,7 @@ impl Store {
             newest,
             replicas,
             commits: watch::Sender::new(0),
+            unfolded: true.into(),
             listening,
             #[cfg(test)]
             loses_answer: false.into(),

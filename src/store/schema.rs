@@ -35,6 +35,7 @@ pub(super) const STEPS: &[Step] = &[
     Step::of(include_str!("migrations/0010_scim.sql")),
     Step::of(include_str!("migrations/0011_sinks.sql")),
     Step::of(include_str!("migrations/0012_ages.sql")),
+    Step::of(include_str!("migrations/0013_erasure.sql")),
     Step {
         sqlite: include_str!("migrations/0014_reports.sqlite.sql"),
         postgres: include_str!("migrations/0014_reports.postgres.sql"),

@@ -21,7 +21,7 @@ use crate::wire::feed::EndCause;
 
 /// How long the id of a token is known, and a demand for fresh proof stands. Older tokens are refused before they come
 /// here, and no access token lives so long.
-const KEPT: Duration = Duration::from_secs(40 * 86_400);
+pub(super) const KEPT: Duration = Duration::from_secs(40 * 86_400);
 
 /// An event token that nobody has carried out yet.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,8 +5,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Row as _, SqlitePool};
 
 use super::database::Database;
 use super::opening::OpenError;
@@ -55,7 +55,23 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
+        // What is deleted is overwritten: values that were erased must not lie about in free pages.
+        .pragma("secure_delete", "ON")
         .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// SQLITE_BUSY (sqlite.org/rescode.html).
+pub(super) const BUSY: &str = "5";
+
+/// Puts all of the write-ahead log into the file, and empties it. False where somebody reads or writes just now: on a
+/// connection of its own it waits for nobody, since writers would wait for it.
+pub(super) async fn empty_log(writer: &SqlitePool) -> Result<bool, sqlx::Error> {
+    let options = writer.connect_options().as_ref().clone().busy_timeout(Duration::ZERO);
+    let mut connection = options.connect().await?;
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await?;
+    let is_busy = row.try_get::<i64, _>(0)? != 0;
+    connection.close().await?;
+    Ok(!is_busy)
 }
 
 fn pool(connections_max: u32) -> SqlitePoolOptions {

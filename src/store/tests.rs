@@ -6,6 +6,7 @@ mod audit;
 mod bench;
 mod checking;
 mod faults;
+mod erasing;
 mod ledger;
 mod lifecycle;
 mod migration;

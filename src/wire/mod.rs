@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod audit;
+pub mod erasures;
 pub mod feed;
 pub mod lifecycle;
 pub mod own_headers;

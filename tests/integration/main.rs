@@ -24,6 +24,7 @@ mod cutting;
 mod decision_cases;
 mod decision_properties;
 mod drain;
+mod erasure;
 mod expectations;
 mod framing_attacks;
 mod handover;

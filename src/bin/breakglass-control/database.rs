@@ -12,6 +12,8 @@ use breakglass::store::check::CheckReport;
 use breakglass::store::{BackupError, OpenError, Restored, Store, StoreError};
 use clap::Subcommand;
 
+use crate::erasures::{self, CopyError};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DatabaseCommand {
     /// Check that the database holds together; reads only, also while it is in use. Exits 0 when it does, 7 when not
@@ -27,6 +29,12 @@ pub(crate) enum DatabaseCommand {
         /// The backup of a SQLite database. On PostgreSQL, restore with pg_restore first and name none
         #[arg(value_name = "FILE")]
         from: Option<PathBuf>,
+    },
+    /// After a restore: erase again what was erased since the backup, by what a copy of the log says
+    EraseAgain {
+        /// A copy of the ledger, as `breakglass audit verify --copy-to` writes it
+        #[arg(value_name = "DIR")]
+        copy: PathBuf,
     },
 }
 
@@ -54,6 +62,10 @@ pub(crate) enum DatabaseFailure {
     FileForPostgres,
     #[error("{0} other control planes have the database open: stop them first")]
     InUse(u64),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error("something stands in the way of {0} erasures: put it right, and run this again")]
+    Obstructed(u64),
     #[error("{0} findings: the database does not hold together")]
     Unsound(u64),
 }
@@ -70,6 +82,8 @@ impl DatabaseFailure {
             | Self::Write(_)
             | Self::Exists(_)
             | Self::Place { .. }
+            | Self::Copy(_)
+            | Self::Obstructed(_)
             | Self::InUse(_) => 1,
         }
     }
@@ -84,6 +98,10 @@ pub(crate) async fn run(config: &Path, command: DatabaseCommand) -> Result<(), D
             Ok(writeln!(io::stdout(), "{}", to.display())?)
         }
         DatabaseCommand::Restore { from } => restore(&database, from).await,
+        DatabaseCommand::EraseAgain { copy } => {
+            let _lock = database.file().map(DatabaseLock::take).transpose()?;
+            Box::pin(erasures::again(&database, &copy)).await
+        }
     }
 }
 

@@ -68,6 +68,9 @@ pub enum AuditVerb {
         /// Folder to write to; must not exist
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
+        /// Write the personal values behind the entries, too, as far as you may see them: names, tickets, notes and whole lines
+        #[arg(long)]
+        personal: bool,
     },
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::personal::{self, Commitments};
 use super::{believed, unverified};
 use crate::cli::args::{Format, TrustArgs};
 use crate::cli::failure::{Exit, Failure};
@@ -38,7 +39,28 @@ pub(in crate::cli) fn check_proofs(paths: &[PathBuf], trust: &TrustArgs, out: &m
         Format::Table => table(&findings, out)?,
     }
     let broken = findings.iter().filter(|finding| !finding.holds).count();
-    if broken == 0 { Ok(()) } else { Err(unverified(format!("{broken} of {} proofs do not hold", findings.len()))) }
+    if broken > 0 {
+        return Err(unverified(format!("{broken} of {} proofs do not hold", findings.len())));
+    }
+    paths.iter().filter(|path| path.join(personal::FILE).is_file()).try_for_each(|path| values(path, &findings, out))
+}
+
+/// The personal values of an export, against the entries that were just proven.
+fn values(folder: &Path, findings: &[Finding], out: &mut Output) -> Result<(), Failure> {
+    let mut commitments = Commitments::default();
+    for finding in findings.iter().filter(|finding| Path::new(&finding.proof).starts_with(folder)) {
+        commitments.note(finding.entry.as_ref().map(Value::to_string).unwrap_or_default().as_bytes());
+    }
+    let file = folder.join(personal::FILE);
+    let (fit, problems) = personal::check(&file, &commitments)?;
+    if problems.is_empty() {
+        out.note(&format!("{}: {fit} values, each as its entry commits to it", file.display()));
+        return Ok(());
+    }
+    for problem in &problems {
+        out.warn(problem);
+    }
+    Err(unverified(format!("{}: {} values do not hold: {}", file.display(), problems.len(), problems.join("; "))))
 }
 
 fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::check::ENDING;
+use super::personal::{self, Commitments};
 use super::prove::{Prover, write};
 use super::source::Source;
 use super::verify::whole;
@@ -17,6 +18,7 @@ use super::{Asked, trusted_checkpoint, unverified};
 use crate::cli::args::TrustArgs;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
+use crate::cli::session;
 use crate::domain::GrantId;
 
 /// Facts by which an entry belongs to a grant: its own id, and what it came from or ended by.
@@ -79,16 +81,25 @@ impl Index {
     }
 }
 
+/// What is to be exported, and where to.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Wanted<'a> {
+    pub(in crate::cli) grant: &'a GrantId,
+    pub(in crate::cli) folder: &'a Path,
+    /// With the values behind the commitments.
+    pub(in crate::cli) personal: bool,
+}
+
 /// # Errors
-/// When the ledger does not hold, or has nothing about the grant.
+/// When the ledger does not hold, or has nothing about the grant; when a value does not fit its commitment.
 pub(in crate::cli) async fn export(
-    grant: &GrantId,
+    wanted: Wanted<'_>,
     log: &Path,
     trust: &TrustArgs,
-    folder: &Path,
     asked: &Asked<'_>,
     out: &mut Output,
 ) -> Result<(), Failure> {
+    let Wanted { grant, folder, personal } = wanted;
     let source = Source::open(log, asked)?;
     let signed = trusted_checkpoint(&source, trust).await?;
     let mut index = Index::default();
@@ -105,11 +116,15 @@ pub(in crate::cli) async fn export(
             "check the id, and which ledger it is",
         ));
     }
+    // Before anything is written: who may not see them is told so first.
+    let api = personal.then(|| session::connect(asked.global, asked.env, out)).transpose()?;
     std::fs::create_dir(folder).map_err(|error| unwritable(folder, &error))?;
     let mut prover = Prover::new(&source, &signed);
     let mut exported = Vec::with_capacity(entries.len());
+    let mut commitments = Commitments::default();
     for entry in entries {
         let proof = prover.prove(entry).await?;
+        commitments.note(proof.extra.as_deref().unwrap_or_default());
         let file = format!("entry-{entry:09}.{ENDING}");
         write(&folder.join(&file), &proof)?;
         exported.push(told(entry, proof.extra.as_deref().unwrap_or_default(), file));
@@ -125,6 +140,9 @@ pub(in crate::cli) async fn export(
     let text = serde_json::to_string_pretty(&contents).unwrap_or_default() + "\n";
     let file = folder.join("contents.json");
     std::fs::write(&file, text).map_err(|error| unwritable(&file, &error))?;
+    if let Some(api) = api {
+        personal::export(&api, grant, &commitments, folder, out).await?;
+    }
     out.note(&format!("{} entries about {grant}, of {} that were verified", contents.entries.len(), checkpoint.size));
     out.line(&folder.display().to_string())
 }
@@ -135,7 +153,7 @@ fn told(index: u64, entry: &[u8], file: String) -> Exported {
     Exported { index, kind, at: document.get("at").and_then(Value::as_i64).unwrap_or_default(), file }
 }
 
-fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
+pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(
         Exit::Failed,
         format!("{}: {error}", path.display()),

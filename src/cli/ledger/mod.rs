@@ -5,6 +5,7 @@
 
 mod check;
 mod export;
+mod personal;
 mod prove;
 mod source;
 mod verify;
@@ -18,7 +19,7 @@ use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::note::KeyKind;
 
 pub(super) use check::check_proofs;
-pub(super) use export::export;
+pub(super) use export::{Wanted, export};
 pub(super) use prove::prove;
 pub(super) use verify::verify;
 

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod decisions;
 mod elevation_view;
 pub mod elevations;
+pub mod erasures;
 pub mod etag;
 pub mod freezes;
 pub mod grants;

@@ -110,6 +110,11 @@ pub(super) static GRANTS_SUSPENDED: Family = Family::counter(
 );
 pub(super) static GRANTS_RESUMED: Family =
     Family::counter("breakglass_control_grants_resumed_total", "Suspended grants taken up again.", "");
+pub(super) static PERSONAL_ERASED: Family = Family::counter(
+    "breakglass_control_personal_values_erased_total",
+    "Personal values beside entries that this replica has erased, of persons and by age.",
+    "",
+);
 pub(super) static REVOCATIONS: Family = Family::counter(
     "breakglass_control_revocations_total",
     "Revocations of many grants, and freezes, by what they are about. Those of one grant are counted as grants ended.",
@@ -158,6 +163,7 @@ pub(super) const FAMILIES: &[&Family] = &[
     &DIFFERENCES,
     &GRANTS_SUSPENDED,
     &GRANTS_RESUMED,
+    &PERSONAL_ERASED,
     &REVOCATIONS,
     &REVOCATION_SECONDS,
     &SIDECARS_STOPPED,

@@ -62,6 +62,8 @@ pub struct ControlMetrics {
     pub differences: IntCounterVec,
     pub grants_suspended: IntCounter,
     pub grants_resumed: IntCounter,
+    /// Personal values.
+    pub personal_erased: IntCounter,
     signals: signals::SignalMetrics,
 }
 
@@ -110,6 +112,7 @@ impl ControlMetrics {
             differences: make.counters(&api::DIFFERENCES)?,
             grants_suspended: make.counter(&api::GRANTS_SUSPENDED)?,
             grants_resumed: make.counter(&api::GRANTS_RESUMED)?,
+            personal_erased: make.counter(&api::PERSONAL_ERASED)?,
             signals: signals::SignalMetrics::new(&registry)?,
             registry,
         };

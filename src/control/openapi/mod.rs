@@ -34,6 +34,7 @@ pub const POLICY: &str = "policy";
 pub const REVOCATIONS: &str = "revocations";
 pub const FREEZES: &str = "freezes";
 pub const REPORTS: &str = "reports";
+pub const PRIVACY: &str = "privacy";
 pub const SERVICES: &str = "services";
 pub const SIDECARS: &str = "sidecars";
 pub const SIGNALS: &str = "signals";
@@ -57,6 +58,7 @@ seconds (`…_s`) or milliseconds (`…_ms`). Absent members are left out, never
         (name = REVOCATIONS, description = "The early end of grants, one or many, and how far it has arrived."),
         (name = FREEZES, description = "No override and no new grant, of a service or at all, until lifted."),
         (name = REPORTS, description = "What was done, out of the ledger's entries; for those who look at what others did."),
+        (name = PRIVACY, description = "What is personal, erased without breaking the ledger."),
         (name = SERVICES, description = "What may be asked for."),
         (name = SIDECARS, description = "Where grants are enforced."),
         (name = SIGNALS, description = "What identity providers say of people; for machines of the configuration."),

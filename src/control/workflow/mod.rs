@@ -6,6 +6,7 @@
 //! - [`claim`]: bind what the person proves to their grant.
 //! - [`decline`]: deny, or take back.
 //! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
+//! - [`erasing`]: erase what is personal, of a person or by age.
 //! - [`freshness`]: whether what a caller has proven still counts; taking up what was suspended for that.
 //! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what, and [`reads`]: that they did.
@@ -18,6 +19,7 @@ pub mod budget;
 pub mod check;
 pub mod claim;
 pub mod decline;
+pub mod erasing;
 pub mod freeze;
 pub mod freshness;
 mod grant;
@@ -40,6 +42,7 @@ use super::metrics::ControlMetrics;
 use super::on_call::OnCall;
 use crate::clock::Clock;
 use crate::config::control::AccessGroups;
+use crate::config::retention::RetentionConfig;
 use crate::domain::Issuer;
 use crate::policy::Rules;
 use crate::store::Store;
@@ -56,6 +59,8 @@ pub struct Workflow {
     /// Who is on call, by the schedules of the policy.
     pub on_call: Arc<OnCall>,
     pub groups: AccessGroups,
+    /// For how long what is personal is kept; absent: for ever.
+    pub retention: Option<RetentionConfig>,
     /// `iss` of grant tokens.
     pub issuer: Issuer,
     pub clock: Clock,

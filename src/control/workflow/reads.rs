@@ -33,6 +33,11 @@ pub enum View {
     PolicyPreview,
     GrantReport,
     PeriodReport,
+    /// What an erasure would erase.
+    ErasurePreview,
+    Erasure,
+    /// The personal values behind the entries about a grant.
+    PersonalValues,
 }
 
 impl View {
@@ -49,6 +54,9 @@ impl View {
             Self::PolicyPreview => "policy_preview",
             Self::GrantReport => "grant_report",
             Self::PeriodReport => "period_report",
+            Self::ErasurePreview => "erasure_preview",
+            Self::Erasure => "erasure",
+            Self::PersonalValues => "personal_values",
         }
     }
 }

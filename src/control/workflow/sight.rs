@@ -29,6 +29,11 @@ impl Workflow {
         caller.groups.iter().any(|group| self.groups.admins.contains(group))
     }
 
+    /// What is erased does not come back.
+    pub(super) fn may_erase(&self, caller: &Verified) -> bool {
+        caller.groups.iter().any(|group| self.groups.admins.contains(group))
+    }
+
     /// Who may order a revocation of what is not theirs, or see everything, sees them all; others what they ordered.
     pub fn sees_revocations(&self, caller: &Verified) -> bool {
         self.sees_all(caller) || self.may_freeze(caller)

@@ -1,5 +1,7 @@
 //! From lines to entries: each line that is not here yet becomes one, and so does each fork.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use super::accounts::Accounts;
@@ -7,6 +9,7 @@ use super::counters::Counters;
 use super::known::{Known, Log};
 use super::{AuditBatch, BatchLine, lost};
 use crate::audit::{LineKind, LogId, Position};
+use crate::domain::GrantId;
 use crate::ledger::entry::Draft;
 use crate::ledger::{AuditLine, Fork};
 use crate::store::StoreError;
@@ -20,6 +23,8 @@ pub(super) struct Taking<'t, 's, 'b> {
     batch: &'b AuditBatch,
     known: Known,
     drafts: Vec<Draft>,
+    /// Grants of which something was erased: what comes later of them is not kept either.
+    erased: HashSet<String>,
     rows: Vec<LineRow<'b>>,
     /// The last line that stands in a place where another one does, too: the branch goes on from there.
     branch: Option<Position>,
@@ -52,13 +57,24 @@ struct LogRow<'a> {
 
 impl<'t, 's, 'b> Taking<'t, 's, 'b> {
     pub(super) fn new(transition: &'t mut Transition<'s>, batch: &'b AuditBatch, known: Known) -> Self {
-        Self { transition, batch, known, drafts: Vec::new(), rows: Vec::new(), branch: None, forks: 0, lost: 0 }
+        Self {
+            transition,
+            batch,
+            known,
+            drafts: Vec::new(),
+            erased: HashSet::new(),
+            rows: Vec::new(),
+            branch: None,
+            forks: 0,
+            lost: 0,
+        }
     }
 
     /// How many lines, forks and losses it brought.
     pub(super) async fn take(mut self) -> Result<(u64, u64, u64), StoreError> {
         let batch = self.batch;
         let mut accounts = Accounts::read(self.transition, &batch.lines).await?;
+        self.erased = erased(self.transition, batch).await?;
         // One that is sent again because its answer was lost names nothing twice.
         let is_again = |first: &BatchLine| self.known.has(Some(&first.told.position()));
         let follows = self.known.has(batch.after.as_ref());
@@ -110,9 +126,11 @@ impl<'t, 's, 'b> Taking<'t, 's, 'b> {
             seq: position.sequence,
             sha256: position.head.to_string(),
             draft: to_u64(draft),
-            grant: told.grant.as_ref().map(crate::domain::GrantId::as_str),
+            grant: told.grant.as_ref().map(GrantId::as_str),
         });
-        self.drafts.push(Draft::audit_line(entry(line, number), &line.text));
+        let draft = Draft::audit_line(entry(line, number), &line.text);
+        let is_erased = told.grant.as_ref().is_some_and(|grant| self.erased.contains(grant.as_str()));
+        self.drafts.push(if is_erased { draft.without_values() } else { draft });
         Ok(log_number)
     }
 
@@ -242,6 +260,28 @@ impl<'a> LogRow<'a> {
             followed_by: log.followed_by,
         }
     }
+}
+
+/// A grant as the statement reads it.
+#[derive(Serialize)]
+struct GrantRow<'b> {
+    g: &'b str,
+}
+
+/// Of the grants that the batch names, those of which something was erased.
+async fn erased(transition: &mut Transition<'_>, batch: &AuditBatch) -> Result<HashSet<String>, StoreError> {
+    let named: HashSet<&str> =
+        batch.lines.iter().filter_map(|line| line.told.grant.as_ref()).map(GrantId::as_str).collect();
+    if named.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let named: Vec<_> = named.into_iter().map(|g| GrantRow { g }).collect();
+    let rows =
+        sql_over_rows!("SELECT g.id FROM", "JOIN grants g ON g.id = told.value ->> 'g' WHERE g.erased_ms IS NOT NULL")
+            .bind(to_json("grants", &named)?)
+            .fetch_all(transition.connection())
+            .await?;
+    rows.iter().map(|row| Ok(row.first()?)).collect()
 }
 
 async fn write_logs(transition: &mut Transition<'_>, lineage: &str, rows: &[LogRow<'_>]) -> Result<(), StoreError> {

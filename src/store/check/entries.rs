@@ -6,10 +6,10 @@ use aws_lc_rs::digest;
 use serde_json::Value;
 
 use super::{CheckReport, PAGE, numbers};
-use crate::ledger::entry::{FORMAT_VERSION, PersonalField, PersonalValue, SALT_BYTES};
+use crate::ledger::entry::{EntryKind, FORMAT_VERSION, PersonalField, PersonalValue, SALT_BYTES};
 use crate::store::StoreError;
 use crate::store::database::Transaction;
-use crate::store::rows::from_sql;
+use crate::store::rows::{from_sql, to_u64};
 use crate::store::statement::{Row, sql};
 
 /// What entries say of grants: for each, the kinds in order, and the digest of its token; and of elevations.
@@ -19,6 +19,9 @@ pub(super) struct Told {
     pub(super) elevations: HashMap<String, Vec<String>>,
     /// The kinds of entries that name each revocation.
     pub(super) revocations: HashMap<String, Vec<String>>,
+    /// Values that are committed to, and those of them that erasures say are gone.
+    committed: u64,
+    gone: u64,
     /// Entries by the revision they name.
     revisions: BTreeMap<u64, u32>,
 }
@@ -56,6 +59,7 @@ pub(super) async fn check(reading: &mut Transaction, report: &mut CheckReport) -
     report.agree("entries", "their number", expected, counted);
     report.entries = expected;
     changes_have_entries(reading, &told, report).await?;
+    values_are_accounted_for(reading, &told, report).await?;
     Ok(told)
 }
 
@@ -92,6 +96,7 @@ fn note(document: &Value, kind: &str, told: &mut Told) {
         *told.revisions.entry(revision).or_default() += 1;
     }
     let facts = document.get("facts");
+    note_values(document, facts, kind, told);
     let fact = |name: &str| facts.and_then(|facts| facts.get(name)?.as_str()).map(str::to_owned);
     if let Some(elevation) = fact("elevation").filter(|_| kind.starts_with("elevation_")) {
         told.elevations.entry(elevation).or_default().push(kind.to_owned());
@@ -106,7 +111,31 @@ fn note(document: &Value, kind: &str, told: &mut Told) {
     told.token_sha256 = told.token_sha256.take().or_else(|| fact("token_sha256"));
 }
 
-/// A value that is still there fits its commitment. One that is gone was erased, which is allowed.
+fn note_values(document: &Value, facts: Option<&Value>, kind: &str, told: &mut Told) {
+    let fact = |name: &str| facts.and_then(|facts| facts.get(name));
+    let committed = document.get("personal").and_then(Value::as_object).map_or(0, |values| to_u64(values.len()));
+    told.committed = told.committed.saturating_add(committed);
+    if fact("values_kept") == Some(&Value::Bool(false)) {
+        told.gone = told.gone.saturating_add(committed);
+    }
+    if kind == EntryKind::PersonalErased.as_str() {
+        let values = fact("values").and_then(Value::as_u64).unwrap_or_default();
+        told.gone = told.gone.saturating_add(values);
+    }
+}
+
+/// Whatever is committed to lies beside its entry, or an entry says that it was erased.
+async fn values_are_accounted_for(
+    reading: &mut Transaction,
+    told: &Told,
+    report: &mut CheckReport,
+) -> Result<(), StoreError> {
+    let there = from_sql(sql("SELECT COUNT(*) FROM entry_values").integer(reading).await?);
+    report.agree("personal values", "their number", there, told.committed.saturating_sub(told.gone));
+    Ok(())
+}
+
+/// A value that is still there fits its commitment. One that is gone was erased.
 async fn personal_values(
     reading: &mut Transaction,
     entries: &[Row],
@@ -126,7 +155,12 @@ async fn personal_values(
         let document: Value = serde_json::from_str(row.try_get("canonical")?).unwrap_or_default();
         let stands = document.get("personal").and_then(|personal| personal.get(field)?.as_str());
         if commitment(field, value, salt).as_deref() != stands || stands.is_none() {
-            report.find(format!("entry {index}"), format!("its value \"{field}\" does not fit the commitment"));
+            let what = match (value, salt) {
+                (_, []) => "has no salt",
+                ("", _) => "is gone, and its salt is not",
+                _ => "does not fit the commitment",
+            };
+            report.find(format!("entry {index}"), format!("its value \"{field}\" {what}"));
         }
     }
     Ok(())

@@ -64,7 +64,7 @@ impl Checked<'_> {
             report.find(place, "has a state that this version does not know");
             return Ok(());
         };
-        self.feed(&place, state, fed, report)?;
+        self.feed(&place, state, (fed, told), report)?;
         self.entries(&place, state, told, report)?;
         self.suspensions(&place, fed, told, report)?;
         let ended = self.row.try_get::<Option<i64>>("ended_ms")?.is_some();
@@ -75,6 +75,17 @@ impl Checked<'_> {
             report.find(place, "has no approved elevation");
         }
         Ok(())
+    }
+
+    /// Something of it was erased, and its token with it.
+    fn is_erased(&self) -> Result<bool, StoreError> {
+        Ok(self.row.try_get::<Option<i64>>("erased_ms")?.is_some())
+    }
+
+    /// Whether it ever had a token.
+    fn was_bound(&self, told: Option<&ToldGrant>) -> Result<bool, StoreError> {
+        let had_one = told.is_some_and(|told| told.token_sha256.is_some());
+        Ok(!self.row.try_get::<&str>("token")?.is_empty() || (self.is_erased()? && had_one))
     }
 
     /// The token is signed by a key that the ledger knows, and says what the row says.
@@ -95,6 +106,12 @@ impl Checked<'_> {
             report.find(place, "its row and its claims differ");
         }
         let token: &str = self.row.try_get("token")?;
+        if self.is_erased()? {
+            if !token.is_empty() {
+                report.find(place, "was erased, and has a token");
+            }
+            return Ok(());
+        }
         if !grant.is_bound() {
             if !token.is_empty() {
                 report.find(place, "has a token, and nothing is bound to it");
@@ -113,11 +130,11 @@ impl Checked<'_> {
         &self,
         place: &str,
         state: GrantState,
-        fed: Option<&Fed>,
+        (fed, told): (Option<&Fed>, Option<&ToldGrant>),
         report: &mut CheckReport,
     ) -> Result<(), StoreError> {
         let untold = Fed::default();
-        let is_bound = !self.row.try_get::<&str>("token")?.is_empty();
+        let is_bound = self.was_bound(told)?;
         if fed.is_none() && is_bound {
             report.find(place, "was never told to the feed");
             return Ok(());
@@ -142,7 +159,7 @@ impl Checked<'_> {
         told: Option<&ToldGrant>,
         report: &mut CheckReport,
     ) -> Result<(), StoreError> {
-        let is_bound = !self.row.try_get::<&str>("token")?.is_empty();
+        let is_bound = self.was_bound(told)?;
         let kinds: &[String] = told.filter(|_| is_bound).map_or(&[], |told| &told.kinds);
         let unclaimed = kinds.iter().position(|kind| kind == "grant_claimed").unwrap_or_default();
         let count = |kind: &str| kinds.iter().skip(unclaimed).filter(|told| *told == kind).count();
@@ -173,7 +190,7 @@ impl Checked<'_> {
         self.review(place, (count("grant_reviewed"), count("review_overdue")), report)?;
         let digest = told.and_then(|told| told.token_sha256.clone());
         let token: &str = self.row.try_get("token")?;
-        if digest != (!token.is_empty()).then(|| sha256_hex(token)) {
+        if !self.is_erased()? && digest != (!token.is_empty()).then(|| sha256_hex(token)) {
             report.find(place, "its token is not the one that its entry names");
         }
         Ok(())

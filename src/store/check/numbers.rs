@@ -33,18 +33,21 @@ async fn revisions(reading: &mut Transaction, report: &mut CheckReport) -> Resul
 }
 
 async fn policies(reading: &mut Transaction, report: &mut CheckReport) -> Result<(), StoreError> {
-    let rows =
+    let policies =
         sql("SELECT revision, text, digest FROM policy_revisions ORDER BY revision").fetch_all(&mut *reading).await?;
-    for (expected, row) in (1_u64..).zip(&rows) {
+    let erasures = sql("SELECT COUNT(*) FROM erasures WHERE of_kind = 'person'").integer(&mut *reading).await?;
+    for (expected, row) in (1_u64..).zip(&policies) {
         let revision = from_sql(row.try_get("revision")?);
         let place = format!("policy revision {revision}");
         report.agree(&place, "its number", revision, expected);
         let (text, digest): (&str, &str) = (row.try_get("text")?, row.try_get("digest")?);
-        if digest_hex(text) != digest {
+        // One that is no longer in force and named somebody who was erased.
+        let is_erased = erasures > 0 && text.is_empty() && expected < rows::to_u64(policies.len());
+        if digest_hex(text) != digest && !is_erased {
             report.find(place, "its text is not what its digest says");
         }
     }
     let counted = counter(reading, "policy").await?;
-    report.agree("policy", "the number of revisions", rows::to_u64(rows.len()), counted);
+    report.agree("policy", "the number of revisions", rows::to_u64(policies.len()), counted);
     Ok(())
 }

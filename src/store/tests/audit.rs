@@ -52,7 +52,7 @@ pub(super) fn place(line: &[u8]) -> Position {
     ToldLine::parse(line).unwrap().position()
 }
 
-async fn take(store: &Store, lines: &[Vec<u8>]) -> u64 {
+pub(super) async fn take(store: &Store, lines: &[Vec<u8>]) -> u64 {
     match store.ingest_audit(&batch_of(lines)).await.unwrap() {
         Ingested::Taken { position, new, .. } => {
             assert_eq!(position, lines.last().map(|line| place(line)));

@@ -150,11 +150,12 @@ pub(super) async fn break_table(store: &Store, table: &str) {
     let text = match &store.shared.database {
         Database::Sqlite { .. } => format!(
             "CREATE TRIGGER fault BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'fault'); END; \
-             CREATE TRIGGER fault2 BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'fault'); END"
+             CREATE TRIGGER fault2 BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'fault'); END; \
+             CREATE TRIGGER fault3 BEFORE DELETE ON {table} BEGIN SELECT RAISE(ABORT, 'fault'); END"
         ),
         Database::Postgres { .. } => format!(
             "CREATE FUNCTION fault() RETURNS trigger AS $$BEGIN RAISE EXCEPTION 'fault'; END$$ LANGUAGE plpgsql; \
-             CREATE TRIGGER fault BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION fault()"
+             CREATE TRIGGER fault BEFORE INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION fault()"
         ),
     };
     raw(store, text).await;
@@ -162,7 +163,7 @@ pub(super) async fn break_table(store: &Store, table: &str) {
 
 pub(super) async fn mend_table(store: &Store) {
     let text = match &store.shared.database {
-        Database::Sqlite { .. } => "DROP TRIGGER fault; DROP TRIGGER fault2",
+        Database::Sqlite { .. } => "DROP TRIGGER fault; DROP TRIGGER fault2; DROP TRIGGER fault3",
         Database::Postgres { .. } => "DROP FUNCTION fault CASCADE",
     };
     raw(store, text.to_owned()).await;

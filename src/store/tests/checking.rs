@@ -20,12 +20,12 @@ on_both_databases! {
 }
 
 /// Issues grants that are signed as the control plane's are.
-struct Signer {
+pub(super) struct Signer {
     key: SigningKey,
 }
 
 impl Signer {
-    async fn recorded(store: &Store) -> Self {
+    pub(super) async fn recorded(store: &Store) -> Self {
         let (root, key) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
         let until = NOW.plus(Duration::from_secs(86_400));
         let certificate = certify_key(key.public(), NOW.minus(Duration::from_secs(60)), until, &root).unwrap();
@@ -35,11 +35,15 @@ impl Signer {
         Self { key }
     }
 
-    fn grant(&self, n: u64) -> NewElevation {
+    pub(super) fn key(&self) -> &SigningKey {
+        &self.key
+    }
+
+    pub(super) fn grant(&self, n: u64) -> NewElevation {
         self.signed(new_grant(n, 3))
     }
 
-    fn signed(&self, mut new: NewElevation) -> NewElevation {
+    pub(super) fn signed(&self, mut new: NewElevation) -> NewElevation {
         let grant = new.grant.as_mut().unwrap();
         grant.token = Some(mint_grant(&grant.grant, &grant.issuer, &self.key).unwrap());
         new
