@@ -1,6 +1,6 @@
 //! Reports: what the ledger's entries say of one grant, or of a period. Pure: no I/O, no clock.
 //!
-//! 1. [`told`]: one entry read back; [`mod@line`]: what a sidecar's own line says besides.
+//! 1. [`told`]: one entry read back; `line`: what a sidecar's own line says besides.
 //! 2. [`incident`]: the story of one grant. [`period`]: a period in numbers, entry by entry, in bounded memory.
 //! 3. [`page`]: either as headings and tables; [`html`] and [`csv`]: as documents.
 //!

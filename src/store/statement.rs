@@ -157,7 +157,7 @@ pub(super) async fn insert_rows<const COLUMNS: usize>(
 fn rows_text(head: &'static str, columns: usize, count: usize) -> &'static str {
     static TEXTS: Mutex<BTreeMap<(&str, usize), &str>> = Mutex::new(BTreeMap::new());
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    *texts.entry((head, count)).or_insert_with(|| {
+    texts.entry((head, count)).or_insert_with(|| {
         let row = |row: usize| {
             let numbers =
                 (1..=columns).map(|column| format!("${}", row.saturating_mul(columns).saturating_add(column)));
