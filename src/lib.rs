@@ -54,6 +54,9 @@ pub mod secret;
 pub mod sidecar;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 pub mod sink;
+#[cfg(test)]
+#[path = "../tests/integration/harness/small_disk.rs"]
+mod small_disk;
 #[cfg(feature = "control")]
 pub mod store;
 #[cfg(any(feature = "sidecar", feature = "control"))]

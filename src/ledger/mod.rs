@@ -9,9 +9,9 @@
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
+mod erasure;
 #[cfg(test)]
 pub(crate) mod forgery;
-mod erasure;
 pub mod hash;
 mod kinds;
 pub mod note;

@@ -23,9 +23,9 @@ mod doubt;
 mod elevations;
 mod endings;
 mod entries;
+mod erasures;
 #[cfg(test)]
 mod faults;
-mod erasures;
 mod feed;
 mod filling;
 mod freezes;

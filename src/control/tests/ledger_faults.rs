@@ -11,9 +11,6 @@ use crate::control::whole_file::{Step, faults};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::tree;
 
-#[path = "../../../tests/integration/harness/small_disk.rs"]
-mod small_disk;
-
 const PUBLIC: &str = "[ledger]\npublic = true\n";
 
 /// The newest checkpoint that is served; `None` before the first.
@@ -90,7 +87,7 @@ async fn a_head_that_cannot_be_looked_at_is_not_taken_for_none() {
 
 #[tokio::test]
 async fn a_disk_that_is_full_under_the_head_stops_signing_and_nothing_else() {
-    let Some(disk) = small_disk::SmallDisk::mount("256k") else { return };
+    let Some(disk) = crate::small_disk::SmallDisk::mount("256k") else { return };
     let head = disk.path().join("head");
     let bench = Bench::start_with("", &format!("{PUBLIC}head = \"{}\"\n", head.display())).await;
     step(&bench).await.unwrap();

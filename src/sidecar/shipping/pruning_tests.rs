@@ -9,9 +9,6 @@ use crate::sidecar::audit_log::follow::Bookmark;
 use crate::sidecar::audit_log::{AuditLog, AuditLogConfig, inspect};
 use crate::sidecar::shipping::bookmark;
 
-#[path = "../../../tests/integration/harness/small_disk.rs"]
-mod small_disk;
-
 const LONG_AGO: WallTime = WallTime::from_unix_ms(1_000_000_000_000);
 const ALWAYS: u64 = u64::MAX;
 const BY_SIZE: Keep = Keep { shipped_for: None, bytes_max: Some(1) };
@@ -125,7 +122,7 @@ async fn one_that_dies_in_the_middle_leaves_no_damage_and_is_carried_on() {
 /// What is noted before a segment goes is whole as it was, and nothing goes.
 #[tokio::test]
 async fn a_disk_that_is_really_full_keeps_every_segment_and_the_place_that_was_left() {
-    let Some(disk) = small_disk::SmallDisk::mount("1m") else { return };
+    let Some(disk) = crate::small_disk::SmallDisk::mount("1m") else { return };
     log(disk.path(), LONG_AGO).await;
     let all = numbers(disk.path());
     let place = |offset| Bookmark { segment: Some("audit-0000000001-01010101.jsonl".into()), offset, position: None };
