@@ -20,8 +20,8 @@ use super::signature_limit::SignatureLimit;
 use super::target::{self, Ambiguity};
 use crate::audit::Asker;
 use crate::decision::{
-    Assertion, Audit, Claimant, Credential, Decision, Facts, Framing, GrantFact, GrantStanding, Mode, Route, Target,
-    Traits, Unproven, Uses, decide,
+    Assertion, Audit, Claimant, Credential, Decision, Facts, Feed, Framing, GrantFact, GrantStanding, Mode, Route,
+    Target, Traits, Unproven, Uses, decide,
 };
 use crate::domain::{Binding, BootTime, Grant, Moment};
 use crate::token::dpop::ProofError;
@@ -58,6 +58,8 @@ pub struct Examined<'r> {
     shown: Shown,
     live: Option<Arc<LiveGrant>>,
     genuine: Option<Grant>,
+    /// Whether the table was whole before the grant was looked up. One that came in between is not unknown.
+    was_synced: bool,
 }
 
 impl<'r> Examined<'r> {
@@ -83,6 +85,7 @@ impl<'r> Examined<'r> {
             shown: Shown::Nothing,
             live: None,
             genuine: None,
+            was_synced: shared.standing.feed() != Feed::NeverSynced,
             target,
             found,
             traits,
@@ -169,7 +172,7 @@ impl<'r> Examined<'r> {
         let now = shared.clock.now();
         // Before the grant's deadline is asked for: a first heartbeat that comes between the two would make one that is not
         // known yet look like one that has passed.
-        let feed = shared.standing.feed();
+        let feed = if self.was_synced { shared.standing.feed() } else { Feed::NeverSynced };
         let facts = Facts {
             now,
             framing: self.framing,

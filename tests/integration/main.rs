@@ -26,6 +26,7 @@ mod decision_properties;
 mod drain;
 mod erasure;
 mod expectations;
+mod first_sync;
 mod framing_attacks;
 mod handover;
 mod harness;
