@@ -110,6 +110,9 @@ fn name_format(schema: &mut Map<String, Value>) {
 }
 
 fn drop_null_type(schema: &mut Map<String, Value>) {
+    if schema.get("default") == Some(&Value::Null) {
+        schema.remove("default");
+    }
     if let Some(Value::Array(types)) = schema.get_mut("type") {
         types.retain(|name| name != "null");
         if let [one] = types.as_slice() {

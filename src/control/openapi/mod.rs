@@ -50,7 +50,11 @@ seconds (`…_s`) or milliseconds (`…_ms`). Absent members are left out, never
 #[openapi(
     info(title = "Break-glass control plane", description = DESCRIPTION, license(name = "Apache-2.0", identifier = "Apache-2.0")),
     servers((url = "/", description = "The control plane that serves this document")),
-    components(schemas(crate::wire::problem::Problem, crate::control::scim::ScimFailure)),
+    components(schemas(
+        crate::wire::problem::Problem,
+        crate::wire::reports::ReportFormat,
+        crate::control::scim::ScimFailure
+    )),
     tags(
         (name = ELEVATIONS, description = "A human asks for elevation."),
         (name = GRANTS, description = "The time-boxed authority that results, and its end."),

@@ -209,6 +209,7 @@ async fn found(store: &Store, text: &str) -> Vec<String> {
             found.push(column);
         }
     }
+    found.sort_unstable();
     found
 }
 
