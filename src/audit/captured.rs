@@ -1,6 +1,6 @@
 //! What was kept of the members of an override's bodies that the service's file names.
 //!
-//! INVARIANT: what one body puts into a line is at most [`FIELDS_BYTES_MAX`] long: longer values are cut, what is left over
+//! INVARIANT: what one body puts into a line is at most `FIELDS_BYTES_MAX` long: longer values are cut, what is left over
 //! is left out, and the line says both. A value never shows itself in `Debug`.
 
 use std::fmt;
