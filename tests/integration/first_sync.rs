@@ -6,7 +6,7 @@ use breakglass::sidecar::intake;
 use breakglass::sidecar::signature_limit::SignatureLimit;
 use http::{HeaderMap, HeaderValue, Method};
 
-use crate::harness::{Ask, SidecarFile, Site};
+use crate::harness::{Ask, SidecarFile, Site, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_grant_that_comes_after_it_was_looked_up_is_not_called_unknown() {
@@ -30,10 +30,14 @@ async fn a_grant_that_comes_after_it_was_looked_up_is_not_called_unknown() {
         certificates: &[],
     };
     let limit = SignatureLimit::default();
-    let before = Examined::new(sidecar.shared(), &setup, &presented, &limit);
+    let code = |examined: &Examined<'_>| examined.decide(sidecar.shared(), None).code();
+    let looked_up = || Examined::new(sidecar.shared(), &setup, &presented, &limit);
+    // Once the issuer's keys have come, only the table is missing.
+    let before =
+        until("the issuer's keys", async || Some(looked_up()).filter(|examined| code(examined) == "feed_not_synced"))
+            .await;
     site.start_control().await;
     sidecar.until_overrides().await;
-    let code = |examined: &Examined<'_>| examined.decide(sidecar.shared(), None).code();
     assert_eq!(code(&before), "feed_not_synced");
-    assert_eq!(code(&Examined::new(sidecar.shared(), &setup, &presented, &limit)), "override");
+    assert_eq!(code(&looked_up()), "override");
 }
