@@ -38,6 +38,7 @@ pub mod demo;
 pub mod domain;
 pub mod drain;
 pub mod error_chain;
+pub mod hex;
 pub mod http;
 pub mod identity;
 #[cfg(any(feature = "sidecar", feature = "control"))]

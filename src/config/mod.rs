@@ -60,9 +60,5 @@ pub use service::{RouteConfig, RouteSubject, ServiceConfig};
 
 /// SHA-256 of a file's text, hex: how two holders of the same file recognise it.
 pub fn digest_hex(text: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        hex.extend([byte >> 4, byte & 15].map(|nibble| char::from_digit(u32::from(nibble), 16).unwrap_or('0')));
-        hex
-    })
+    crate::hex::hex(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }

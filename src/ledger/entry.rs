@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use super::tile::ENTRY_BYTES_MAX;
 use crate::domain::WallTime;
+use crate::hex::hex;
 
 /// Version of the format described in `docs/ledger-entries.md`.
 pub const FORMAT_VERSION: u32 = 1;
@@ -290,11 +291,6 @@ impl Draft {
         let personal = if self.is_bare { Vec::new() } else { personal };
         Ok(Entry { index, at, kind: self.kind, canonical, personal })
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use aws_lc_rs::digest;
 use serde_json::{Map, Value, json};
 
-use super::entry::hex;
 use crate::domain::WallTime;
+use crate::hex::hex;
 
 const USER_ACCESS: u64 = 3005;
 const ENTITY_MANAGEMENT: u64 = 3004;

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
 
+use crate::hex::hex;
+
 /// The shortest key that is taken.
 const KEY_BYTES_MIN: usize = 32;
 const KEY_BYTES_MAX: u64 = 4096;
@@ -68,8 +70,4 @@ impl DigestKey {
         }
         hex(context.sign().as_ref())
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

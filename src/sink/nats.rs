@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use super::nats_wire::{self, Acknowledgement, Said};
 use super::{Record, Sender, SinkError, Taken, client_tls, client_tls_anew, credential};
 use crate::config::sinks::{NatsLogin, NatsOutlet};
+use crate::hex::hex;
 use crate::http::{Limits, byte_stream};
 
 /// See the module.
@@ -188,5 +189,5 @@ fn acknowledged(status: Option<u16>, payload: &[u8]) -> Result<(), SinkError> {
 fn random_word() -> String {
     let mut bytes = [0_u8; 12];
     let _ = aws_lc_rs::rand::fill(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes)
 }

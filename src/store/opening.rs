@@ -12,6 +12,7 @@ use super::statement::sql;
 use super::{Shared, Store, StoreError, filling, postgres, sqlite};
 use crate::clock::Clock;
 use crate::config::database::{DatabaseConfig, PostgresConfig};
+use crate::hex::hex;
 
 /// Why the database did not open.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +130,7 @@ pub(super) fn fresh_epoch() -> Result<String, OpenError> {
 fn random_hex() -> Result<String, OpenError> {
     let mut random = [0_u8; 16];
     aws_lc_rs::rand::fill(&mut random).map_err(|_| OpenError::Randomness)?;
-    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&random))
 }
 
 /// The epoch, made on the first opening.

@@ -6,6 +6,7 @@ use super::statement::sql;
 use super::transition::Transition;
 use super::{Store, StoreError};
 use crate::domain::WallTime;
+use crate::hex::hex;
 
 /// A proof that is about to bind something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +23,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn nonce_secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], StoreError> {
-        let hex: String = fresh.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut tx = self.shared.database.write().await?;
         sql("INSERT INTO meta (name, value) VALUES ('nonce_secret', $1) ON CONFLICT (name) DO NOTHING")
-            .bind(hex)
+            .bind(hex(&fresh))
             .execute(&mut tx)
             .await?;
         tx.commit().await?;

@@ -8,6 +8,7 @@ use super::suspension::demand_fresh;
 use super::transition::Transition;
 use super::{Store, StoreError, endings};
 use crate::domain::{Person, WallTime};
+use crate::hex::hex;
 use crate::ledger::Provisioned;
 use crate::ledger::entry::Draft;
 use crate::wire::feed::EndCause;
@@ -200,7 +201,7 @@ impl Store {
 pub(super) fn fresh_id() -> Result<String, StoreError> {
     let mut bits = [0; 16];
     aws_lc_rs::rand::fill(&mut bits).map_err(|_| crate::ledger::entry::EntryError::Randomness)?;
-    Ok(bits.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&bits))
 }
 
 /// The entry of a change, and what it ends.

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::clock::Clock;
+use crate::hex::hex;
 use crate::ledger::checkpoint::{CheckpointError, SignedCheckpoint, cosignature, cosigned_at, cosigned_message};
 use crate::ledger::note::{KeyKind, KeyName, NoteError, VerifierKey};
 use crate::ledger::witness::{NotCosigned, Seen, Submission, judge, known};
@@ -142,7 +143,7 @@ fn only_of_the_log(signed: &SignedCheckpoint, logs: &[VerifierKey]) -> String {
 
 /// Hex of SHA-256 of the origin, as the specification names a log's checkpoint.
 fn digest_of(origin: &KeyName) -> String {
-    digest(&SHA256, origin.as_str().as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digest(&SHA256, origin.as_str().as_bytes()).as_ref())
 }
 
 fn open_key(folder: &Path) -> Result<SigningKey, StateError> {

@@ -19,6 +19,7 @@ use super::Shared;
 use super::handlers::locked;
 use super::permit::Proven;
 use super::problem::{Refused, problem};
+use crate::hex::hex;
 
 const CHUNK_BYTES: u64 = 64 * 1024;
 const STATEMENT_BYTES_DEFAULT: u64 = 1024 * 1024;
@@ -117,8 +118,4 @@ pub(super) async fn echo(request: Request) -> Response {
 
 fn listed(headers: &HeaderMap) -> Vec<Value> {
     headers.iter().map(|(name, value)| json!([name.as_str(), String::from_utf8_lossy(value.as_bytes())])).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

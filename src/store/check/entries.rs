@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aws_lc_rs::digest;
 use serde_json::Value;
 
 use super::{CheckReport, PAGE, numbers};
@@ -202,9 +201,4 @@ async fn changes_have_entries(
         report.find(format!("revision {revision}"), "has an entry and no change");
     }
     Ok(())
-}
-
-pub(super) fn sha256_hex(text: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

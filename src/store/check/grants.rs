@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::entries::{Told, ToldGrant, sha256_hex};
+use super::entries::{Told, ToldGrant};
 use super::{CheckReport, PAGE};
+use crate::config::digest_hex;
 use crate::domain::{Grant, GrantId, ReviewState, WallTime};
 use crate::store::StoreError;
 use crate::store::database::Transaction;
@@ -190,7 +191,7 @@ impl Checked<'_> {
         self.review(place, (count("grant_reviewed"), count("review_overdue")), report)?;
         let digest = told.and_then(|told| told.token_sha256.clone());
         let token: &str = self.row.try_get("token")?;
-        if !self.is_erased()? && digest != (!token.is_empty()).then(|| sha256_hex(token)) {
+        if !self.is_erased()? && digest != (!token.is_empty()).then(|| digest_hex(token)) {
             report.find(place, "its token is not the one that its entry names");
         }
         Ok(())
