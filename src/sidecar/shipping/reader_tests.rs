@@ -183,6 +183,20 @@ fn a_line_is_found_again_wherever_it_stands_and_another_in_its_place_is_not_it()
 }
 
 #[test]
+fn a_line_that_stands_twice_is_found_where_reading_goes_on() {
+    let (folder, log) = (tempfile::tempdir().unwrap(), some_log(5));
+    write(folder.path(), 1, false, &log.lines[..6]);
+    write(folder.path(), 2, true, &log.lines[3..]);
+    let durable = place(log.lines.last().unwrap());
+    let mut reader = Reader::new(folder.path());
+    for at in 0..log.lines.len() {
+        assert_eq!(reader.seek(&place(&log.lines[at])).unwrap(), Sought::Found);
+        let (sequences, losses) = drain(&mut reader, &durable, ALL);
+        assert_eq!((sequences, losses), ((at as u64 + 2..=11).collect(), vec![]), "after line {}", at + 1);
+    }
+}
+
+#[test]
 fn a_bookmark_leads_on_unless_its_segment_is_gone() {
     let (folder, log) = (tempfile::tempdir().unwrap(), some_log(5));
     write(folder.path(), 1, false, &log.lines[..4]);

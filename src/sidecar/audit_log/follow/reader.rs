@@ -137,14 +137,14 @@ impl Reader {
             Some(RawLine::Whole(text)) => text,
         };
         let Some(Place { link, at }) = (self.as_line)(text) else { return Ok(Found::Unreadable) };
-        if segment.repeated_from.is_some_and(|from| from.log_id == link.log_id && link.seq >= from.seq) {
+        if is_repeated(segment.repeated_from, &link) {
             return Ok(Found::End);
         }
         if link.log_id == durable.log_id && link.seq > durable.sequence {
             // In a segment that was left in order every line is durable, so this one is none of the writer's.
             return Ok(if may_be_repeated { Found::Nothing } else { Found::Unreadable });
         }
-        let follows = link.prev == self.at.position.map_or(LineHash::NONE, |before| before.head);
+        let follows = follows(&link, self.at.position.as_ref());
         let position = Position { log_id: link.log_id, sequence: link.seq, head: LineHash::of(text) };
         Ok(Found::Line(Line { text: Bytes::copy_from_slice(text), position, at, follows }))
     }
@@ -225,8 +225,12 @@ impl Reader {
     /// When the folder or a segment of it can't be read.
     pub(in crate::sidecar) fn seek(&self, line: &Position) -> io::Result<(Bookmark, bool)> {
         let mut first_of_log = None;
-        for name in list_all_segments(&self.folder).map_err(io::Error::other)? {
-            let Some(mut lines) = self.lines_of(&name, 0)? else { continue };
+        let names = list_all_segments(&self.folder).map_err(io::Error::other)?;
+        let mut from_here = names.as_slice();
+        while let Some((name, later)) = from_here.split_first() {
+            from_here = later;
+            let Some(mut lines) = self.lines_of(name, 0)? else { continue };
+            let repeated_from = self.repeated_from(later)?;
             loop {
                 let offset = lines.consumed_bytes();
                 let Some(RawLine::Whole(text)) = lines.next_line()? else { break };
@@ -234,6 +238,10 @@ impl Reader {
                 else {
                     continue;
                 };
+                if is_repeated(repeated_from, &link) {
+                    // It is read where it stands again.
+                    break;
+                }
                 let at = |offset, position| Bookmark { segment: Some(name.to_string()), offset, position };
                 first_of_log.get_or_insert_with(|| at(offset, None));
                 if link.seq == line.sequence && LineHash::of(text) == line.head {
@@ -243,4 +251,16 @@ impl Reader {
         }
         Ok((first_of_log.unwrap_or_default(), false))
     }
+}
+
+/// Whether the line stands again in the segment that begins with `from`.
+fn is_repeated(from: Option<Link>, link: &Link) -> bool {
+    from.is_some_and(|from| from.log_id == link.log_id && link.seq >= from.seq)
+}
+
+/// Whether the line says that it is right after that one.
+fn follows(link: &Link, before: Option<&Position>) -> bool {
+    let Some(before) = before else { return link.prev == LineHash::NONE };
+    let is_next = link.log_id == before.log_id && before.sequence.checked_add(1) == Some(link.seq);
+    link.prev == before.head && (is_next || link.seq == 1)
 }
