@@ -45,7 +45,12 @@ fn read_held(section: &Section<'_>) -> Vec<Verdict> {
 }
 
 /// What is held where nothing else is said.
-pub const HELD: [Verdict; 2] = [Verdict::Unjustified, Verdict::Unclear];
+const HELD: [Verdict; 2] = [Verdict::Unjustified, Verdict::Unclear];
+
+/// The verdicts by which a grant's values are kept whatever their age.
+pub fn held_verdicts(retention: Option<&RetentionConfig>) -> Vec<Verdict> {
+    retention.map_or_else(|| HELD.to_vec(), |retention| retention.held.clone())
+}
 
 #[cfg(test)]
 mod tests {

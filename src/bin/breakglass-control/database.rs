@@ -7,6 +7,7 @@ use breakglass::clock::Clock;
 use breakglass::config::ConfigError;
 use breakglass::config::control::ControlConfig;
 use breakglass::config::database::DatabaseConfig;
+use breakglass::config::retention::held_verdicts;
 use breakglass::control::{DatabaseLock, StartError};
 use breakglass::store::check::CheckReport;
 use breakglass::store::{BackupError, OpenError, Restored, Store, StoreError};
@@ -90,7 +91,7 @@ impl DatabaseFailure {
 }
 
 pub(crate) async fn run(config: &Path, command: DatabaseCommand) -> Result<(), DatabaseFailure> {
-    let database = ControlConfig::load(config)?.database;
+    let ControlConfig { database, retention, .. } = ControlConfig::load(config)?;
     match command {
         DatabaseCommand::Check => check(&database).await,
         DatabaseCommand::Backup { to } => {
@@ -100,7 +101,7 @@ pub(crate) async fn run(config: &Path, command: DatabaseCommand) -> Result<(), D
         DatabaseCommand::Restore { from } => restore(&database, from).await,
         DatabaseCommand::EraseAgain { copy } => {
             let _lock = database.file().map(DatabaseLock::take).transpose()?;
-            Box::pin(erasures::again(&database, &copy)).await
+            Box::pin(erasures::again(&database, &held_verdicts(retention.as_ref()), &copy)).await
         }
     }
 }

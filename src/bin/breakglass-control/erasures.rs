@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use breakglass::clock::Clock;
 use breakglass::config::database::DatabaseConfig;
-use breakglass::domain::WallTime;
+use breakglass::domain::{ErasureId, Verdict, WallTime};
 use breakglass::ledger::checkpoint::SignedCheckpoint;
 use breakglass::ledger::tile::{Kind, TILE_WIDTH, TilePath, read_bundle};
 use breakglass::store::{EarlierErasure, ErasureOutcome, Store, StoreError};
@@ -26,7 +26,7 @@ pub(crate) enum CopyError {
 }
 
 /// Carries out again what the copy says was erased.
-pub(crate) async fn again(database: &DatabaseConfig, copy: &Path) -> Result<(), DatabaseFailure> {
+pub(crate) async fn again(database: &DatabaseConfig, held: &[Verdict], copy: &Path) -> Result<(), DatabaseFailure> {
     let earlier = earlier(copy)?;
     let store = Store::open_configured(database, Clock::System).await?;
     let others = store.others().await?;
@@ -35,12 +35,16 @@ pub(crate) async fn again(database: &DatabaseConfig, copy: &Path) -> Result<(), 
     }
     let mut obstructed = 0_u64;
     for (erasure, earlier) in &earlier {
-        match store.erase_again(earlier).await? {
-            None => {}
+        let mut outcome = store.erase_again(earlier, held).await?;
+        // One that was under way as the backup was taken, or as this was broken off, comes first.
+        while let Some(ErasureOutcome::Stands(id)) = outcome {
+            carry_out(&store, &id).await?;
+            outcome = store.erase_again(earlier, held).await?;
+        }
+        match outcome {
             Some(ErasureOutcome::Ordered(id, progress)) => {
-                let mut open = progress.open;
-                while open {
-                    open = store.carry_on_erasure(&id).await?.open;
+                if progress.open {
+                    carry_out(&store, &id).await?;
                 }
                 told(&store, erasure, &id).await?;
             }
@@ -49,16 +53,22 @@ pub(crate) async fn again(database: &DatabaseConfig, copy: &Path) -> Result<(), 
                 let says: Vec<_> = obstacles.iter().map(|obstacle| obstacle.kind.says()).collect();
                 writeln!(io::stdout(), "{erasure}: not erased again: {}", says.join("; "))?;
             }
-            Some(ErasureOutcome::Stands(_) | ErasureOutcome::Kept(_) | ErasureOutcome::Unknown) => {}
+            Some(ErasureOutcome::Stands(_) | ErasureOutcome::Kept(_) | ErasureOutcome::Unknown) | None => {}
         }
     }
     store.fold_erased().await?;
+    // What could not be folded then is folded with the last connection.
     store.close().await;
     writeln!(io::stdout(), "{} earlier erasures looked at", earlier.len())?;
     if obstructed == 0 { Ok(()) } else { Err(DatabaseFailure::Obstructed(obstructed)) }
 }
 
-async fn told(store: &Store, earlier: &str, id: &breakglass::domain::ErasureId) -> Result<(), DatabaseFailure> {
+async fn carry_out(store: &Store, id: &ErasureId) -> Result<(), StoreError> {
+    while store.carry_on_erasure(id).await?.open {}
+    Ok(())
+}
+
+async fn told(store: &Store, earlier: &str, id: &ErasureId) -> Result<(), DatabaseFailure> {
     let record = store.erasure(id).await?.ok_or_else(|| StoreError::Corrupt("an erasure vanished".to_owned()))?;
     writeln!(io::stdout(), "{earlier}: erased again as {id}: {} values", record.values)?;
     Ok(())

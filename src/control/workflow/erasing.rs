@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Workflow;
 use super::request::kept_id;
-use crate::config::retention::HELD;
+use crate::config::retention::held_verdicts;
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::{Erasable, ErasureId, ErasureReason, Verdict};
 use crate::error_chain::error_chain;
@@ -87,7 +87,7 @@ impl Workflow {
     }
 
     fn held(&self) -> Vec<Verdict> {
-        self.retention.as_ref().map_or_else(|| HELD.to_vec(), |retention| retention.held.clone())
+        held_verdicts(self.retention.as_ref())
     }
 
     /// Carries an erasure on, as far as so many steps go and the database goes along.

@@ -5,7 +5,7 @@
 //! after a backup another entry may have the same index.
 
 use super::{ErasureOutcome, NewErasure};
-use crate::domain::{Erasable, ErasureReason, WallTime};
+use crate::domain::{Erasable, ErasureReason, Verdict, WallTime};
 use crate::store::rows::{parsed, to_sql};
 use crate::store::statement::sql;
 use crate::store::{Store, StoreError};
@@ -25,14 +25,18 @@ pub enum EarlierErasure {
 }
 
 impl Store {
-    /// Orders an earlier erasure again. `None` where the database has nothing of it: it knows of it, or began after what it
+    /// Orders an earlier erasure again; of one by age, `held` is kept. `None` where the database has nothing of it: it knows of it, or began after what it
     /// was about.
     ///
     /// # Errors
     /// [`StoreError`]; then nothing was erased.
-    pub async fn erase_again(&self, earlier: &EarlierErasure) -> Result<Option<ErasureOutcome>, StoreError> {
+    pub async fn erase_again(
+        &self,
+        earlier: &EarlierErasure,
+        held: &[Verdict],
+    ) -> Result<Option<ErasureOutcome>, StoreError> {
         let what = match earlier {
-            EarlierErasure::Age { before } if self.has_aged(*before, &[]).await? => Erasable::Age { before: *before },
+            EarlierErasure::Age { before } if self.has_aged(*before, held).await? => Erasable::Age { before: *before },
             EarlierErasure::Age { .. } => return Ok(None),
             EarlierErasure::Person { entry, canonical, field } => {
                 let row = sql("SELECT v.value FROM entry_values v JOIN entries e ON e.entry_index = v.entry_index \
@@ -46,7 +50,7 @@ impl Store {
                 Erasable::Person { person: parsed("person", row.first()?)? }
             }
         };
-        let new = NewErasure { what, reason: ErasureReason::Restored, held: Vec::new(), by: None, once: None };
+        let new = NewErasure { what, reason: ErasureReason::Restored, held: held.to_vec(), by: None, once: None };
         self.erase(&new).await.map(Some)
     }
 }

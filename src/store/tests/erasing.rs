@@ -625,15 +625,15 @@ async fn what_a_backup_brought_back_is_erased_again(bench: Bench) {
     let (entry, canonical) = (row.try_get::<i64>("entry_index").unwrap() as u64, row.try_get("canonical").unwrap());
     let field: String = row.try_get("field").unwrap();
     let other = EarlierErasure::Person { entry: entry + 1, canonical, field: field.clone() };
-    assert_eq!(store.erase_again(&other).await.unwrap(), None, "another entry stands there");
+    assert_eq!(store.erase_again(&other, &[]).await.unwrap(), None, "another entry stands there");
     let EarlierErasure::Person { canonical, .. } = other else { panic!() };
     let earlier = EarlierErasure::Person { entry, canonical, field };
-    let Some(ErasureOutcome::Ordered(id, progress)) = store.erase_again(&earlier).await.unwrap() else { panic!() };
+    let Some(ErasureOutcome::Ordered(id, progress)) = store.erase_again(&earlier, &[]).await.unwrap() else { panic!() };
     assert!(!progress.open);
     let record = store.erasure(&id).await.unwrap().unwrap();
     assert_eq!((record.values, record.reason), (told.values, ErasureReason::Restored));
     assert_no_trace(&bench).await;
-    assert_eq!(store.erase_again(&earlier).await.unwrap(), None, "once");
+    assert_eq!(store.erase_again(&earlier, &[]).await.unwrap(), None, "once");
     let aged = EarlierErasure::Age { before: store.shared.clock.wall().plus(HOUR) };
-    assert!(matches!(store.erase_again(&aged).await.unwrap(), Some(ErasureOutcome::Ordered(..))));
+    assert!(matches!(store.erase_again(&aged, &[]).await.unwrap(), Some(ErasureOutcome::Ordered(..))));
 }
