@@ -3,6 +3,7 @@
 //! The answer is JSON, CSV or an HTML document; which one is asked for by `format`, since a person follows a link with a browser that
 //! asks for everything at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -110,7 +111,9 @@ fn check(query: &PeriodReportQuery) -> Result<(), Refusal> {
 /// What was done just now is to be in the report. Where nothing can be signed, it is of what was signed before: it says so
 /// by its size.
 async fn sign(state: &ApiState) {
-    if let Err(error) = state.ledger.step().await {
+    let ledger = Arc::clone(&state.ledger);
+    // A task of its own: a caller who leaves can't leave a head half written.
+    if let Ok(Err(error)) = tokio::spawn(async move { ledger.step().await }).await {
         tracing::debug!(error = crate::error_chain::error_chain(&error), "a report is made of what was signed before");
     }
 }
