@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::endpoint::Endpoint;
 use super::error::SignInError;
 use super::kept::Kept;
-use super::{Order, SignIn, is_over, terms};
+use super::{Order, SignIn, is_over, not_in_keyring, terms};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::prompt::Prompt;
@@ -134,7 +134,9 @@ impl Keeper {
         match endpoint.refresh(&refresh_token, audience).await {
             Ok(tokens) => {
                 kept.take(audience, tokens, Clock::System.wall());
-                shelf.write(&held, &kept).await?;
+                if let Some(why) = shelf.write(&held, &kept).await? {
+                    self.out.lock().await.warn(&not_in_keyring(&why));
+                }
                 Ok(kept.held(audience)?)
             }
             Err(error) if is_over(&error) => {

@@ -7,7 +7,6 @@
 //! Must never put a secret into an argument, into the environment, or into what is said.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -25,7 +24,7 @@ const OFF: &str = "off";
 const PROGRAM: &str = "docker-credential-";
 const NAME_BYTES_MAX: usize = 64;
 /// A keyring may have to be unlocked by its owner first.
-const TIME_MAX: Duration = Duration::from_secs(120);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(120);
 /// What the helpers say, and exit with 1, where there is nothing of that name.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 /// Whose it is: there is one secret for each place.
@@ -189,12 +188,6 @@ impl Keyring {
         let said =
             String::from_utf8_lossy(&answer.stdout).trim().chars().filter(|c| !c.is_control()).take(200).collect();
         Err(KeyringError::Refused { name: self.name.clone(), said })
-    }
-}
-
-impl fmt::Display for Keyring {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the keyring {}", self.name)
     }
 }
 

@@ -135,7 +135,7 @@ impl SignIn {
             kept.inherit(&before);
         }
         if let Some(why) = self.shelf.write(&held, &kept).await? {
-            out.warn(&format!("the sign-in is kept in a file, not in the keyring: {}", error_chain(&why)));
+            out.warn(&not_in_keyring(&why));
         }
         Ok(kept)
     }
@@ -162,6 +162,10 @@ impl SignIn {
         }
         Ok(there)
     }
+}
+
+fn not_in_keyring(why: &keyring::KeyringError) -> String {
+    format!("the sign-in is kept in a file, not in the keyring: {}", error_chain(why))
 }
 
 /// `first`, then all others that a sign-in is for.

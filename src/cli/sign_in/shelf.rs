@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ use crate::config::digest_hex;
 use crate::error_chain::error_chain;
 use crate::secret::Secret;
 
-/// How long another shell may take, which is as long as its call to the issuer may.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(40);
+/// How long another shell may take: as long as its call to the issuer may, and then its keyring.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(40).saturating_add(keyring::TIME_MAX);
 const LOCK_ASKED_EVERY: Duration = Duration::from_millis(50);
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Characters of the control plane's digest in a file's name.
@@ -129,14 +129,13 @@ impl Shelf {
         let text = serde_json::to_string(kept).map_err(|error| self.not_kept(&error.to_string()))?;
         let (keyring, why_not) = match &self.choice {
             Choice::Off => (None, None),
-            Choice::Named(keyring) => {
-                keyring.store(&self.url(), &Secret::new(text.clone())).await.map_err(|error| self.locked(&error))?;
-                (Some(keyring), None)
+            Choice::Named(keyring) | Choice::Found(keyring) => {
+                match keyring.store(&self.url(), &Secret::new(text.clone())).await {
+                    Ok(()) => (Some(keyring), None),
+                    Err(error) if matches!(self.choice, Choice::Found(_)) => (None, Some(error)),
+                    Err(error) => return Err(self.locked(&error)),
+                }
             }
-            Choice::Found(keyring) => match keyring.store(&self.url(), &Secret::new(text.clone())).await {
-                Ok(()) => (Some(keyring), None),
-                Err(error) => (None, Some(error)),
-            },
         };
         let content = match keyring {
             Some(keyring) => serde_json::to_string(&Pointer { keyring: keyring.name().to_owned() })
@@ -144,7 +143,7 @@ impl Shelf {
             None => text,
         };
         let before = self.content();
-        self.replace(&self.file(), &content).map_err(|error| self.not_kept(&error.to_string()))?;
+        private_files::replace(&self.file(), content.as_bytes()).map_err(|error| self.not_kept(&error.to_string()))?;
         if let Ok(Some(Content::Elsewhere(before))) = before
             && keyring.is_none_or(|keyring| keyring.name() != before.keyring)
             && let Ok(left) = Keyring::named(&before.keyring, &self.programs)
@@ -153,15 +152,6 @@ impl Shelf {
             let _forgotten = left.erase(&self.url()).await;
         }
         Ok(why_not)
-    }
-
-    fn replace(&self, path: &Path, text: &str) -> io::Result<()> {
-        // Made with mode 0600.
-        let mut file = tempfile::Builder::new().prefix(".").tempfile_in(&self.folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
     }
 
     pub(super) async fn remove(&self, _held: &Held) -> Result<(), Failure> {
