@@ -85,7 +85,7 @@ impl<'r> Examined<'r> {
             shown: Shown::Nothing,
             live: None,
             genuine: None,
-            was_synced: shared.standing.feed() != Feed::NeverSynced,
+            was_synced: true,
             target,
             found,
             traits,
@@ -99,6 +99,7 @@ impl<'r> Examined<'r> {
         let (Credential::Presented(_), Route::Overridable { .. }) = (self.credential, self.found.fact()) else {
             return;
         };
+        self.was_synced = shared.standing.feed() != Feed::NeverSynced;
         let now = shared.clock.now();
         self.caller = authenticate(setup, presented.taken);
         self.certificate = Certificate::of(setup, presented.certificates, now.wall);

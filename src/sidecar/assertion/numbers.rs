@@ -57,7 +57,8 @@ impl Numbers {
     }
 
     /// Grants that are remembered.
-    pub fn grants(&self) -> usize {
+    #[cfg(test)]
+    fn grants(&self) -> usize {
         self.lock().len()
     }
 

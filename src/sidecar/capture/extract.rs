@@ -127,8 +127,7 @@ impl Child<'_> {
     fn is(self, step: &FieldStep) -> bool {
         match (self, step) {
             (Self::Member(name), FieldStep::Named(wanted)) => name == wanted,
-            // An index has one spelling (RFC 6901 §4), and `to_string` makes that one.
-            (Self::Element(index), FieldStep::Named(wanted)) => index.to_string() == *wanted,
+            (Self::Element(index), FieldStep::Named(wanted)) => is_index(wanted, index),
             (Self::Element(_), FieldStep::EachElement) => true,
             (Self::Member(_), FieldStep::EachElement) => false,
         }
@@ -141,6 +140,12 @@ impl Child<'_> {
             Self::Element(index) => place.push_str(&index.to_string()),
         }
     }
+}
+
+/// An index has one spelling: digits alone, and no zero before them (RFC 6901 §4).
+fn is_index(name: &str, index: usize) -> bool {
+    let is_canonical = name == "0" || name.starts_with(|first: char| ('1'..='9').contains(&first));
+    is_canonical && name.parse() == Ok(index)
 }
 
 /// One object or array on the way.
@@ -212,6 +217,8 @@ fn readable(mut value: String) -> Told {
     }
     if value.len() > VALUE_BYTES_MAX {
         value.truncate(value.floor_char_boundary(VALUE_BYTES_MAX + 4));
+        // What is kept is bounded, and so is the room for it.
+        value.shrink_to_fit();
     }
     Told::Value(value)
 }

@@ -79,6 +79,9 @@ pub struct Capture {
 impl Capture {
     /// For the fields of a route; `None` where it names none.
     pub fn of(fields: &Arc<[CapturedField]>, request: &HeaderMap, room: &Arc<CaptureRoom>) -> Option<Self> {
+        if fields.is_empty() {
+            return None;
+        }
         let names = |side| fields.iter().any(|field| field.body == side);
         let copied = |side| names(side).then(|| Copied::new(Arc::clone(room)));
         let mut capture = Self {
@@ -88,7 +91,7 @@ impl Capture {
             room: Arc::clone(room),
         };
         capture.note_head(Direction::Request, request);
-        (!fields.is_empty()).then_some(capture)
+        Some(capture)
     }
 
     /// The head of a body.
