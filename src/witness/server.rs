@@ -15,10 +15,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::state::{Answer, StateError, Witness};
+use crate::drain::{self, Drain};
 use crate::error_chain::error_chain;
 use crate::ledger::witness::{NotCosigned, SUBMISSION_BYTES_MAX};
 
@@ -42,7 +43,7 @@ type Reply = Response<Full<Bytes>>;
 /// None that ends it: what a connection brings ends that connection.
 pub async fn serve(listener: TcpListener, witness: Arc<Witness>, stop: impl Future<Output = ()>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let (end, ending) = watch::channel(false);
+    let (end, ending) = drain::channel();
     let accept = async {
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
@@ -67,12 +68,12 @@ pub async fn serve(listener: TcpListener, witness: Arc<Witness>, stop: impl Futu
     }
     drop(listener);
     // What was begun is answered: a log whose checkpoint is remembered here is to have the cosignature.
-    end.send_replace(true);
+    end.begin();
     let everything = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
     let _left = timeout(END_TIME_MAX, places.acquire_many(everything)).await;
 }
 
-async fn connection(stream: TcpStream, witness: Arc<Witness>, mut ending: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, witness: Arc<Witness>, ending: Drain) {
     let service = service_fn(move |request| {
         let witness = Arc::clone(&witness);
         async move { Ok::<_, Infallible>(answer(request, witness).await) }
@@ -83,7 +84,7 @@ async fn connection(stream: TcpStream, witness: Arc<Witness>, mut ending: watch:
     tokio::select! {
         // A client that breaks off has what it wanted.
         _ended = serving.as_mut() => return,
-        _ = ending.wait_for(|ending| *ending) => serving.as_mut().graceful_shutdown(),
+        () = ending.begun() => serving.as_mut().graceful_shutdown(),
     }
     let _ended = serving.await;
 }

@@ -1,7 +1,9 @@
 //! Refusals as problem documents (RFC 9457), with the headers that go with their status.
 
+use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
 
 use crate::config::policy::StepUp;
 use crate::control::refusal::{Cause, Refusal};
@@ -11,6 +13,13 @@ use crate::wire::problem;
 
 /// Seconds after which a caller may try again.
 const RETRY_AFTER_S: &str = "1";
+
+/// What was made, and where it is.
+pub fn created(location: &str, view: impl Serialize) -> Result<Response, Refusal> {
+    let location = HeaderValue::try_from(location)
+        .map_err(|_| Refusal::new(Cause::Internal, "the answer could not be written"))?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)).into_response())
+}
 
 /// The cause of a refusal, left on the response for the metrics.
 #[derive(Debug, Clone, Copy)]

@@ -1,12 +1,12 @@
 //! `/v1/elevations`: ask, list, show.
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::Response;
+use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::ApiState;
+use super::answer::created;
 use super::asked::{Asked, Named};
 use super::body::JsonBytes;
 use super::caller::Caller;
@@ -100,10 +100,7 @@ pub(crate) async fn create(
     let task = tokio::spawn(async move { workflow.request(&asking, &asked, &proven, once).await });
     let (id, _) = task.await.map_err(|_| Refusal::new(Cause::Internal, "the request was not finished"))??;
     let sight = state.workflow.sight(&caller, &id).await?;
-    let location = HeaderValue::try_from(format!("/v1/elevations/{id}"))
-        .map_err(|_| Refusal::new(Cause::Internal, "the answer could not be written"))?;
-    let view = Json(view(&state, sight).await?);
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], view).into_response())
+    created(&format!("/v1/elevations/{id}"), view(&state, sight).await?)
 }
 
 /// List elevation requests

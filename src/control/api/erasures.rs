@@ -2,11 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use http::HeaderMap;
 use serde_json::Map;
 
 use super::ApiState;
+use super::answer::created;
 use super::asked::Named;
 use super::body::JsonBytes;
 use super::caller::Caller;
@@ -16,6 +17,7 @@ use crate::control::openapi::{GRANTS, PRIVACY, refusals};
 use crate::control::refusal::{Cause, Refusal};
 use crate::control::workflow::reads::{Look, View};
 use crate::domain::{ErasureId, GrantId};
+use crate::hex::hex;
 use crate::store::{ErasureRecord, Operation, StoredValue};
 use crate::wire::erasures::{
     ErasureObstacle, ErasurePreview, ErasureRequest, ErasureView, PersonalValueView, PersonalValues,
@@ -52,9 +54,7 @@ pub(crate) async fn create(
     // A task of its own: a caller who leaves can't leave it half carried out.
     let task = tokio::spawn(async move { workflow.erase(&caller, asked.what, asked.reason, once).await });
     let record = task.await.map_err(|_| Refusal::new(Cause::Internal, "the erasure was not finished"))??;
-    let location = HeaderValue::try_from(format!("/v1/erasures/{}", record.id))
-        .map_err(|_| Refusal::new(Cause::Internal, "the answer could not be written"))?;
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view(record))).into_response())
+    created(&format!("/v1/erasures/{}", record.id), view(record))
 }
 
 /// What an erasure would erase
@@ -145,8 +145,7 @@ pub(crate) async fn personal_values(
 }
 
 fn value(stored: StoredValue) -> PersonalValueView {
-    let salt = stored.salt.iter().map(|byte| format!("{byte:02x}")).collect();
-    PersonalValueView { entry: stored.entry, field: stored.field, value: stored.value, salt }
+    PersonalValueView { entry: stored.entry, field: stored.field, value: stored.value, salt: hex(&stored.salt) }
 }
 
 fn view(record: ErasureRecord) -> ErasureView {

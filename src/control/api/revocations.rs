@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::Response;
+use http::{HeaderMap, Uri};
 use serde::Deserialize;
 
 use super::ApiState;
+use super::answer::created;
 use super::asked::{Asked, Named};
 use super::body::JsonBytes;
 use super::caller::Caller;
@@ -57,9 +58,7 @@ pub(crate) async fn create(
     let order = async move { workflow.order(&caller, &asked.what, asked.note.as_deref(), once).await };
     let task = tokio::spawn(order);
     let record = task.await.map_err(|_| Refusal::new(Cause::Internal, "the revocation was not finished"))??;
-    let location = HeaderValue::try_from(format!("/v1/revocations/{}", record.id))
-        .map_err(|_| Refusal::new(Cause::Internal, "the answer could not be written"))?;
-    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view(&state, record))).into_response())
+    created(&format!("/v1/revocations/{}", record.id), view(&state, record))
 }
 
 /// What a revocation would end

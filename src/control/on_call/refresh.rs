@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::OnCall;
 use super::fetch::{FetchError, Fetcher};
 use super::schedule::Schedule;
+use crate::jitter::full_jitter;
 
 /// How a fetch that failed is repeated, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ impl RetryTimes {
     pub(in crate::control) fn pause(&self, failed: u32, told: Option<Duration>) -> Duration {
         let doubled = self.retry_ms_min.saturating_mul(1_u64.checked_shl(failed.saturating_sub(1)).unwrap_or(u64::MAX));
         let told = told.unwrap_or_default().min(Duration::from_millis(self.told_ms_max));
-        told.saturating_add(Duration::from_millis(up_to(doubled.min(self.retry_ms_max))))
+        told.saturating_add(full_jitter(Duration::from_millis(doubled.min(self.retry_ms_max))))
     }
 }
 
@@ -132,14 +133,5 @@ impl Tasks {
 
 /// Between half of `span` and all of it, so that replicas do not ask in step.
 pub(in crate::control) fn jittered(span: Duration) -> Duration {
-    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(ms.saturating_sub(up_to(ms / 2)))
-}
-
-/// A random number of at most `most`. Without randomness there is no jitter, and nothing else is lost.
-fn up_to(most: u64) -> u64 {
-    let mut bytes = [0xff; 4];
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    let share = u64::from(u32::from_be_bytes(bytes));
-    u64::try_from(u128::from(most) * u128::from(share) / u128::from(u32::MAX)).unwrap_or(most)
+    span.saturating_sub(full_jitter(span / 2))
 }
