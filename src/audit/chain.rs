@@ -4,9 +4,14 @@
 //! (without its newline), whichever segment or log that line is in. The very first line of all names 64 zeros.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use aws_lc_rs::digest;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::ser::{Serialize, Serializer};
+
+use crate::hex::{Hex, parse_hex};
 
 /// Why a piece of text is not a log id or a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,8 +23,7 @@ pub struct HexError {
 macro_rules! hex_type {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name([u8; $bytes]);
 
         impl $name {
@@ -34,7 +38,7 @@ macro_rules! hex_type {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                Hex(&self.0).fmt(f)
             }
         }
 
@@ -52,20 +56,33 @@ macro_rules! hex_type {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = HexError;
-
-            fn try_from(text: String) -> Result<Self, HexError> {
-                text.parse()
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 
-        impl From<$name> for String {
-            fn from(value: $name) -> String {
-                value.to_string()
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(HexText(PhantomData))
             }
         }
     };
+}
+
+/// Reads a text of digits where it stands.
+struct HexText<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = HexError>> Visitor<'_> for HexText<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("lower-case hexadecimal digits")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
 }
 
 hex_type! {
@@ -75,18 +92,6 @@ hex_type! {
 hex_type! {
     /// The SHA-256 of one line, without its newline.
     LineHash, 32
-}
-
-/// Exactly `N` bytes in lower-case hexadecimal: one spelling only.
-fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    if text.len() != N * 2 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
 }
 
 impl LineHash {
@@ -120,8 +125,27 @@ pub struct Link {
 
 impl Link {
     /// The line's name among all lines of all logs.
-    pub fn uid(&self) -> String {
-        format!("{}-{}", self.log_id, self.seq)
+    pub const fn uid(&self) -> LineUid {
+        LineUid { log_id: self.log_id, seq: self.seq }
+    }
+}
+
+/// See [`Link::uid`].
+#[derive(Debug, Clone, Copy)]
+pub struct LineUid {
+    log_id: LogId,
+    seq: u64,
+}
+
+impl fmt::Display for LineUid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.log_id, self.seq)
+    }
+}
+
+impl Serialize for LineUid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::captured::CapturedFacts;
-use super::chain::{LineHash, LogId, Position};
+use super::chain::{LineHash, LineUid, LogId, Position};
 use super::loss::LossFacts;
 use super::record::QueryDigests;
 use crate::domain::WallTime;
@@ -125,7 +125,7 @@ pub(super) struct HttpResponse {
     pub code: u16,
 }
 
-#[derive(Serialize, Default)]
+#[derive(Serialize)]
 pub(super) struct Metadata<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub correlation_uid: Option<Text<'a>>,
@@ -136,7 +136,7 @@ pub(super) struct Metadata<'a> {
     pub log_version: &'a str,
     pub product: Product<'a>,
     pub sequence: u64,
-    pub uid: String,
+    pub uid: LineUid,
     pub version: &'a str,
 }
 

@@ -91,7 +91,7 @@ impl ParsedLine {
             return Err(LineError::Format(facts.format));
         }
         let link = Link { log_id: facts.log_id, seq: facts.seq, prev: facts.prev };
-        if document.metadata.uid != link.uid() {
+        if document.metadata.uid != link.uid().to_string() {
             return Err(LineError::Contradiction);
         }
         let client = document.src_endpoint.and_then(|endpoint| endpoint.ip);

@@ -7,6 +7,8 @@
 //! the open (`truncated` names it, and the text ends in `…[cut]`). INVARIANT: an outcome, whatever it says, is at most
 //! [`OUTCOME_BYTES_MAX`] long with its newline, so that its space can be reserved before it is known.
 
+use std::io::{BufWriter, Write as _};
+
 use super::chain::Link;
 use super::content::{
     Content, OTHER, intent_line, log_ended, log_started, observed_line, outcome_line, refusal_line, summary_line,
@@ -27,6 +29,8 @@ pub const LINE_BYTES_MAX: usize = 65_535;
 pub const OUTCOME_BYTES_MAX: usize = 24 * 1024;
 
 const VERSION_BYTES_MAX: usize = 64;
+/// Most lines are shorter.
+const USUAL_BYTES: usize = 4 * 1024;
 
 /// Appends the line of `event`, without a newline.
 ///
@@ -52,7 +56,14 @@ pub fn encode(
         Event::LogEnded(end) => log_ended(end),
     };
     let start = out.len();
-    serde_json::to_writer(&mut *out, &frame.around(content, cuts)).inspect_err(|_| out.truncate(start))
+    write(&frame.around(content, cuts), out).inspect_err(|_| out.truncate(start))
+}
+
+/// A serializer writes some hundred pieces, most of them a byte or two: they are gathered where that is a store or two.
+fn write(document: &Document<'_>, out: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+    let mut gathered = BufWriter::with_capacity(USUAL_BYTES, out);
+    serde_json::to_writer(&mut gathered, document)?;
+    gathered.flush().map_err(serde_json::Error::io)
 }
 
 /// What every line carries.

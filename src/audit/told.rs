@@ -48,7 +48,7 @@ impl ToldLine {
             return Err(LineError::Format(facts.format));
         }
         let link = Link { log_id: facts.log_id, seq: facts.seq, prev: facts.prev };
-        if document.metadata.uid != link.uid() {
+        if document.metadata.uid != link.uid().to_string() {
             return Err(LineError::Contradiction);
         }
         Ok(Self {

@@ -111,7 +111,7 @@ impl Exchange {
 
     /// The name of the intent's line.
     pub fn record(&self) -> Option<String> {
-        Some(self.receipt.borrow().as_ref()?.0.link()?.uid())
+        Some(self.receipt.borrow().as_ref()?.0.link()?.uid().to_string())
     }
 
     /// Which assertion under its grant tells the upstream of it.
