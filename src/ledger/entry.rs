@@ -13,6 +13,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::canonical::{Canonical, canonical};
 use super::tile::ENTRY_BYTES_MAX;
 use crate::domain::WallTime;
 use crate::hex::hex;
@@ -200,21 +201,6 @@ impl PersonalValue {
     }
 }
 
-/// The members every entry has; `facts` are those of its kind.
-#[derive(Serialize)]
-struct Canonical<'a> {
-    format: u32,
-    index: u64,
-    kind: EntryKind,
-    at: WallTime,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u64>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    facts: &'a Map<String, Value>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    personal: BTreeMap<PersonalField, String>,
-}
-
 impl Draft {
     pub(super) fn new(kind: EntryKind) -> Self {
         Self { kind, facts: Map::new(), personal: BTreeMap::new(), is_bare: false }
@@ -273,18 +259,17 @@ impl Draft {
             .into_iter()
             .map(|(field, value)| Ok(PersonalValue { field, value, salt: salt()? }))
             .collect::<Result<Vec<_>, EntryError>>()?;
-        let commitments = personal.iter().map(|value| (value.field, value.commitment())).collect();
+        let commitments = personal.iter().map(|value| (value.field.as_str(), value.commitment())).collect();
         let document = Canonical {
+            at,
+            facts: &self.facts,
             format: FORMAT_VERSION,
             index,
             kind: self.kind,
-            at,
-            revision,
-            facts: &self.facts,
             personal: commitments,
+            revision,
         };
-        let canonical =
-            serde_json_canonicalizer::to_string(&document).map_err(|error| EntryError::Canonical(error.to_string()))?;
+        let canonical = canonical(&document)?;
         if canonical.len() > ENTRY_BYTES_MAX {
             return Err(EntryError::TooLarge { bytes: canonical.len() });
         }

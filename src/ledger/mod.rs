@@ -6,6 +6,7 @@
 //! 4. [`note`], [`checkpoint`]: what the log signed, and witnesses under it.
 //! 5. [`proof`]: a proof as a file. [`verify`]: is a whole log what was signed? [`witness`]: may this be cosigned?
 
+mod canonical;
 pub mod checkpoint;
 pub mod edge;
 pub mod entry;
