@@ -145,7 +145,8 @@ pub(super) async fn insert_rows<const COLUMNS: usize>(
     let mut rows = rows.into_iter();
     while rows.len() > 0 {
         let count = 1 << rows.len().min(ROWS_MAX).ilog2();
-        let mut statement = sql(rows_text(head, COLUMNS, count));
+        let mut statement =
+            by_dialect(rows_text(head, COLUMNS, count, By::Place), rows_text(head, COLUMNS, count, By::Number));
         statement.values.reserve(count.saturating_mul(COLUMNS));
         rows.by_ref().take(count).for_each(|row| statement.values.extend(row));
         statement.execute(&mut *transaction).await?;
@@ -153,14 +154,26 @@ pub(super) async fn insert_rows<const COLUMNS: usize>(
     Ok(())
 }
 
+/// How a text names its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum By {
+    /// `?`: what has no name is not looked up by one, and SQLite's look-up goes through all of them each time.
+    Place,
+    /// `$n`.
+    Number,
+}
+
 /// The text for so many rows; each is made once.
-fn rows_text(head: &'static str, columns: usize, count: usize) -> &'static str {
-    static TEXTS: Mutex<BTreeMap<(&str, usize), &str>> = Mutex::new(BTreeMap::new());
+fn rows_text(head: &'static str, columns: usize, count: usize, by: By) -> &'static str {
+    static TEXTS: Mutex<BTreeMap<(&str, usize, By), &str>> = Mutex::new(BTreeMap::new());
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    texts.entry((head, count)).or_insert_with(|| {
+    texts.entry((head, count, by)).or_insert_with(|| {
+        let parameter = |number: usize| match by {
+            By::Place => "?".to_owned(),
+            By::Number => format!("${number}"),
+        };
         let row = |row: usize| {
-            let numbers =
-                (1..=columns).map(|column| format!("${}", row.saturating_mul(columns).saturating_add(column)));
+            let numbers = (1..=columns).map(|column| parameter(row.saturating_mul(columns).saturating_add(column)));
             format!("({})", numbers.collect::<Vec<_>>().join(", "))
         };
         let rows = (0..count).map(row).collect::<Vec<_>>().join(", ");
