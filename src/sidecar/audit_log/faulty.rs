@@ -218,9 +218,9 @@ impl FaultySegment {
 }
 
 impl SegmentFile for FaultySegment {
-    fn reserve(&mut self, end: u64) -> io::Result<()> {
+    fn reserve(&mut self, from: u64, end: u64) -> io::Result<()> {
         self.faults.check(Fault::ReserveFull)?;
-        self.inner.reserve(end)
+        self.inner.reserve(from, end)
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -344,10 +344,10 @@ impl Open {
             return Ok(());
         }
         let ample = need.saturating_add(RESERVE_STEP_BYTES);
-        match self.file.reserve(ample) {
+        match self.file.reserve(self.reserved, ample) {
             Ok(()) => self.reserved = ample,
             Err(error) if is_full(&error) => {
-                self.file.reserve(need)?;
+                self.file.reserve(self.reserved, need)?;
                 self.reserved = need;
             }
             Err(error) => return Err(error),

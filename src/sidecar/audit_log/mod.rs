@@ -1,7 +1,8 @@
 //! The audit log's writer: makes an override's intent durable before anything is forwarded (P3), and never holds up
 //! anything else (P4).
 //!
-//! One thread writes. It gathers what came while the last fdatasync ran, writes it, syncs, then acknowledges. Callers on
+//! One thread writes. It gathers what came while the last fdatasync ran, writes it, syncs, then acknowledges; what nobody
+//! waits for is made into lines after that, and synced with the next intents, or soon if none come. Callers on
 //! any runtime wait at most [`AuditLogConfig::write_deadline_ms_max`]; outcomes, refusals and observations never wait.
 //!
 //! INVARIANT: what was acknowledged is durable. INVARIANT: for every acknowledged intent the space of its outcome is
@@ -25,6 +26,7 @@ mod receipt;
 mod recovery;
 mod storage;
 mod two_slots;
+mod waiting;
 mod work;
 mod writer;
 

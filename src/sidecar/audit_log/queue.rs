@@ -3,7 +3,6 @@
 //! INVARIANT: the lock is held for a few moves of memory, never across I/O or an await. INVARIANT: outcomes never lack a
 //! place: each intent that is let in holds one, and there are at most `open_intents_max`.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,7 +14,8 @@ use super::budget::Budget;
 use super::follow::{Bookmark, Readers};
 use super::ledger::Ledger;
 use super::metrics::{Counters, Metrics};
-use super::work::{Extra, PendingIntent, PendingOutcome, Work};
+use super::waiting::Queues;
+use super::work::{Extra, Pace, PendingIntent, PendingOutcome, Work};
 use super::{AuditLogConfig, Cause, IntentError, Opened, Readiness, Standing};
 use crate::audit::{Counted, LineHash, LogId, Position, Summary};
 use crate::clock::Clock;
@@ -28,32 +28,8 @@ const STAGE_OPEN: u8 = 0;
 const STAGE_OPENING: u8 = 1;
 const STAGE_DAMAGED: u8 = 2;
 
-/// Most records of each kind in one batch.
-const INTENTS_PER_BATCH_MAX: usize = 256;
-const OUTCOMES_PER_BATCH_MAX: usize = 1024;
-const EXTRAS_PER_BATCH_MAX: usize = 64;
-
 /// Where a log is that is not open.
 const UNOPENED: Position = Position { log_id: LogId::from_bytes([0; 16]), sequence: 0, head: LineHash::NONE };
-
-#[derive(Debug)]
-struct Queues {
-    intents: VecDeque<PendingIntent>,
-    outcomes: VecDeque<PendingOutcome>,
-    extras: VecDeque<(Extra, Counted)>,
-    summary: Summary,
-    strangers: Budget,
-    /// No further intents; the writer ends once the queues are empty.
-    closing: bool,
-    /// The writer is gone.
-    closed: bool,
-    /// And ended in order.
-    ended_well: bool,
-    /// Told when the writer is gone, and whether it ended in order.
-    done: Vec<oneshot::Sender<bool>>,
-    /// The writer waits to be woken.
-    idle: bool,
-}
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -79,18 +55,7 @@ impl Shared {
     /// Of a log that is still to be opened.
     pub(super) fn new(config: AuditLogConfig, clock: Clock) -> Self {
         let strangers = Budget::new(config.stranger_records_per_s_max, config.stranger_bytes_per_s_max, clock.boot());
-        let queues = Queues {
-            intents: VecDeque::new(),
-            outcomes: VecDeque::new(),
-            extras: VecDeque::new(),
-            summary: Summary::default(),
-            strangers,
-            closing: false,
-            closed: false,
-            ended_well: false,
-            done: Vec::new(),
-            idle: false,
-        };
+        let queues = Queues::new(strangers);
         Self {
             ledger: Ledger::new(config.ledger_required),
             config,
@@ -279,17 +244,23 @@ impl Shared {
         }
     }
 
-    /// Waits for work, at most `tick`; an empty result is a tick.
-    pub(super) fn take_work(&self, tick: Duration) -> Work {
+    /// Waits for work, at most `tick`, and no longer than lines gather where the writer owes some a sync; an empty result is
+    /// that time's end.
+    pub(super) fn take_work(&self, tick: Duration, pace: Pace) -> Work {
+        let gather = Duration::from_millis(self.config.group_commit_ms);
         let mut queues = self.lock();
         if queues.is_empty() && !queues.closing {
             queues.idle = true;
-            (queues, _) = self.wake.wait_timeout(queues, tick).unwrap_or_else(PoisonError::into_inner);
+            let wait = if pace.owes_sync { gather.min(tick) } else { tick };
+            (queues, _) = self.wake.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner);
         }
         if !queues.is_empty() {
             // No one waits for outcomes and refusals: let more gather, until an intent comes.
-            let gather = Duration::from_millis(self.config.group_commit_ms);
             let wait = self.wake.wait_timeout_while(queues, gather, Queues::keeps_gathering);
+            (queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
+        }
+        if queues.lacks_some(pace) {
+            let wait = self.wake.wait_timeout_while(queues, pace.patience(), |queues| queues.awaits_more(pace));
             (queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
         }
         queues.idle = false;
@@ -301,6 +272,10 @@ impl Shared {
         let wait = self.wake.wait_timeout_while(self.lock(), tick, |queues| !queues.closing);
         let (mut queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
         queues.take_refusable()
+    }
+
+    pub(super) fn queued_intents(&self) -> usize {
+        self.lock().intents.len()
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -366,34 +341,5 @@ impl Shared {
             Readiness::Unavailable(cause) => Some(cause),
         };
         self.metrics.snapshot(u64::try_from(queued).unwrap_or(u64::MAX), unavailable)
-    }
-}
-
-impl Queues {
-    fn is_empty(&self) -> bool {
-        self.intents.is_empty() && self.outcomes.is_empty() && self.extras.is_empty()
-    }
-
-    /// Asks to be woken again for as long as it is true.
-    fn keeps_gathering(&mut self) -> bool {
-        self.idle = self.intents.is_empty() && !self.closing;
-        self.idle
-    }
-
-    fn take(&mut self) -> Work {
-        let outcomes = self.outcomes.len().min(OUTCOMES_PER_BATCH_MAX);
-        let outcomes = self.outcomes.drain(..outcomes).collect();
-        Work { outcomes, ..self.take_refusable() }
-    }
-
-    fn take_refusable(&mut self) -> Work {
-        let intents = self.intents.len().min(INTENTS_PER_BATCH_MAX);
-        let extras = self.extras.len().min(EXTRAS_PER_BATCH_MAX);
-        Work {
-            intents: self.intents.drain(..intents).collect(),
-            outcomes: Vec::new(),
-            extras: self.extras.drain(..extras).collect(),
-            closing: self.closing,
-        }
     }
 }

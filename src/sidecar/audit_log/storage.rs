@@ -53,11 +53,12 @@ pub trait Storage: Debug + Send {
 
 /// One segment, written from its beginning to its end.
 pub trait SegmentFile: Debug + Send {
-    /// Allocates the space up to this length, so that appending within it cannot fail for lack of room.
+    /// Allocates the space up to `end`, so that appending within it cannot fail for lack of room; up to `from` it is allocated
+    /// already, and need not be walked again.
     ///
     /// # Errors
     /// `StorageFull` when there is no room.
-    fn reserve(&mut self, end: u64) -> io::Result<()>;
+    fn reserve(&mut self, from: u64, end: u64) -> io::Result<()>;
 
     /// Appends all of `bytes`. After an error any part of them may be there.
     ///
@@ -201,8 +202,8 @@ struct FolderSegment {
 }
 
 impl SegmentFile for FolderSegment {
-    fn reserve(&mut self, end: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, 0, end) {
+    fn reserve(&mut self, from: u64, end: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, from, end.saturating_sub(from)) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.has_margin(end),
             Err(errno) => Err(errno.into()),

@@ -1,6 +1,7 @@
 //! What callers hand to the writer, and what it takes at once.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -57,4 +58,23 @@ pub(super) struct Work {
     pub(super) extras: Vec<(Extra, Counted)>,
     /// No further intents come.
     pub(super) closing: bool,
+}
+
+/// How the writer's last batch went, by which it takes the next one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Pace {
+    /// Some lines have no sync yet.
+    pub(super) owes_sync: bool,
+    /// How many intents it made durable, and came meanwhile: as many may come again.
+    pub(super) askers: usize,
+    /// How long the commit took.
+    pub(super) commit: Duration,
+}
+
+impl Pace {
+    /// How long to wait for as many intents: an eighth of what one that is a moment late would wait for the next
+    /// commit, and what the others lose is no more than that.
+    pub(super) fn patience(self) -> Duration {
+        self.commit / 8
+    }
 }

@@ -1,4 +1,7 @@
 //! The writer's thread: take, write, sync, acknowledge; and when the storage fails, try again until it does not.
+//!
+//! A request waits for its intent, and nobody for anything else. So intents come first: what came with them is made into
+//! lines once they are acknowledged, while the next ones gather, and is synced together with those.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +12,7 @@ use super::numbers::Numbers;
 use super::opening::Unopened;
 use super::queue::Shared;
 use super::receipt::IntentReceipt;
-use super::work::{Extra, PendingIntent, PendingOutcome, Work};
+use super::work::{Extra, Pace, PendingIntent, PendingOutcome, Work};
 use crate::audit::{Counted, End, Event, LogEnd};
 use crate::decision::RefusalCode;
 
@@ -28,11 +31,19 @@ pub(super) struct Writer {
     pub(super) unopened: Option<Unopened>,
     written: Vec<Written>,
     numbers: Numbers,
+    pace: Pace,
 }
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, journal: Journal, unopened: Unopened) -> Self {
-        Self { shared, journal, unopened: Some(unopened), written: Vec::new(), numbers: Numbers::default() }
+        Self {
+            shared,
+            journal,
+            unopened: Some(unopened),
+            written: Vec::new(),
+            numbers: Numbers::default(),
+            pace: Pace::default(),
+        }
     }
 
     /// Writes until the log is closed, on a thread of its own.
@@ -40,8 +51,11 @@ impl Writer {
         self.look_at_space();
         let tick = Duration::from_millis(self.shared.config.probe_interval_ms.clamp(1, 1000));
         loop {
-            let work =
-                if self.journal.has_failed() { self.shared.take_refusable(tick) } else { self.shared.take_work(tick) };
+            let work = if self.journal.has_failed() {
+                self.shared.take_refusable(tick)
+            } else {
+                self.shared.take_work(tick, Pace { owes_sync: self.journal.batch_bytes() > 0, ..self.pace })
+            };
             let is_closing = work.closing;
             if self.journal.has_failed() {
                 self.while_failed(work);
@@ -57,19 +71,33 @@ impl Writer {
 
     fn batch(&mut self, work: Work) {
         self.shared.begin_write();
-        if self.journal.rotate(self.shared.config.segment_bytes_max) {
-            self.shared.metrics.count_segment();
+        self.rotate();
+        let has_intents = !work.intents.is_empty();
+        for pending in work.intents {
+            self.intent(pending);
+        }
+        if has_intents {
+            self.commit();
+        }
+        if !work.outcomes.is_empty() {
+            // Under load a batch begins with lines that wait for their sync; here there are none.
+            self.rotate();
         }
         for pending in work.outcomes {
             self.outcome(pending);
         }
-        for pending in work.intents {
-            self.intent(pending);
-        }
         self.extras(work.extras, work.closing);
-        self.commit();
+        if !has_intents {
+            self.commit();
+        }
         self.probe();
         self.shared.end_write();
+    }
+
+    fn rotate(&mut self) {
+        if self.journal.rotate(self.shared.config.segment_bytes_max) {
+            self.shared.metrics.count_segment();
+        }
     }
 
     /// The storage has failed: nothing new is taken until everything up to here is durable elsewhere.
@@ -173,7 +201,10 @@ impl Writer {
         let started = self.shared.clock.boot();
         match self.journal.commit() {
             Ok(()) => {
-                self.shared.metrics.count_commit(bytes, self.shared.clock.boot().since(started));
+                let took = self.shared.clock.boot().since(started);
+                self.shared.metrics.count_commit(bytes, took);
+                let askers = self.written.len().saturating_add(self.shared.queued_intents());
+                self.pace = Pace { askers, commit: took, ..self.pace };
                 self.acknowledge();
             }
             Err(_) => {
