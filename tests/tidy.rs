@@ -33,7 +33,7 @@ const PLANES: &[&str] = &["sidecar", "control", "store", "cli", "demo"];
 const ROOMS: &[(&str, Imports)] = &[
     ("domain", Only(&[])),
     ("decision", Only(&["domain"])),
-    ("audit", Only(&["domain", "decision"])),
+    ("audit", Only(&["domain", "decision", "hex"])),
     ("ledger", Only(&["domain", "hex"])),
     ("report", Only(&["domain", "ledger", "wire"])),
     ("clock", Only(&["domain"])),

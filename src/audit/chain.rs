@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest;
 
+use crate::hex::parse_hex;
+
 /// Why a piece of text is not a log id or a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {digits} lower-case hexadecimal digits")]
@@ -75,18 +77,6 @@ hex_type! {
 hex_type! {
     /// The SHA-256 of one line, without its newline.
     LineHash, 32
-}
-
-/// Exactly `N` bytes in lower-case hexadecimal: one spelling only.
-fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    if text.len() != N * 2 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
 }
 
 impl LineHash {

@@ -9,7 +9,7 @@ use ::breakglass::wire::api::GrantView;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Ask, Site, breakglass, control_command, raw_request, until};
+use crate::harness::{Ask, Site, SmallDisk, breakglass, control_command, raw_request, until};
 
 /// What `words` print for an administrator, who must succeed.
 async fn done(site: &Site, words: &[&str]) -> (String, String) {
@@ -134,7 +134,20 @@ async fn an_export_with_values_is_checked_by_anybody_and_says_what_was_erased() 
     let words = ["audit", "export", "--grant", grant.id.as_str(), "--log", &place.log, "--key", &place.key];
     let words: Vec<_> = words.iter().copied().chain(["--out", nowhere.to_str().unwrap(), "--personal"]).collect();
     breakglass(&site, "alice", &words).await.0.unwrap_err();
-    assert!(!nowhere.join("personal-values.json").exists());
+    assert!(!nowhere.exists(), "nothing is written for who is refused");
+    // Where the room ends, nothing half is left.
+    if let Some(disk) = SmallDisk::mount("64k") {
+        disk.fill();
+        let half = disk.path().join("half");
+        let words: Vec<_> = words
+            .iter()
+            .map(|word| if *word == nowhere.to_str().unwrap() { half.to_str().unwrap() } else { word })
+            .collect();
+        let (ended, ..) = breakglass(&site, "carol", &words).await;
+        assert!(ended.unwrap_err().message.contains("No space left"));
+        let left: Vec<_> = std::fs::read_dir(disk.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left, ["filler"]);
+    }
 
     erase_and_look_again(&site, &grant, &place).await;
 }
