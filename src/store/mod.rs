@@ -25,7 +25,7 @@ mod endings;
 mod entries;
 mod erasures;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 mod feed;
 mod filling;
 mod freezes;
