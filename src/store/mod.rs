@@ -41,6 +41,7 @@ mod policies;
 mod postgres;
 mod proofs;
 mod proposals;
+mod random;
 mod replicas;
 mod reports;
 mod requests;
