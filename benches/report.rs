@@ -278,6 +278,7 @@ fn line(grant: &Grant, n: u64, number: u64, kind: &'static str) -> Draft {
         cause: None,
         status: is("outcome").then_some(200),
         intent: is("outcome").then(|| (log_id, seq - 1)),
+        counts: Vec::new(),
     };
     Draft::audit_line(told, &"x".repeat(1_000))
 }

@@ -65,6 +65,8 @@ pub mod telemetry;
 pub mod token;
 #[cfg(all(unix, any(feature = "sidecar", feature = "cli")))]
 pub mod unix_socket;
+#[cfg(any(feature = "control", feature = "cli"))]
+mod whole_file;
 pub mod wire;
 #[cfg(feature = "cli")]
 pub mod witness;

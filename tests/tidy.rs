@@ -52,6 +52,7 @@ const ROOMS: &[(&str, Imports)] = &[
     // A server of the command line's own: it serves one person on their machine, and knows neither plane nor arguments.
     ("proxy", Only(&["clock", "domain", "error_chain", "http", "secret", "token", "unix_socket", "wire"])),
     ("unix_socket", Only(&[])),
+    ("whole_file", Only(&[])),
     ("telemetry", Never(PLANES)),
     ("sink", Never(PLANES)),
     ("witness", Never(PLANES)),

@@ -39,5 +39,5 @@ pub use record::{
     RequestFacts, Summary,
 };
 pub use segment::SegmentName;
-pub use told::ToldLine;
+pub use told::{LeftOut, ToldLine};
 pub use verify::{Beginning, Expectation, Loss, Problem, ProblemKind, Report, Verifier};

@@ -36,6 +36,18 @@ pub struct ToldLine {
     pub intent: Option<(LogId, u64)>,
     /// What the first line of a log says of the log before.
     pub previous: Option<Position>,
+    /// Of a summary: what was left out of the log.
+    pub counts: Vec<LeftOut>,
+}
+
+/// Records of one kind and code that a log has only as a number.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct LeftOut {
+    /// `refusal` or `observed`.
+    pub kind: String,
+    /// The decision code.
+    pub code: String,
+    pub count: u64,
 }
 
 impl ToldLine {
@@ -69,6 +81,7 @@ impl ToldLine {
             assertion: facts.assertion,
             intent: facts.intent.map(|intent| (intent.log_id, intent.seq)),
             previous: facts.previous,
+            counts: facts.counts,
         })
     }
 
@@ -147,6 +160,8 @@ struct Facts<'a> {
     assertion: Option<u64>,
     intent: Option<Intent>,
     previous: Option<Position>,
+    #[serde(default)]
+    counts: Vec<LeftOut>,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +192,16 @@ mod tests {
             assert!(elsewhere.is_none() || !told.follows(elsewhere.as_ref()));
             before = Some(told.position());
         }
+    }
+
+    #[test]
+    fn what_was_left_out_is_told_by_kind_and_code() {
+        let lines = sample::one_of_each().lines;
+        let told = lines.iter().map(|line| ToldLine::parse(line).unwrap());
+        let (summaries, others): (Vec<_>, Vec<_>) = told.partition(|told| told.kind == LineKind::RefusalSummary);
+        assert!(others.iter().all(|told| told.counts.is_empty()));
+        let counts = &summaries[0].counts;
+        assert!(counts.iter().any(|left_out| left_out.kind == "refusal" && left_out.count > 0), "{counts:?}");
     }
 
     #[test]

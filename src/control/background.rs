@@ -41,6 +41,7 @@ pub(super) fn spawn_all(
     let admin = Port { listener: bound.admin, tls: None, router, connections: None };
     tasks.spawn(admin.serve(stopping.clone()));
     tasks.spawn(Arc::clone(&state.workflow).keep_up(stopping.clone()));
+    tasks.spawn(Arc::clone(&state.workflow).keep_erasing(stopping.clone()));
     tasks.spawn(audit_upkeep::keep_up(
         state.workflow.store.clone(),
         Arc::clone(&state.workflow.metrics),

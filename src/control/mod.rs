@@ -37,7 +37,6 @@ pub mod sinks;
 mod start;
 #[cfg(test)]
 mod tests;
-mod whole_file;
 pub mod workflow;
 
 pub use database_lock::DatabaseLock;

@@ -98,7 +98,7 @@ impl Signed<'_> {
         if let Some(revocation) = incident.revocation().map(str::to_owned) {
             self.lifecycle(&mut incident, Subject::Revocation(&revocation), all.clone()).await?;
         }
-        self.lines(&mut incident, id, all).await?;
+        self.each(Subject::Lines(id.as_str()), all, |told| incident.take(told)).await?;
         incident.finish(tree, self.now).ok_or(ReportError::Unknown)
     }
 
@@ -115,13 +115,16 @@ impl Signed<'_> {
         Ok(())
     }
 
-    async fn lines(&self, incident: &mut Incident, id: &GrantId, mut rest: Range<u64>) -> Result<(), ReportError> {
+    /// All entries about a subject, page by page.
+    async fn each(
+        &self,
+        subject: Subject<'_>,
+        mut rest: Range<u64>,
+        mut take: impl FnMut(&Told<'_>),
+    ) -> Result<(), ReportError> {
         while !rest.is_empty() {
-            let subject = Subject::Lines(id.as_str());
             let (entries, next) = self.store.entries_about(subject, rest.clone(), PAGE_ENTRIES).await?;
-            for told in read(&entries)? {
-                incident.take(&told);
-            }
+            read(&entries)?.iter().for_each(&mut take);
             rest.start = if entries.is_empty() { rest.end } else { next };
         }
         Ok(())
@@ -174,29 +177,19 @@ impl Signed<'_> {
     ) -> Result<(), ReportError> {
         for subject in unknown {
             match subject {
-                period::Subject::Elevation(id) => self.recall_all(period, Subject::Elevation(id), before).await?,
+                period::Subject::Elevation(id) => {
+                    self.each(Subject::Elevation(id), 0..before, |told| period.recall(told)).await?
+                }
                 period::Subject::Grant(id) => {
                     let (issued, _) = self.store.entries_about(Subject::Grant(id), 0..before, 1).await?;
                     let elevation = read(&issued)?.first().and_then(|told| told.facts.elevation.clone());
                     if let Some(elevation) = elevation {
-                        self.recall_all(period, Subject::Elevation(&elevation), before).await?;
+                        self.each(Subject::Elevation(&elevation), 0..before, |told| period.recall(told)).await?;
                     }
-                    self.recall_all(period, Subject::Grant(id), before).await?;
-                    self.recall_all(period, Subject::Lines(id), before).await?;
+                    self.each(Subject::Grant(id), 0..before, |told| period.recall(told)).await?;
+                    self.each(Subject::Lines(id), 0..before, |told| period.recall(told)).await?;
                 }
             }
-        }
-        Ok(())
-    }
-
-    async fn recall_all(&self, period: &mut Period, subject: Subject<'_>, before: u64) -> Result<(), ReportError> {
-        let mut rest = 0..before;
-        while !rest.is_empty() {
-            let (entries, next) = self.store.entries_about(subject, rest.clone(), PAGE_ENTRIES).await?;
-            for told in read(&entries)? {
-                period.recall(&told);
-            }
-            rest.start = if entries.is_empty() { rest.end } else { next };
         }
         Ok(())
     }

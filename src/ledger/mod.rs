@@ -33,5 +33,5 @@ pub mod witness;
 pub use erasure::{Erased, ErasedOf};
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
 pub use scim::Provisioned;
-pub use shipped::{Anchor, AuditLine, Closed, Fork, Lost};
+pub use shipped::{Anchor, AuditLine, Closed, Fork, LeftOut, Lost};
 pub use signals::Signalled;

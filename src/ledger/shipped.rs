@@ -34,6 +34,16 @@ pub struct AuditLine<'a> {
     pub assertion: Option<u64>,
     /// Of an outcome: the place of its intent.
     pub intent: Option<(String, u64)>,
+    /// Of a summary: what was left out of the log, by kind and code.
+    pub counts: Vec<LeftOut<'a>>,
+}
+
+/// How many records of one kind and code a log does not have.
+#[derive(Debug, Clone)]
+pub struct LeftOut<'a> {
+    pub kind: &'a str,
+    pub code: &'a str,
+    pub count: u64,
 }
 
 /// A place where a log goes on in two ways.
@@ -121,6 +131,7 @@ impl Draft {
             .fact_if("status", line.status)
             .fact_if("assertion", line.assertion)
             .fact_if("intent", line.intent.map(place))
+            .fact_if("counts", counts(&line.counts))
             .personal(PersonalField::Line, text)
     }
 
@@ -171,6 +182,11 @@ impl Draft {
             if closed.differences.is_empty() { draft } else { draft.fact("differences", closed.differences.to_vec()) };
         if missing.is_empty() { draft } else { draft.fact("missing", missing) }
     }
+}
+
+fn counts(counts: &[LeftOut<'_>]) -> Option<Vec<Value>> {
+    let count = |of: &LeftOut<'_>| serde_json::json!({ "kind": of.kind, "code": of.code, "count": of.count });
+    (!counts.is_empty()).then(|| counts.iter().map(count).collect())
 }
 
 fn place((log_id, seq): (String, u64)) -> Value {

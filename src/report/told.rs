@@ -119,10 +119,26 @@ pub struct Facts<'a> {
     pub open: Option<u64>,
     pub refusals: Option<u64>,
     pub spent: Option<u64>,
+    pub assertions: Option<u64>,
+    pub signed: Option<u64>,
+    #[serde(borrow)]
+    pub differences: Texts<'a>,
     #[serde(borrow)]
     pub missing: Texts<'a>,
     pub reconciled: Option<bool>,
     pub amends: Option<u64>,
+    #[serde(borrow)]
+    pub counts: Option<Vec<Count<'a>>>,
+}
+
+/// What a sidecar left out of its log, of one kind and code.
+#[derive(Debug, Deserialize)]
+pub struct Count<'a> {
+    #[serde(borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub code: Cow<'a, str>,
+    pub count: u64,
 }
 
 /// A place in a sidecar's log.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// How a step fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// It is not done.
     Before,
     /// It is done, and nobody hears of it.
@@ -51,16 +51,21 @@ impl Plan {
 
 /// What came of work with a fault in it.
 #[derive(Debug)]
-pub(super) struct Faulted<T> {
+pub(crate) struct Faulted<T> {
     /// `None` where its caller gave up.
-    pub(super) answer: Option<T>,
+    pub(crate) answer: Option<T>,
     /// Those that were begun, in order: the last is the one that failed.
-    pub(super) steps: Vec<&'static str>,
-    pub(super) has_failed: bool,
+    pub(crate) steps: Vec<&'static str>,
+    pub(crate) has_failed: bool,
+}
+
+/// Does the work, and answers with its steps; none fails.
+pub(crate) async fn steps_of(work: impl Future<Output = ()>) -> Vec<&'static str> {
+    with_fault(Way::Before, usize::MAX - 1, work).await.steps
 }
 
 /// Does the work, whose `nth` step, from 0, fails this way.
-pub(super) async fn with_fault<T>(way: Way, nth: usize, work: impl Future<Output = T>) -> Faulted<T> {
+pub(crate) async fn with_fault<T>(way: Way, nth: usize, work: impl Future<Output = T>) -> Faulted<T> {
     let plan = Arc::new(Plan { way, nth, steps: Mutex::default(), stuck: Notify::new() });
     let work = PLAN.scope(Arc::clone(&plan), work);
     let answer = tokio::select! {

@@ -25,7 +25,7 @@ mod endings;
 mod entries;
 mod erasures;
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 mod feed;
 mod filling;
 mod freezes;
@@ -41,6 +41,7 @@ mod policies;
 mod postgres;
 mod proofs;
 mod proposals;
+mod random;
 mod replicas;
 mod reports;
 mod requests;

@@ -29,39 +29,44 @@ pub enum Subject<'a> {
     Lines(&'a str),
 }
 
-const OF_GRANT_SQLITE: &str = "SELECT w.entry_index, w.canonical, v.field, v.value FROM (SELECT entry_index, canonical FROM entries \
-    WHERE kind IN ('grant_issued', 'grant_claimed', 'grant_revoked', 'grant_expired', 'grant_used_up', \
-    'grant_suspended', 'grant_resumed', 'grant_reviewed', 'review_overdue', 'grant_closed') AND \
-    json_extract(canonical, '$.facts.grant') = $1 AND entry_index >= $2 AND entry_index < $3 ORDER BY \
-    entry_index LIMIT $4) w LEFT JOIN entry_values v ON v.entry_index = w.entry_index ORDER BY w.entry_index";
-const OF_GRANT_POSTGRES: &str = "SELECT w.entry_index, w.canonical, v.field, v.value FROM (SELECT entry_index, canonical FROM entries \
-    WHERE kind IN ('grant_issued', 'grant_claimed', 'grant_revoked', 'grant_expired', 'grant_used_up', \
-    'grant_suspended', 'grant_resumed', 'grant_reviewed', 'review_overdue', 'grant_closed') AND \
-    substring(canonical FROM '\"grant\":\"([^\"]+)\"') = $1 AND entry_index >= $2 AND entry_index < $3 ORDER \
-    BY entry_index LIMIT $4) w LEFT JOIN entry_values v ON v.entry_index = w.entry_index ORDER BY \
-    w.entry_index";
-const OF_ELEVATION_SQLITE: &str = "SELECT w.entry_index, w.canonical, v.field, v.value FROM (SELECT entry_index, canonical FROM entries \
-    WHERE kind IN ('elevation_requested', 'elevation_approved', 'elevation_denied', 'elevation_withdrawn', \
-    'elevation_lapsed') AND json_extract(canonical, '$.facts.elevation') = $1 AND entry_index >= $2 AND \
-    entry_index < $3 ORDER BY entry_index LIMIT $4) w LEFT JOIN entry_values v ON v.entry_index = \
-    w.entry_index ORDER BY w.entry_index";
-const OF_ELEVATION_POSTGRES: &str = "SELECT w.entry_index, w.canonical, v.field, v.value FROM (SELECT entry_index, canonical FROM entries \
-    WHERE kind IN ('elevation_requested', 'elevation_approved', 'elevation_denied', 'elevation_withdrawn', \
-    'elevation_lapsed') AND substring(canonical FROM '\"elevation\":\"([^\"]+)\"') = $1 AND entry_index >= $2 \
-    AND entry_index < $3 ORDER BY entry_index LIMIT $4) w LEFT JOIN entry_values v ON v.entry_index = \
-    w.entry_index ORDER BY w.entry_index";
-const OF_REVOCATION_SQLITE: &str = "SELECT w.entry_index, w.canonical, v.field, v.value FROM (SELECT entry_index, canonical FROM entries \
-    WHERE kind IN ('revocation_ordered', 'revocation_enforced') AND json_extract(canonical, \
-    '$.facts.revocation') = $1 AND entry_index >= $2 AND entry_index < $3 ORDER BY entry_index LIMIT $4) w \
-    LEFT JOIN entry_values v ON v.entry_index = w.entry_index ORDER BY w.entry_index";
-const OF_REVOCATION_POSTGRES: &str = "SELECT w.entry_index, w.canonical, v.field, v.value FROM (SELECT entry_index, canonical FROM entries \
-    WHERE kind IN ('revocation_ordered', 'revocation_enforced') AND substring(canonical FROM \
-    '\"revocation\":\"([^\"]+)\"') = $1 AND entry_index >= $2 AND entry_index < $3 ORDER BY entry_index LIMIT \
-    $4) w LEFT JOIN entry_values v ON v.entry_index = w.entry_index ORDER BY w.entry_index";
-const LINES: &str = "SELECT w.entry_index, w.canonical, v.field, v.value FROM (SELECT e.entry_index, e.canonical \
-    FROM audit_lines l JOIN entries e ON e.entry_index = l.entry_index WHERE l.grant_id = $1 AND l.entry_index >= $2 \
-    AND l.entry_index < $3 ORDER BY l.entry_index LIMIT $4) w \
-    LEFT JOIN entry_values v ON v.entry_index = w.entry_index ORDER BY w.entry_index";
+/// The entries that a part of a statement finds, each with its values.
+macro_rules! with_values {
+    ($($found:expr),*) => {
+        concat!(
+            "SELECT w.entry_index, w.canonical, v.field, v.value FROM (", $($found,)* " LIMIT $4) w \
+             LEFT JOIN entry_values v ON v.entry_index = w.entry_index ORDER BY w.entry_index"
+        )
+    };
+}
+
+/// Entries of these kinds whose fact is `$1`. Kinds and expressions are those of the indices, word by word.
+macro_rules! about {
+    ($fact:literal, $kinds:literal) => {
+        by_dialect(
+            with_values!(
+                "SELECT entry_index, canonical FROM entries WHERE kind IN (",
+                $kinds,
+                ") AND json_extract(canonical, '$.facts.",
+                $fact,
+                "') = $1 \
+                 AND entry_index >= $2 AND entry_index < $3 ORDER BY entry_index"
+            ),
+            with_values!(
+                "SELECT entry_index, canonical FROM entries WHERE kind IN (",
+                $kinds,
+                ") AND substring(canonical FROM '\"",
+                $fact,
+                "\":\"([^\"]+)\"') = $1 \
+                 AND entry_index >= $2 AND entry_index < $3 ORDER BY entry_index"
+            ),
+        )
+    };
+}
+
+const LINES: &str = with_values!(
+    "SELECT e.entry_index, e.canonical FROM audit_lines l JOIN entries e ON e.entry_index = l.entry_index \
+     WHERE l.grant_id = $1 AND l.entry_index >= $2 AND l.entry_index < $3 ORDER BY l.entry_index"
+);
 /// Of the values only the person's, and of kinds only those that a period counts: most entries of a ledger have others.
 const COUNTED: &str = "SELECT e.canonical, v.value FROM entries e LEFT JOIN entry_values v \
     ON v.entry_index = e.entry_index AND v.field = 'person' \
@@ -71,9 +76,18 @@ const COUNTED: &str = "SELECT e.canonical, v.value FROM entries e LEFT JOIN entr
 impl Subject<'_> {
     fn statement(&self) -> Statement {
         match self {
-            Self::Grant(id) => by_dialect(OF_GRANT_SQLITE, OF_GRANT_POSTGRES).bind(*id),
-            Self::Elevation(id) => by_dialect(OF_ELEVATION_SQLITE, OF_ELEVATION_POSTGRES).bind(*id),
-            Self::Revocation(id) => by_dialect(OF_REVOCATION_SQLITE, OF_REVOCATION_POSTGRES).bind(*id),
+            Self::Grant(id) => about!(
+                "grant",
+                "'grant_issued', 'grant_claimed', 'grant_revoked', 'grant_expired', 'grant_used_up', 'grant_suspended', \
+                 'grant_resumed', 'grant_reviewed', 'review_overdue', 'grant_closed'"
+            )
+            .bind(*id),
+            Self::Elevation(id) => about!(
+                "elevation",
+                "'elevation_requested', 'elevation_approved', 'elevation_denied', 'elevation_withdrawn', 'elevation_lapsed'"
+            )
+            .bind(*id),
+            Self::Revocation(id) => about!("revocation", "'revocation_ordered', 'revocation_enforced'").bind(*id),
             Self::Lines(id) => sql(LINES).bind(*id),
         }
     }

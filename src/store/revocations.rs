@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 use super::database::Transaction;
 use super::freezes::key;
 use super::grants::{End, end_grant, named};
+use super::random::random;
 use super::rows::{from_json, parsed, to_json, to_sql};
 use super::statement::sql;
 use super::transition::Transition;
 use super::{Kept, OnceKey, Store, StoreError, endings, once};
 use crate::domain::{GrantId, Person, Resource, RevocationId, Selector, ServiceName, WallTime};
-use crate::ledger::entry::{Draft, EntryError};
+use crate::ledger::entry::Draft;
 use crate::ledger::{Enforced, Ordered};
 use crate::wire::feed::EndCause;
 
@@ -80,9 +81,7 @@ pub struct Settled {
 }
 
 pub(super) fn fresh_id() -> Result<RevocationId, StoreError> {
-    let mut bits = [0; 8];
-    aws_lc_rs::rand::fill(&mut bits).map_err(|_| EntryError::Randomness)?;
-    Ok(RevocationId::from_random(u64::from_be_bytes(bits)))
+    Ok(RevocationId::from_random(u64::from_be_bytes(random()?)))
 }
 
 impl Store {

@@ -203,6 +203,9 @@ async fn change_members(
 ) -> Result<bool, StoreError> {
     let gone: Vec<_> = before.difference(&content.members).collect();
     let new: Vec<_> = content.members.difference(before).collect();
+    if gone.is_empty() && new.is_empty() {
+        return Ok(true);
+    }
     let people = people(transition, client, gone.iter().chain(&new)).await?;
     if !new.iter().all(|user| people.contains_key(*user)) {
         return Ok(false);

@@ -1,6 +1,7 @@
 //! People as provisioning clients keep them. Whoever is deactivated or deleted loses their grants in the same transaction.
 
 use super::grants::{End, end_grant};
+use super::random::random;
 use super::rows::{from_sql, parsed};
 use super::signals::{live, waiting};
 use super::statement::{On, Row, sql};
@@ -199,9 +200,7 @@ impl Store {
 }
 
 pub(super) fn fresh_id() -> Result<String, StoreError> {
-    let mut bits = [0; 16];
-    aws_lc_rs::rand::fill(&mut bits).map_err(|_| crate::ledger::entry::EntryError::Randomness)?;
-    Ok(hex(&bits))
+    Ok(hex(&random::<16>()?))
 }
 
 /// The entry of a change, and what it ends.

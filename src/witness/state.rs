@@ -2,8 +2,7 @@
 //!
 //! INVARIANT: a checkpoint is compared, written durably and answered under one lock.
 
-use std::fs::File;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,6 +14,7 @@ use crate::ledger::checkpoint::{CheckpointError, SignedCheckpoint, cosignature, 
 use crate::ledger::note::{KeyKind, KeyName, NoteError, VerifierKey};
 use crate::ledger::witness::{NotCosigned, Seen, Submission, judge, known};
 use crate::token::{KeyError, SigningKey};
+use crate::whole_file;
 
 const KEY_FILE: &str = "witness-key.pk8";
 
@@ -126,7 +126,7 @@ impl Witness {
 
     fn remember(&self, signed: &SignedCheckpoint, note: &str) -> Result<(), StateError> {
         let path = self.path(&signed.checkpoint.origin);
-        write_durably(&self.folder, &path, note.as_bytes()).map_err(|source| StateError::File { path, source })
+        whole_file::replace(&path, note.as_bytes(), 0o600).map_err(|source| StateError::File { path, source })
     }
 
     fn path(&self, origin: &KeyName) -> PathBuf {
@@ -158,19 +158,8 @@ fn open_key(folder: &Path) -> Result<SigningKey, StateError> {
         return Err(StateError::KeyMissing { path });
     }
     let key = SigningKey::generate()?;
-    // A temporary file is its owner's alone, and keeps that when it is renamed.
-    write_durably(folder, &path, key.pkcs8_der().expose()).map_err(file)?;
+    whole_file::replace(&path, key.pkcs8_der().expose(), 0o600).map_err(file)?;
     Ok(key)
-}
-
-/// Whole or not at all, and on disk when it returns.
-fn write_durably(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    // Where a folder can't be opened as a file, renaming is as durable as that system makes it.
-    File::open(folder).and_then(|folder| folder.sync_all()).or(Ok(()))
 }
 
 #[cfg(test)]
@@ -179,6 +168,8 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::domain::{BootTime, Moment, WallTime};
     use crate::ledger::sample::SampleLog;
+    use crate::small_disk::SmallDisk;
+    use crate::whole_file::{Step, faults};
     use std::sync::Arc;
 
     fn clock() -> Arc<ManualClock> {
@@ -213,6 +204,68 @@ mod tests {
         let shorter = witness.add(&submission(&log, 0, 5)).unwrap();
         assert!(matches!(shorter, Answer::Refused(NotCosigned::OtherSize { size: 10 })), "{shorter:?}");
         assert!(matches!(witness.add(&submission(&log, 10, 40)).unwrap(), Answer::Cosigned(_)));
+    }
+
+    /// What it cosigned it remembers, whatever fails: nothing is answered that a restart would not know.
+    #[test]
+    fn whatever_fails_nothing_is_cosigned_that_is_not_remembered() {
+        for failing in faults::STEPS {
+            for is_done in [false, true] {
+                let what = format!("{failing:?}, {is_done}");
+                let (log, folder, clock) = (SampleLog::of(40), tempfile::tempdir().unwrap(), clock());
+                let witness = open(folder.path(), &log, &clock).unwrap();
+                let path = witness.path(log.key().name());
+                for (old, new) in [(0, 10), (10, 20)] {
+                    faults::plan(&path, failing, is_done);
+                    let error = witness.add(&submission(&log, old, new)).unwrap_err();
+                    assert!(matches!(error, StateError::File { .. }), "{what}: {error}");
+                    faults::clear(&path);
+                    // Another process finds the one before or the one that was written; it is never torn.
+                    let witness = open(folder.path(), &log, &clock).unwrap_or_else(|error| panic!("{what}: {error}"));
+                    let remembered = witness.remembered(log.key().name()).unwrap();
+                    let is_renamed = failing == Step::SyncFolder || (failing == Step::Rename && is_done);
+                    let size = remembered.map_or(0, |(signed, _)| signed.checkpoint.size);
+                    assert_eq!(size, if is_renamed { new } else { old }, "{what}");
+                    let again = witness.add(&submission(&log, size, new)).unwrap();
+                    assert!(matches!(again, Answer::Cosigned(_)), "{what}: {again:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_that_could_not_be_written_was_never_used() {
+        for failing in faults::STEPS {
+            for is_done in [false, true] {
+                let what = format!("{failing:?}, {is_done}");
+                let (log, folder, clock) = (SampleLog::of(4), tempfile::tempdir().unwrap(), clock());
+                let path = folder.path().join(KEY_FILE);
+                faults::plan(&path, failing, is_done);
+                let error = open(folder.path(), &log, &clock).unwrap_err();
+                assert!(matches!(error, StateError::File { .. }), "{what}: {error}");
+                faults::clear(&path);
+                let witness = open(folder.path(), &log, &clock).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(matches!(witness.add(&submission(&log, 0, 4)).unwrap(), Answer::Cosigned(_)), "{what}");
+                let key = witness.verifier().clone();
+                assert_eq!(*open(folder.path(), &log, &clock).unwrap().verifier(), key, "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_nothing_is_cosigned_and_nothing_forgotten() {
+        let Some(disk) = SmallDisk::mount("128k") else { return };
+        let (log, clock) = (SampleLog::of(40), clock());
+        let folder = disk.path().join("witness");
+        let witness = open(&folder, &log, &clock).unwrap();
+        assert!(matches!(witness.add(&submission(&log, 0, 10)).unwrap(), Answer::Cosigned(_)));
+        disk.fill();
+        let error = witness.add(&submission(&log, 10, 20)).unwrap_err();
+        assert!(matches!(error, StateError::File { .. }), "{error}");
+        let witness = open(&folder, &log, &clock).unwrap();
+        assert_eq!(witness.remembered(log.key().name()).unwrap().unwrap().0.checkpoint.size, 10);
+        disk.make_room();
+        assert!(matches!(witness.add(&submission(&log, 10, 20)).unwrap(), Answer::Cosigned(_)));
     }
 
     #[test]

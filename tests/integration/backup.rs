@@ -2,24 +2,16 @@
 //! backup knows.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use http::Method;
 use serde_json::json;
 
-use crate::harness::{Ask, SidecarFile, Site, postgres, raw_request};
+use crate::harness::{Ask, SidecarFile, Site, control_command, postgres, raw_request};
 
 /// Runs `breakglass-control` with the site's file.
-fn control(file: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_breakglass-control"));
-    let Output { status, stdout, stderr } = command.arg("--config").arg(file).args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (status.code().unwrap(), text(stdout), text(stderr))
-}
-
 /// What has to be true after a restore, whatever the database.
 async fn begins_anew(site: &mut Site, file: &Path, live: &str) {
-    let (status, said, _) = control(file, &["check"]);
+    let (status, said, _) = control_command(file, &["check"]);
     assert!(status == 0 && said.starts_with("sound: epoch "), "{said}");
     site.start_control().await;
     let sidecar = site.sidecar_with(&SidecarFile::default()).await;
@@ -39,19 +31,19 @@ async fn a_sqlite_backup_put_in_place_begins_anew() {
     let live = site.grant(&Ask::default()).await;
     let backup = site.path().join("backup.db");
     let backup_text = backup.to_str().unwrap();
-    assert_eq!(control(&file, &["backup", backup_text]).0, 0, "while it is in use");
-    let (status, _, said) = control(&file, &["backup", backup_text]);
+    assert_eq!(control_command(&file, &["backup", backup_text]).0, 0, "while it is in use");
+    let (status, _, said) = control_command(&file, &["backup", backup_text]);
     assert!(status == 1 && said.contains("cannot be made"), "nothing is written over: {said}");
     site.revoke(&live).await;
-    let (status, _, said) = control(&file, &["restore", backup_text]);
+    let (status, _, said) = control_command(&file, &["restore", backup_text]);
     assert!(status == 1 && said.contains("in use by another control plane"), "{said}");
     site.stop_control().await;
-    let (status, _, said) = control(&file, &["restore", backup_text]);
+    let (status, _, said) = control_command(&file, &["restore", backup_text]);
     assert!(status == 1 && said.contains("move it away first"), "{said}");
     for file in database_files(&site) {
         std::fs::remove_file(file).unwrap();
     }
-    let (status, said, _) = control(&file, &["restore", backup_text]);
+    let (status, said, _) = control_command(&file, &["restore", backup_text]);
     assert!(status == 0 && said.contains("everything frozen, 1 grants ended"), "{said}");
     begins_anew(&mut site, &file, live.id.as_str()).await;
 }
@@ -78,10 +70,10 @@ async fn a_postgresql_backup_put_in_place_begins_anew() {
     postgres::run("pg_restore", &["--exit-on-error", "--no-owner", "--dbname", &site.database, dump.to_str().unwrap()]);
     site.stop_control().await;
     site.write_control();
-    let (status, said, _) = control(&file, &["restore"]);
+    let (status, said, _) = control_command(&file, &["restore"]);
     assert!(status == 0 && said.contains("everything frozen, 1 grants ended"), "{said}");
     begins_anew(&mut site, &file, live.id.as_str()).await;
-    let (status, _, said) = control(&file, &["restore"]);
+    let (status, _, said) = control_command(&file, &["restore"]);
     assert!(status == 1 && said.contains("1 other control planes have the database open"), "{said}");
 }
 
@@ -91,7 +83,7 @@ async fn what_does_not_hold_together_is_named_and_not_restored() {
     let file = site.path().join("control.toml");
     site.grant(&Ask::default()).await;
     let backup = site.path().join("backup.db");
-    assert_eq!(control(&file, &["backup", backup.to_str().unwrap()]).0, 0);
+    assert_eq!(control_command(&file, &["backup", backup.to_str().unwrap()]).0, 0);
     site.stop_control().await;
     let mut bytes = std::fs::read(&backup).unwrap();
     let at = bytes.windows(14).position(|window| window == b"\"grant_issued\"").unwrap();
@@ -100,7 +92,7 @@ async fn what_does_not_hold_together_is_named_and_not_restored() {
     for file in database_files(&site) {
         std::fs::remove_file(file).unwrap();
     }
-    let (status, said, _) = control(&file, &["restore", backup.to_str().unwrap()]);
+    let (status, said, _) = control_command(&file, &["restore", backup.to_str().unwrap()]);
     assert!(status == 7 && said.contains("its kind is not what its row says"), "{status} {said}");
     assert!(database_files(&site).iter().all(|file| !file.ends_with("control.db")), "nothing is put in place");
 }

@@ -3,7 +3,7 @@
 use breakglass::config::sidecar::SidecarConfig;
 use serde_json::{Value, json};
 
-use crate::harness::{Ask, Dice, Recorder, SERVICE, SidecarFile, Site, TestSidecar, raw_request};
+use crate::harness::{Ask, Dice, Recorder, SERVICE, SidecarFile, Site, TestSidecar, raw_request, sha256_hex};
 
 const ECHO: &str = "/v1/contracts/C-1042/echo";
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 40\r\n\r\n\
@@ -46,11 +46,6 @@ async fn before(site: &Site, upstream: &Recorder, limits: &str) -> TestSidecar {
     let sidecar = site.sidecar_with(&file).await;
     sidecar.until_overrides().await;
     sidecar
-}
-
-fn sha256_hex(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use ::breakglass::wire::api::GrantView;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Ask, Site, breakglass, raw_request, until};
+use crate::harness::{Ask, Site, SmallDisk, breakglass, control_command, raw_request, until};
 
 /// What `words` print for an administrator, who must succeed.
 async fn done(site: &Site, words: &[&str]) -> (String, String) {
@@ -60,13 +60,6 @@ fn go_accepts(folder: &Path, key: &str) {
         String::from_utf8_lossy(&ended.stdout),
         String::from_utf8_lossy(&ended.stderr)
     );
-}
-
-fn control(file: &Path, arguments: &[&str]) -> (i32, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_breakglass-control"));
-    let ended = command.arg("--config").arg(file).args(arguments).output().unwrap();
-    let said = [ended.stdout, ended.stderr].concat();
-    (ended.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
 struct Place {
@@ -141,7 +134,20 @@ async fn an_export_with_values_is_checked_by_anybody_and_says_what_was_erased() 
     let words = ["audit", "export", "--grant", grant.id.as_str(), "--log", &place.log, "--key", &place.key];
     let words: Vec<_> = words.iter().copied().chain(["--out", nowhere.to_str().unwrap(), "--personal"]).collect();
     breakglass(&site, "alice", &words).await.0.unwrap_err();
-    assert!(!nowhere.join("personal-values.json").exists());
+    assert!(!nowhere.exists(), "nothing is written for who is refused");
+    // Where the room ends, nothing half is left.
+    if let Some(disk) = SmallDisk::mount("64k") {
+        disk.fill();
+        let half = disk.path().join("half");
+        let words: Vec<_> = words
+            .iter()
+            .map(|word| if *word == nowhere.to_str().unwrap() { half.to_str().unwrap() } else { word })
+            .collect();
+        let (ended, ..) = breakglass(&site, "carol", &words).await;
+        assert!(ended.unwrap_err().message.contains("No space left"));
+        let left: Vec<_> = std::fs::read_dir(disk.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(left, ["filler"]);
+    }
 
     erase_and_look_again(&site, &grant, &place).await;
 }
@@ -174,7 +180,7 @@ async fn what_a_backup_brings_back_is_erased_again_by_a_copy_of_the_log() {
     lived(&site).await;
     let file = site.path().join("control.toml");
     let backup = site.path().join("backup.db");
-    let (status, said) = control(&file, &["backup", backup.to_str().unwrap()]);
+    let (status, said, _) = control_command(&file, &["backup", backup.to_str().unwrap()]);
     assert_eq!(status, 0, "{said}");
     done(&site, &["erase", "person", "alice", "--reason", "departed", "--yes"]).await;
     let (place, copy) = (Place::of(&site), site.path().join("copy"));
@@ -200,16 +206,16 @@ async fn what_a_backup_brings_back_is_erased_again_by_a_copy_of_the_log() {
             std::fs::remove_file(path).unwrap();
         }
     }
-    let (status, said) = control(&file, &["restore", backup.to_str().unwrap()]);
+    let (status, said, _) = control_command(&file, &["restore", backup.to_str().unwrap()]);
     assert_eq!(status, 0, "{said}");
     assert!(holds("alice"), "the backup brought it back");
-    let (status, said) = control(&file, &["erase-again", copy.to_str().unwrap()]);
+    let (status, said, _) = control_command(&file, &["erase-again", copy.to_str().unwrap()]);
     assert!(status == 0 && said.contains("erased again as x-"), "{said}");
     assert!(!holds("alice"), "and it is gone again");
-    let (status, said) = control(&file, &["erase-again", copy.to_str().unwrap()]);
+    let (status, said, _) = control_command(&file, &["erase-again", copy.to_str().unwrap()]);
     assert!(status == 0 && said.contains("1 earlier erasures looked at") && !said.contains("again as"), "{said}");
-    let (status, said) = control(&file, &["check"]);
+    let (status, said, _) = control_command(&file, &["check"]);
     assert!(status == 0 && said.starts_with("sound: "), "{said}");
-    let (status, said) = control(&file, &["erase-again", site.path().join("nothing").to_str().unwrap()]);
+    let (status, _, said) = control_command(&file, &["erase-again", site.path().join("nothing").to_str().unwrap()]);
     assert!(status == 1 && said.contains("can't be read"), "{said}");
 }

@@ -8,13 +8,8 @@ use http::Method;
 use serde_json::Value;
 
 use crate::harness::{
-    Ask, ByHand, Line, PATIENCE, Raw, Recorder, SERVICE, SidecarFile, Site, TestSidecar, raw_request,
+    Ask, ByHand, Line, PATIENCE, Raw, Recorder, SERVICE, SidecarFile, Site, TestSidecar, raw_request, sha256_hex,
 };
-
-fn sha256_hex(bytes: &[u8]) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
 
 const STATEMENT: &str = "/v1/contracts/C-1042/statement";
 const ASKING: [(&str, &str); 3] = [

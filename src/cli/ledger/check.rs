@@ -48,9 +48,8 @@ pub(in crate::cli) fn check_proofs(paths: &[PathBuf], trust: &TrustArgs, out: &m
 /// The personal values of an export, against the entries that were just proven.
 fn values(folder: &Path, findings: &[Finding], out: &mut Output) -> Result<(), Failure> {
     let mut commitments = Commitments::default();
-    for finding in findings.iter().filter(|finding| Path::new(&finding.proof).starts_with(folder)) {
-        commitments.note(finding.entry.as_ref().map(Value::to_string).unwrap_or_default().as_bytes());
-    }
+    let inside = findings.iter().filter(|finding| Path::new(&finding.proof).starts_with(folder));
+    inside.filter_map(|finding| finding.entry.as_ref()).for_each(|entry| commitments.note(entry));
     let file = folder.join(personal::FILE);
     let (fit, problems) = personal::check(&file, &commitments)?;
     if problems.is_empty() {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::check::ENDING;
-use super::personal::{self, Commitments};
+use super::personal::{self, Commitments, Kept};
 use super::prove::{Prover, write};
 use super::source::Source;
 use super::verify::whole;
@@ -20,6 +20,8 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::session;
 use crate::domain::GrantId;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::proof::LogProof;
 
 /// Facts by which an entry belongs to a grant: its own id, and what it came from or ended by.
 const GRANT: &str = "grant";
@@ -116,41 +118,66 @@ pub(in crate::cli) async fn export(
             "check the id, and which ledger it is",
         ));
     }
-    // Before anything is written: who may not see them is told so first.
-    let api = personal.then(|| session::connect(asked.global, asked.env, out)).transpose()?;
-    std::fs::create_dir(folder).map_err(|error| unwritable(folder, &error))?;
     let mut prover = Prover::new(&source, &signed);
-    let mut exported = Vec::with_capacity(entries.len());
     let mut commitments = Commitments::default();
+    let mut proofs = Vec::with_capacity(entries.len());
     for entry in entries {
         let proof = prover.prove(entry).await?;
-        commitments.note(proof.extra.as_deref().unwrap_or_default());
-        let file = format!("entry-{entry:09}.{ENDING}");
-        write(&folder.join(&file), &proof)?;
-        exported.push(told(entry, proof.extra.as_deref().unwrap_or_default(), file));
+        let document = serde_json::from_slice(proof.extra.as_deref().unwrap_or_default()).unwrap_or_default();
+        commitments.note(&document);
+        proofs.push((told(entry, &document), proof));
     }
-    let checkpoint = &signed.checkpoint;
+    let kept = if personal {
+        let api = session::connect(asked.global, asked.env, out)?;
+        Some(personal::fetch(&api, grant, &commitments, out).await?)
+    } else {
+        None
+    };
+    let (of, size) = (proofs.len(), signed.checkpoint.size);
+    write_whole(folder, grant, &signed.checkpoint, proofs, kept)?;
+    out.note(&format!("{of} entries about {grant}, of {size} that were verified"));
+    out.line(&folder.display().to_string())
+}
+
+/// Writes everything beside the folder that is asked for, and gives it its name last: it is there whole or not at all.
+fn write_whole(
+    folder: &Path,
+    grant: &GrantId,
+    checkpoint: &Checkpoint,
+    proofs: Vec<(Exported, LogProof)>,
+    kept: Option<Kept>,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| unwritable(folder, &error);
+    if folder.symlink_metadata().is_ok() {
+        return Err(failed(std::io::ErrorKind::AlreadyExists.into()));
+    }
+    let beside = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let staging = tempfile::Builder::new().prefix(".breakglass-").tempdir_in(beside).map_err(failed)?;
+    for (exported, proof) in &proofs {
+        write(&staging.path().join(&exported.file), proof)?;
+    }
     let contents = Contents {
         grant: grant.to_string(),
         origin: checkpoint.origin.to_string(),
         size: checkpoint.size,
         root: checkpoint.root.to_string(),
-        entries: exported,
+        entries: proofs.into_iter().map(|(exported, _)| exported).collect(),
     };
     let text = serde_json::to_string_pretty(&contents).unwrap_or_default() + "\n";
-    let file = folder.join("contents.json");
-    std::fs::write(&file, text).map_err(|error| unwritable(&file, &error))?;
-    if let Some(api) = api {
-        personal::export(&api, grant, &commitments, folder, out).await?;
+    std::fs::write(staging.path().join("contents.json"), text).map_err(failed)?;
+    if let Some(kept) = kept {
+        kept.write(staging.path())?;
     }
-    out.note(&format!("{} entries about {grant}, of {} that were verified", contents.entries.len(), checkpoint.size));
-    out.line(&folder.display().to_string())
+    std::fs::rename(staging.path(), folder).map_err(failed)?;
+    // Nothing is left under the other name to be removed.
+    let _ = staging.keep();
+    Ok(())
 }
 
-fn told(index: u64, entry: &[u8], file: String) -> Exported {
-    let document: Value = serde_json::from_slice(entry).unwrap_or_default();
-    let kind = document.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Exported { index, kind, at: document.get("at").and_then(Value::as_i64).unwrap_or_default(), file }
+fn told(index: u64, entry: &Value) -> Exported {
+    let kind = entry.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let at = entry.get("at").and_then(Value::as_i64).unwrap_or_default();
+    Exported { index, kind, at, file: format!("entry-{index:09}.{ENDING}") }
 }
 
 pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> Failure {

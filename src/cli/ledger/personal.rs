@@ -2,7 +2,7 @@
 //!
 //! INVARIANT: what is written fits its commitment, and lies in a file for its owner alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
 use crate::cli::private_files;
 use crate::domain::GrantId;
+use crate::hex::parse_hex;
 use crate::ledger::entry::{PersonalField, PersonalValue, SALT_BYTES};
 use crate::wire::erasures::PersonalValueView;
 
@@ -29,7 +30,7 @@ pub(super) struct Commitments(BTreeMap<(u64, String), String>);
 
 /// The file.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept {
+pub(super) struct Kept {
     grant: String,
     values: Vec<PersonalValueView>,
     /// What is committed to and no longer there.
@@ -44,15 +45,27 @@ struct Gone {
 
 impl Commitments {
     /// Takes in what an entry commits to.
-    pub(super) fn note(&mut self, entry: &[u8]) {
-        let Ok(document) = serde_json::from_slice::<Value>(entry) else { return };
-        let Some(index) = document.get("index").and_then(Value::as_u64) else { return };
-        let personal = document.get("personal").and_then(Value::as_object).into_iter().flatten();
+    pub(super) fn note(&mut self, entry: &Value) {
+        let Some(index) = entry.get("index").and_then(Value::as_u64) else { return };
+        let personal = entry.get("personal").and_then(Value::as_object).into_iter().flatten();
         for (field, commitment) in personal {
             if let Some(commitment) = commitment.as_str() {
                 self.0.insert((index, field.clone()), commitment.to_owned());
             }
         }
+    }
+
+    /// The entries that commit to anything, each once.
+    fn entries(&self) -> Vec<u64> {
+        let mut entries: Vec<u64> = self.0.keys().map(|(entry, _)| *entry).collect();
+        entries.dedup();
+        entries
+    }
+
+    /// What is committed to, and not among these.
+    fn without<'a>(&'a self, told: impl Iterator<Item = (u64, &'a str)>) -> impl Iterator<Item = (u64, &'a str)> {
+        let told: BTreeSet<_> = told.collect();
+        self.0.keys().map(|(entry, field)| (*entry, field.as_str())).filter(move |key| !told.contains(key))
     }
 
     /// What is wrong with a value, if anything is.
@@ -69,51 +82,58 @@ impl Commitments {
     }
 }
 
+impl Kept {
+    fn values(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.values.iter().map(|value| (value.entry, value.field.as_str()))
+    }
+
+    fn erased(&self) -> impl Iterator<Item = (u64, &str)> {
+        self.erased.iter().map(|gone| (gone.entry, gone.field.as_str()))
+    }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(super) fn write(&self, folder: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self).unwrap_or_default() + "\n";
+        let file = folder.join(FILE);
+        private_files::write(&file, text.as_bytes()).map_err(|error| unwritable(&file, &error))
+    }
+}
+
 /// The commitment to a value.
 fn committed(value: &PersonalValueView) -> Option<String> {
     let field: PersonalField = serde_json::from_value(Value::from(value.field.as_str())).ok()?;
-    let mut salt = [0; SALT_BYTES];
-    if value.salt.len() != SALT_BYTES * 2 || !value.salt.is_ascii() {
-        return None;
-    }
-    for (number, byte) in salt.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(value.salt.get(number * 2..number * 2 + 2)?, 16).ok()?;
-    }
+    let salt: [u8; SALT_BYTES] = parse_hex(&value.salt)?;
     Some(PersonalValue { field, value: value.value.clone(), salt }.commitment())
 }
 
-/// Fetches the values behind the commitments, checks each, and writes them beside the proofs.
+/// Fetches the values behind the commitments, and checks each.
 ///
 /// # Errors
 /// When they are not the caller's to see, or one does not fit.
-pub(super) async fn export(
+pub(super) async fn fetch(
     api: &Api,
     grant: &GrantId,
     commitments: &Commitments,
-    folder: &Path,
     out: &mut Output,
-) -> Result<(), Failure> {
-    let mut entries: Vec<u64> = commitments.0.keys().map(|(entry, _)| *entry).collect();
-    entries.dedup();
-    let mut values = Vec::new();
-    for some in entries.chunks(ENTRIES_MAX) {
-        values.extend(api.personal_values(grant, some.to_vec()).await?.values);
+) -> Result<Kept, Failure> {
+    let mut kept = Kept { grant: grant.to_string(), values: Vec::new(), erased: Vec::new() };
+    for some in commitments.entries().chunks(ENTRIES_MAX) {
+        kept.values.extend(api.personal_values(grant, some.to_vec()).await?.values);
     }
-    if let Some(problem) = values.iter().find_map(|value| commitments.problem(value)) {
+    if let Some(problem) = kept.values.iter().find_map(|value| commitments.problem(value)) {
         return Err(unverified(problem));
     }
-    let is_there = |(entry, field): &(u64, String)| values.iter().any(|v| v.entry == *entry && v.field == *field);
-    let gone = commitments.0.keys().filter(|key| !is_there(key));
-    let erased: Vec<_> = gone.map(|(entry, field)| Gone { entry: *entry, field: field.clone() }).collect();
+    let gone = commitments.without(kept.values());
+    kept.erased = gone.map(|(entry, field)| Gone { entry, field: field.to_owned() }).collect();
     out.note(&format!(
         "{} personal values, each as its entry commits to it; {} are erased",
-        values.len(),
-        erased.len()
+        kept.values.len(),
+        kept.erased.len()
     ));
-    let kept = Kept { grant: grant.to_string(), values, erased };
-    let text = serde_json::to_string_pretty(&kept).unwrap_or_default() + "\n";
-    let file = folder.join(FILE);
-    private_files::write(&file, text.as_bytes()).map_err(|error| unwritable(&file, &error))
+    Ok(kept)
 }
 
 /// Checks the values of an export against the entries that its proofs prove. Answers how many fit, and what is wrong.
@@ -126,16 +146,9 @@ pub(super) fn check(file: &Path, commitments: &Commitments) -> Result<(usize, Ve
     };
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
     let kept: Kept = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
-    let mut problems: Vec<String> = kept.values.iter().filter_map(|value| commitments.problem(value)).collect();
-    let untold = |key: &&(u64, String)| {
-        let (entry, field) = key;
-        !kept.values.iter().any(|value| value.entry == *entry && value.field == *field)
-            && !kept.erased.iter().any(|gone| gone.entry == *entry && gone.field == *field)
-    };
-    for (entry, field) in commitments.0.keys().filter(untold) {
-        problems.push(format!(
-            "entry {entry}: its value \"{field}\" is missing, and the file does not say that it was erased"
-        ));
-    }
-    Ok((kept.values.len(), problems))
+    let wrong = kept.values.iter().filter_map(|value| commitments.problem(value));
+    let missing = commitments.without(kept.values().chain(kept.erased())).map(|(entry, field)| {
+        format!("entry {entry}: its value \"{field}\" is missing, and the file does not say that it was erased")
+    });
+    Ok((kept.values.len(), wrong.chain(missing).collect()))
 }

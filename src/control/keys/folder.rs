@@ -10,8 +10,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use crate::control::whole_file;
 use crate::token::{KeyError, PublicKey, SigningKey};
+use crate::whole_file;
 
 const ROOT_FILE: &str = "grant-root.pk8";
 /// The public root keys, one a line: what sidecars pin.

@@ -10,7 +10,8 @@ use super::approval::FOUR_EYES;
 use super::bench::{Bench, NOW_S, bearer, problem, request};
 use crate::ledger::entry::{PersonalField, PersonalValue};
 use crate::store::StoredEntry;
-use crate::wire::api::{ElevationView, GrantView, Page};
+use crate::store::faults::steps_of;
+use crate::wire::api::{ElevationView, GrantState, GrantView, Page};
 use crate::wire::erasures::{ErasurePreview, ErasureView, PersonalValues};
 
 const REVIEWERS: &str = "reviewers = [\"reviewers\"]\n";
@@ -131,6 +132,21 @@ async fn who_may_not_erases_nothing_and_neither_does_a_mistake() {
 
 fn erasable(body: &Value) -> crate::domain::Erasable {
     serde_json::from_value(body["what"].clone()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_over_by_its_time_waits_for_no_erasure() {
+    let bench = Bench::start_with(FOUR_EYES, &format!("{REVIEWERS}[retention]\ndays = 2\n")).await;
+    let grant = bench.granted(&bench.alice(), &request(json!({ "tier": "on-call" }))).await.grant.unwrap();
+    let workflow = &bench.running.state.workflow;
+    bench.clock.advance(3 * DAY);
+    let swept = steps_of(workflow.sweep()).await;
+    assert!(swept.iter().any(|step| step.starts_with("SELECT") && step.contains("grants")), "{swept:?}");
+    let erases = |step: &&str| step.contains("erasures") || step.starts_with("DELETE FROM entry_values");
+    assert_eq!(swept.iter().copied().filter(erases).collect::<Vec<_>>(), Vec::<&str>::new());
+    let ended = bench.running.store().grant(&grant.id).await.unwrap().unwrap();
+    assert_ne!(ended.state, GrantState::Active);
+    bench.running.stop().await;
 }
 
 #[tokio::test]

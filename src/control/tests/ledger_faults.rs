@@ -7,9 +7,9 @@ use http::HeaderMap;
 use serde_json::json;
 
 use super::bench::{Bench, request};
-use crate::control::whole_file::{Step, faults};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::tree;
+use crate::whole_file::{Step, faults};
 
 const PUBLIC: &str = "[ledger]\npublic = true\n";
 

@@ -1,13 +1,10 @@
 //! Erasing what is personal: of a person, or by age. For administrators; never of oneself.
 
-use std::time::Duration;
-
 use super::Workflow;
 use super::request::kept_id;
 use crate::config::retention::held_verdicts;
 use crate::control::refusal::{Cause, Refusal};
 use crate::domain::{Erasable, ErasureId, ErasureReason, Verdict};
-use crate::error_chain::error_chain;
 use crate::identity::Verified;
 use crate::store::{ErasureOutcome, ErasurePreview, ErasureProgress, ErasureRecord, NewErasure, Obstacle, OnceKey};
 
@@ -38,6 +35,7 @@ impl Workflow {
                 tracing::warn!(erasure = %id, of = new.what.kind(), "personal values are erased");
                 self.count_erased(progress);
                 self.carry_on_erasure(&id, STEPS_AWAITED).await;
+                self.fold_erased().await;
                 id
             }
             ErasureOutcome::Stands(id) => id,
@@ -69,7 +67,7 @@ impl Workflow {
     }
 
     fn check_erasure(&self, caller: &Verified, what: &Erasable) -> Result<(), Refusal> {
-        if !self.may_erase(caller) {
+        if !self.is_admin(caller) {
             return Err(Refusal::new(Cause::NotPermitted, "only admins erase what is personal"));
         }
         match what {
@@ -90,67 +88,10 @@ impl Workflow {
         held_verdicts(self.retention.as_ref())
     }
 
-    /// Carries an erasure on, as far as so many steps go and the database goes along.
-    pub(super) async fn carry_on_erasure(&self, id: &ErasureId, steps: usize) {
-        for _ in 0..steps {
-            match self.store.carry_on_erasure(id).await {
-                Ok(progress) => {
-                    self.count_erased(progress);
-                    if !progress.open {
-                        break;
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(erasure = %id, error = %error_chain(&error), "an erasure is carried on later");
-                    break;
-                }
-            }
-        }
-        self.fold_erased().await;
-    }
-
-    /// What was erased must not lie in the write-ahead log any longer. Somebody who reads an older state delays it.
-    pub(super) async fn fold_erased(&self) {
-        if let Err(error) = self.store.fold_erased().await {
-            tracing::error!(error = %error_chain(&error), "the write-ahead log could not be emptied of what was erased");
-        }
-    }
-
-    /// Erases what is older than it is to be kept, where the configuration says for how long.
-    pub(in crate::control) async fn erase_aged(&self) {
-        if let Err(error) = self.store.forget_lapsed().await {
-            tracing::error!(error = %error_chain(&error), "what is of no use any more could not be forgotten");
-        }
-        let Some(retention) = &self.retention else { return };
-        let before = self.clock.wall().minus(retention.keep);
-        let ordered = async {
-            if !self.store.has_aged(before, &retention.held).await? {
-                return Ok(None);
-            }
-            let what = Erasable::Age { before };
-            let held = retention.held.clone();
-            let new = NewErasure { what, reason: ErasureReason::Retention, held, by: None, once: None };
-            self.store.erase(&new).await.map(Some)
-        };
-        match ordered.await {
-            Ok(Some(ErasureOutcome::Ordered(id, progress))) => {
-                tracing::info!(erasure = %id, days = retention.keep.as_secs() / 86_400, "what is old enough is erased");
-                self.count_erased(progress);
-            }
-            Ok(_) => {}
-            Err(error) => tracing::error!(error = %error_chain(&error), "what is old enough could not be erased"),
-        }
-    }
-
-    fn count_erased(&self, progress: ErasureProgress) {
+    pub(super) fn count_erased(&self, progress: ErasureProgress) {
         self.metrics.personal_erased.inc_by(progress.values);
     }
 }
-
-/// How often it is looked for what is old enough.
-pub(super) const AGED_EVERY: Duration = Duration::from_secs(3600);
-/// Steps of one erasure in one sweep: the writer's turn is others', too.
-pub(super) const STEPS_OF_SWEEP: usize = 20;
 
 fn obstructed(obstacles: &[Obstacle]) -> Refusal {
     let named = obstacles.iter().take(NAMED_MAX).map(|obstacle| match &obstacle.id {

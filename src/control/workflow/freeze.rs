@@ -37,7 +37,7 @@ impl Workflow {
     /// # Errors
     /// Not permitted, or nothing of that name is frozen.
     pub async fn lift(&self, caller: &Verified, service: Option<&ServiceName>) -> Result<FreezeLifted, Refusal> {
-        if !self.may_lift(caller) {
+        if !self.is_admin(caller) {
             return Err(Refusal::new(Cause::NotPermitted, "only admins lift a freeze"));
         }
         let lifted = self.store.lift_freeze(service, &caller.person).await?;

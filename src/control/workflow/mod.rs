@@ -6,7 +6,7 @@
 //! - [`claim`]: bind what the person proves to their grant.
 //! - [`decline`]: deny, or take back.
 //! - [`revoke`]: end a grant early; [`revoke_all`]: end many at once; [`freeze`]: stop a service, or everything.
-//! - [`erasing`]: erase what is personal, of a person or by age.
+//! - [`erasing`]: erase what is personal, of a person or by age; [`erasing_upkeep`]: what of it happens by itself.
 //! - [`freshness`]: whether what a caller has proven still counts; taking up what was suspended for that.
 //! - [`review`]: look at it afterwards.
 //! - [`sight`]: who may see what, and [`reads`]: that they did.
@@ -20,6 +20,7 @@ pub mod check;
 pub mod claim;
 pub mod decline;
 pub mod erasing;
+pub mod erasing_upkeep;
 pub mod freeze;
 pub mod freshness;
 mod grant;

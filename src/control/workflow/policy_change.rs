@@ -54,7 +54,7 @@ impl Workflow {
     }
 
     fn check_administers(&self, caller: &Verified) -> Result<(), Refusal> {
-        if caller.groups.iter().any(|group| self.groups.admins.contains(group)) {
+        if self.is_admin(caller) {
             return Ok(());
         }
         Err(Refusal::new(Cause::NotPermitted, "the policy is changed by administrators"))

@@ -6,10 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::Workflow;
-use super::erasing::{AGED_EVERY, STEPS_OF_SWEEP};
 use crate::domain::WallTime;
 use crate::error_chain::error_chain;
 use crate::store::StoreError;
@@ -20,13 +18,8 @@ const EVERY: Duration = Duration::from_secs(1);
 impl Workflow {
     /// Runs until `stop` turns true.
     pub async fn keep_up(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
-        let mut aged = Instant::now().checked_sub(AGED_EVERY);
         loop {
             self.sweep().await;
-            if aged.is_none_or(|aged| aged.elapsed() >= AGED_EVERY) {
-                aged = Some(Instant::now());
-                self.erase_aged().await;
-            }
             if let Err(error) = self.renew_keys().await {
                 tracing::error!(error = %error_chain(error.as_ref()), "grant keys could not be renewed");
             }
@@ -37,7 +30,7 @@ impl Workflow {
         }
     }
 
-    async fn sweep(&self) {
+    pub(in crate::control) async fn sweep(&self) {
         if let Err(error) = self.sweep_all().await {
             tracing::error!(error = %error_chain(&error), "what is over by its time could not be ended");
         }
@@ -47,8 +40,7 @@ impl Workflow {
     }
 
     /// Requests that nobody answered lapse, grants expire, reviews that nobody did are overdue, and revocations that
-    /// somebody left half carried out are carried on, as are
-    /// erasures.
+    /// somebody left half carried out are carried on.
     async fn sweep_all(&self) -> Result<(), StoreError> {
         let count = |ended: usize| u64::try_from(ended).unwrap_or(u64::MAX);
         let lapsed = self.store.lapse_due().await?;
@@ -61,10 +53,6 @@ impl Workflow {
         for order in self.store.open_orders().await? {
             self.carry_on(&order).await;
         }
-        for erasure in self.store.open_erasures().await? {
-            self.carry_on_erasure(&erasure, STEPS_OF_SWEEP).await;
-        }
-        self.fold_erased().await;
         self.metrics.freezes.set(i64::try_from(self.store.freezes().await?.len()).unwrap_or(i64::MAX));
         let awaited = self.store.awaited().await?;
         self.metrics.show_awaited(&awaited);

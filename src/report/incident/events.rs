@@ -59,7 +59,14 @@ fn detail(told: &Told<'_>) -> Option<String> {
         }
         EntryKind::GrantClosed => {
             let agrees = if facts.reconciled == Some(true) { "reconciled" } else { "not reconciled" };
-            facts.overrides.map(|overrides| format!("{}, {agrees}", counted(overrides, "override")))
+            let assertions = facts
+                .assertions
+                .zip(facts.signed)
+                .map(|(told, signed)| format!(", {} told of and {signed} signed", counted(told, "assertion")));
+            let differ = facts.differences.as_ref().map(|differ| format!(": {} do not agree", differ.join(", ")));
+            let (assertions, differ) = (assertions.unwrap_or_default(), differ.unwrap_or_default());
+            let overrides = facts.overrides.map(|overrides| counted(overrides, "override"));
+            overrides.map(|overrides| format!("{overrides}{assertions}, {agrees}{differ}"))
         }
         _ => None,
     }

@@ -29,6 +29,8 @@ const MISSING_NAMED_MAX: usize = 20;
 pub struct Incident {
     grant: GrantId,
     granted: Option<GrantedTold>,
+    /// The request that it came of.
+    elevation: Option<String>,
     /// From when on it could be used.
     active: Option<WallTime>,
     request: Option<RequestTold>,
@@ -46,6 +48,7 @@ impl Incident {
         Self {
             grant,
             granted: None,
+            elevation: None,
             active: None,
             request: None,
             approvals: Vec::new(),
@@ -76,6 +79,7 @@ impl Incident {
             EntryKind::ElevationApproved => self.approvals.push(approval(told)),
             EntryKind::GrantIssued => {
                 self.active = told.facts.token_sha256.is_some().then_some(told.at);
+                self.elevation = some_text(&told.facts.elevation);
                 self.granted = Some(granted(told));
             }
             EntryKind::GrantClaimed => self.active = Some(told.at),
@@ -93,10 +97,7 @@ impl Incident {
 
     /// What the entries name besides the grant: its request.
     pub fn elevation(&self) -> Option<&str> {
-        self.events
-            .iter()
-            .find(|event| event.kind == EntryKind::GrantIssued.as_str())
-            .map(|event| event.detail.as_str())
+        self.elevation.as_deref()
     }
 
     /// The revocation that it ended by.
@@ -177,10 +178,11 @@ impl Incident {
             Some(_) if complete => format!("These are all {intents} overrides of this grant."),
             Some(account) => format!(
                 "This is not known to be all: the close record counts {} overrides, the ledger holds {intents} intents and \
-                 {outcomes} outcomes; {} open, {} sidecars missing.",
+                 {outcomes} outcomes; {} open, {} sidecars missing{}.",
                 account.overrides,
                 account.open,
-                account.missing.len()
+                account.missing.len(),
+                not_agreeing(&account.differences)
             ),
             None if self.end.is_some() => {
                 format!("The account is not closed yet; so far the ledger holds {intents} overrides.")
@@ -188,6 +190,14 @@ impl Incident {
             None => format!("The grant has not ended; so far the ledger holds {intents} overrides."),
         };
         Completeness { complete, intents, outcomes, missing_numbers, statement }
+    }
+}
+
+fn not_agreeing(differences: &[String]) -> String {
+    if differences.is_empty() {
+        String::new()
+    } else {
+        format!(", numbers that do not agree: {}", differences.join(", "))
     }
 }
 
@@ -305,6 +315,9 @@ fn account(told: &Told<'_>) -> AccountTold {
         refusals: facts.refusals.unwrap_or_default(),
         spent: facts.spent,
         missing: texts(&facts.missing),
+        assertions: facts.assertions,
+        signed: facts.signed,
+        differences: texts(&facts.differences),
         reconciled: facts.reconciled.unwrap_or_default(),
         amends: facts.amends,
     }

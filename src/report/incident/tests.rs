@@ -107,6 +107,41 @@ fn what_is_missing_is_said() {
 }
 
 #[test]
+fn what_does_not_agree_is_named_wherever_the_report_is_read() {
+    let mut ledger = ledger();
+    ledger.used(60_000, 1, 1);
+    ledger.add(640_000, "grant_expired", json!({"grant": "g-1"}), json!({}));
+    let closed = json!({"grant": "g-1", "overrides": 1, "ends": {"completed": 1}, "open": 0, "refusals": 0, "assertions": 1,
+        "signed": 2, "differences": ["assertions"], "reconciled": false});
+    ledger.add(700_000, "grant_closed", closed, json!({}));
+    let report = story(&id(&ledger));
+    let account = report.account.as_ref().unwrap();
+    assert_eq!(
+        (account.assertions, account.signed, account.differences.as_slice()),
+        (Some(1), Some(2), &["assertions".to_owned()][..])
+    );
+    let statement = &report.completeness.statement;
+    assert!(
+        !report.completeness.complete && statement.ends_with("numbers that do not agree: assertions."),
+        "{statement}"
+    );
+    let html = crate::report::html::render(&crate::report::page::of_grant(&report)).unwrap();
+    for said in ["1 that outcomes tell of, 2 signed", "assertions: more were signed than outcomes tell of"] {
+        assert!(html.contains(said), "{html}");
+    }
+    let csv = String::from_utf8(crate::report::csv::of_grant(&report).unwrap()).unwrap();
+    assert!(
+        csv.contains("1 override, 1 assertion told of and 2 signed, not reconciled: assertions do not agree"),
+        "{csv}"
+    );
+    // An entry of a version that did not count them says nothing of them.
+    let mut ledger = id(&self::ledger());
+    ledger.closed(700_000, 1, 0);
+    let old = story(&id(&ledger)).account.unwrap();
+    assert_eq!((old.assertions, old.signed), (None, None));
+}
+
+#[test]
 fn what_was_erased_is_shown_as_erased() {
     let mut ledger = Writer::default();
     ledger.asked(0, 1, json!(null), "contract/C-1").issued(0, 1, json!(null), "contract/C-1").used(1_000, 1, 1);

@@ -1,7 +1,7 @@
 //! The story of one grant as a page.
 
 use super::recorded::{overrides, refusals};
-use super::words::{entry, grouped, moment, nothing, personal, provenance, second, some, span, span_cell};
+use super::words::{entry, foot, grouped, moment, nothing, personal, provenance, second, some, span, span_cell};
 use super::{Cell, Facts, Figure, Mark, Page, Section, Table, Timeline};
 use crate::domain::WallTime;
 use crate::wire::reports::{ApprovalTold, EventTold, GrantReport, ReviewTold};
@@ -31,12 +31,7 @@ pub fn of_grant(report: &GrantReport) -> Page {
         figures: figures(report),
         timeline: timeline(report),
         sections: sections.into_iter().filter(says_something).collect(),
-        foot: format!(
-            "Made {} UTC from the first {} entries of {}. All times are UTC.",
-            second(report.made_at),
-            grouped(report.tree.size),
-            report.tree.origin
-        ),
+        foot: foot(report.made_at, &report.tree),
     }
 }
 
@@ -309,6 +304,14 @@ fn account(report: &GrantReport) -> Section {
         ("Uses spent", account.spent.map_or_else(nothing, Cell::number)),
         ("Reconciled", reconciled),
     ];
+    if let Some((told, signed)) = account.assertions.zip(account.signed) {
+        let text = format!("{} that outcomes tell of, {} signed", grouped(told), grouped(signed));
+        facts.push(("Assertions", Cell::plain(text)));
+    }
+    if !account.differences.is_empty() {
+        let differences: Vec<&str> = account.differences.iter().map(|name| difference(name)).collect();
+        facts.push(("Do not agree", Cell::bad(differences.join("; "))));
+    }
     if !account.missing.is_empty() {
         facts.push(("Missing sidecars", Cell::bad(account.missing.join(", "))));
     }
@@ -321,5 +324,15 @@ fn account(report: &GrantReport) -> Section {
         note: report.completeness.statement.clone(),
         facts,
         ..Section::default()
+    }
+}
+
+/// `docs/ledger-entries.md` says the same.
+fn difference(name: &str) -> &str {
+    match name {
+        "intents" => "intents: in some log the sidecar counted others than came from it",
+        "assertions" => "assertions: more were signed than outcomes tell of, or two outcomes tell of one",
+        "uses" => "uses: those that sidecars reported do not fit the intents",
+        other => other,
     }
 }

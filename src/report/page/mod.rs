@@ -92,6 +92,13 @@ pub struct Table {
     pub rows: Vec<Vec<Cell>>,
 }
 
+impl Table {
+    /// The cells of a row, each with the title of its column.
+    pub fn titled<'t>(&'t self, row: &'t [Cell]) -> impl Iterator<Item = (&'static str, &'t Cell)> {
+        self.head.iter().copied().chain(std::iter::repeat("")).zip(row)
+    }
+}
+
 /// A heading with what stands under it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Section {

@@ -1,6 +1,6 @@
 //! A period in numbers as a page.
 
-use super::words::{grouped, percent, provenance, second, span, spread, tree_cell};
+use super::words::{foot, grouped, nothing, percent, provenance, second, span, span_cell, spread, tree_cell};
 use super::{Cell, Figure, Page, Section, Table, Tone};
 use crate::wire::reports::{PeriodReport, Row, RowKind, Totals};
 
@@ -29,30 +29,19 @@ pub fn of_period(report: &PeriodReport) -> Page {
         figures: figures(&report.whole),
         timeline: None,
         sections,
-        foot: format!(
-            "Made {} UTC from the first {} entries of {}. All times are UTC.",
-            second(report.made_at),
-            grouped(report.tree.size),
-            report.tree.origin
-        ),
+        foot: foot(report.made_at, &report.tree),
     }
 }
 
 fn figures(whole: &Totals) -> Vec<Figure> {
-    let median = whole.time_to_access.median_ms;
-    let latency = whole.revocation_latency.median_ms;
     let figure = |label, value, note: String| Figure { label, value, note };
     vec![
         figure("Grants", Cell::number(whole.grants), format!("of {} requests", grouped(whole.requests))),
-        figure(
-            "Time to access",
-            median.map_or_else(|| Cell::faint("–"), |ms| Cell { text: span(ms), tone: Tone::Number }),
-            "median".to_owned(),
-        ),
+        figure("Time to access", span_cell(whole.time_to_access.median_ms), "median".to_owned()),
         figure("Overrides", Cell::number(whole.overrides), format!("{} not completed", grouped(whole.not_completed))),
         figure(
             "Revocation",
-            latency.map_or_else(|| Cell::faint("–"), |ms| Cell { text: span(ms), tone: Tone::Number }),
+            span_cell(whole.revocation_latency.median_ms),
             format!("median, of {} ordered", grouped(whole.revocations)),
         ),
         figure(
@@ -105,78 +94,73 @@ fn access_and_time(whole: &Totals) -> Section {
 }
 
 fn what_happened(whole: &Totals) -> Section {
-    let line = |what: &str, cells: [(&str, Cell); 4]| {
-        let mut row = vec![Cell::plain(what)];
-        for (name, cell) in cells {
-            row.push(if name.is_empty() {
-                Cell::plain("")
-            } else {
-                Cell { text: format!("{} {name}", cell.text), ..cell }
-            });
-        }
-        row
+    // Titles say nothing here: each cell names itself.
+    let head = vec![""; 5];
+    let line = |what: &str, cells: &[(&str, Cell)]| {
+        let named = cells.iter().map(|(name, cell)| Cell { text: format!("{} {name}", cell.text), tone: cell.tone });
+        let all = std::iter::once(Cell::plain(what)).chain(named).chain(std::iter::repeat(Cell::plain("")));
+        all.take(head.len()).collect()
     };
     let number = Cell::number;
-    let none = || ("", Cell::plain(""));
-    Section {
-        title: "What happened".to_owned(),
-        table: Table {
-            head: vec!["", "", "", "", ""],
-            rows: vec![
-                line(
-                    "Requests",
-                    [
-                        ("made", number(whole.requests)),
-                        ("refused by policy", number(whole.requests_refused)),
-                        ("denied", number(whole.denied)),
-                        ("withdrawn or lapsed", number(whole.withdrawn + whole.lapsed)),
-                    ],
-                ),
-                line(
-                    "Grants",
-                    [
-                        ("issued", number(whole.grants)),
-                        ("expired", number(whole.expired)),
-                        ("revoked", number(whole.revoked)),
-                        ("used up", number(whole.used_up)),
-                    ],
-                ),
-                line(
-                    "Overrides",
-                    [
-                        ("made", number(whole.overrides)),
-                        ("completed", number(whole.completed)),
-                        ("not completed", number(whole.not_completed)),
-                        ("refused by sidecars", number(whole.refusals)),
-                    ],
-                ),
-                line(
-                    "Reviews",
-                    [
-                        ("became due", number(whole.reviews_due)),
-                        ("done", number(whole.reviews_done)),
-                        ("of them late", number(whole.reviews_late)),
-                        ("became overdue", Cell::wrong(whole.reviews_overdue)),
-                    ],
-                ),
-                line(
-                    "Verdicts",
-                    [
-                        ("justified", number(whole.justified)),
-                        ("unjustified", Cell::wrong(whole.unjustified)),
-                        ("unclear", Cell::wrong(whole.unclear)),
-                        none(),
-                    ],
-                ),
+    let rows = vec![
+        line(
+            "Requests",
+            &[
+                ("made", number(whole.requests)),
+                ("refused by policy", number(whole.requests_refused)),
+                ("denied", number(whole.denied)),
+                ("withdrawn or lapsed", number(whole.withdrawn + whole.lapsed)),
             ],
-        },
-        ..Section::default()
-    }
+        ),
+        line(
+            "Grants",
+            &[
+                ("issued", number(whole.grants)),
+                ("expired", number(whole.expired)),
+                ("revoked", number(whole.revoked)),
+                ("used up", number(whole.used_up)),
+            ],
+        ),
+        line(
+            "Overrides",
+            &[
+                ("made", number(whole.overrides)),
+                ("completed", number(whole.completed)),
+                ("not completed", number(whole.not_completed)),
+            ],
+        ),
+        line(
+            "Refused by sidecars",
+            &[("recorded", number(whole.refusals)), ("only counted", number(whole.refusals_summarised))],
+        ),
+        line(
+            "Reviews",
+            &[
+                ("became due", number(whole.reviews_due)),
+                ("done", number(whole.reviews_done)),
+                ("of them late", number(whole.reviews_late)),
+                ("became overdue", Cell::wrong(whole.reviews_overdue)),
+            ],
+        ),
+        line(
+            "Verdicts",
+            &[
+                ("justified", number(whole.justified)),
+                ("unjustified", Cell::wrong(whole.unjustified)),
+                ("unclear", Cell::wrong(whole.unclear)),
+            ],
+        ),
+    ];
+    Section { title: "What happened".to_owned(), table: Table { head, rows }, ..Section::default() }
 }
 
 fn codes(report: &PeriodReport) -> Section {
     let row = |count: &crate::wire::reports::RefusalCount| {
-        let by = if count.by == "policy" { "requests, by the policy" } else { "overrides, by sidecars" };
+        let by = match count.by.as_str() {
+            "policy" => "requests, by the policy",
+            "sidecar_summary" => "overrides, by sidecars: a summary, beyond what they record one by one",
+            _ => "overrides, by sidecars",
+        };
         vec![Cell::code(&count.code), Cell::plain(by), Cell::number(count.count)]
     };
     Section {
@@ -207,12 +191,11 @@ fn row(row: &Row) -> Vec<Cell> {
         (RowKind::Erased, _) => Cell::faint("erased"),
         (RowKind::Others, _) => Cell::faint("all others"),
     };
-    let median =
-        |ms: Option<u64>| ms.map_or_else(|| Cell::faint("–"), |ms| Cell { text: span(ms), tone: Tone::Number });
     let part = |ms| Cell { text: percent(ms, totals.granted_ms), tone: Tone::Number };
-    let part = |ms| if totals.granted_ms == 0 { Cell::faint("–") } else { part(ms) };
+    let part = |ms| if totals.granted_ms == 0 { nothing() } else { part(ms) };
     let reviews = format!("{} of {}", grouped(totals.reviews_done), grouped(totals.reviews_due));
     let reviews = match totals.reviews_overdue {
+        0 if totals.reviews_due == 0 && totals.reviews_done == 0 => nothing(),
         0 => Cell { text: reviews, tone: Tone::Number },
         overdue => Cell::bad(format!("{reviews}, {} overdue", grouped(overdue))),
     };
@@ -220,12 +203,12 @@ fn row(row: &Row) -> Vec<Cell> {
         name,
         Cell::number(totals.requests),
         Cell::number(totals.grants),
-        median(totals.time_to_access.median_ms),
+        span_cell(totals.time_to_access.median_ms),
         part(totals.stood_ms),
         part(totals.used_ms),
         Cell::number(totals.overrides),
-        Cell::number(totals.refusals + totals.requests_refused),
-        median(totals.revocation_latency.median_ms),
+        Cell::number(totals.refusals + totals.refusals_summarised + totals.requests_refused),
+        span_cell(totals.revocation_latency.median_ms),
         reviews,
     ]
 }

@@ -22,7 +22,7 @@ pub(super) fn overrides(report: &GrantReport) -> Section {
                 "Request",
                 "Resource and action",
                 "Outcome",
-                "Bytes in, out",
+                "Bytes",
                 "SHA-256 in, out",
             ],
             rows: report.overrides.iter().map(override_row).collect(),
@@ -44,8 +44,12 @@ fn override_row(one: &OverrideTold) -> Vec<Cell> {
     let bodies = |shown: fn(&BodyTold) -> Option<String>| {
         let each = |body: Option<&BodyTold>| body.and_then(shown).unwrap_or_else(|| NOTHING.to_owned());
         let both = outcome.map(|outcome| (each(outcome.request.as_ref()), each(outcome.response.as_ref())));
-        both.map_or_else(nothing, |(request, response)| Cell::long(format!("{request} {response}")))
+        both.map_or_else(nothing, |(request, response)| Cell::long(format!("{request}\n{response}")))
     };
+    let of = |body: Option<&BodyTold>| body.map_or_else(|| NOTHING.to_owned(), |body| grouped(body.bytes));
+    let bytes = outcome.map_or_else(nothing, |outcome| {
+        Cell::plain(format!("{} in\n{} out", of(outcome.request.as_ref()), of(outcome.response.as_ref())))
+    });
     vec![
         Cell::number(one.number),
         Cell::code(entries),
@@ -53,7 +57,7 @@ fn override_row(one: &OverrideTold) -> Vec<Cell> {
         asked,
         Cell::plain(format!("{} · {}", one.resource, one.action)),
         outcome.map_or_else(|| Cell::bad("unknown: no outcome has come"), outcome_cell),
-        bodies(|body| Some(body.bytes.to_string())),
+        bytes,
         bodies(|body| body.sha256.clone()),
     ]
 }

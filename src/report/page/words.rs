@@ -82,9 +82,10 @@ pub(super) fn spread(spread: &Spread) -> String {
     }
 }
 
-/// A part of a whole, in whole percent, rounded down; never 100 % of what is not all.
+/// A part of a whole, in whole percent, rounded down; never 100 % of what is not all, nor 0 % of what is something.
 pub(super) fn percent(part: u64, whole: u64) -> String {
     match u128::from(part).saturating_mul(100).checked_div(u128::from(whole)) {
+        Some(0) if part > 0 => "under 1 %".to_owned(),
         Some(percent) => format!("{percent} %"),
         None => NOTHING.to_owned(),
     }
@@ -92,6 +93,11 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 
 pub(super) fn tree_cell(tree: &TreeAt) -> Cell {
     Cell::long(format!("{} entries, root {}", grouped(tree.size), tree.root))
+}
+
+pub(super) fn foot(made: WallTime, tree: &SignedTree) -> String {
+    let (made, entries) = (second(made), grouped(tree.size));
+    format!("Made {made} UTC from the first {entries} entries of {}. All times are UTC.", tree.origin)
 }
 
 /// Where the report is from, and how it is checked.
@@ -136,7 +142,8 @@ mod tests {
     #[test]
     fn numbers_and_parts() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1\u{202f}000", "1\u{202f}234\u{202f}567"]);
-        assert_eq!((percent(1, 3), percent(999, 1000), percent(0, 0)), ("33 %".into(), "99 %".into(), "–".into()));
+        let parts = [(1, 3), (999, 1000), (0, 0), (1, 1000), (0, 1000)].map(|(part, whole)| percent(part, whole));
+        assert_eq!(parts, ["33 %", "99 %", "–", "under 1 %", "0 %"]);
         assert_eq!(moment(WallTime::from_unix_ms(1_795_313_580_123)), "2026-11-22 02:13:00.123");
     }
 }

@@ -70,7 +70,7 @@ impl Period {
     fn refused_request(&mut self, told: &Told<'_>) {
         let keys = self.keys_of(told);
         self.apply(&keys, |tally| tally.counts.requests_refused += 1);
-        self.refusal_code("policy", text(&told.facts.code));
+        self.refusal_code("policy", text(&told.facts.code), 1);
     }
 
     fn usable(&mut self, told: &Told<'_>) {
@@ -170,9 +170,19 @@ impl Period {
             Some("outcome" | "unknown_outcome") => self.recorded(told, |tally| tally.counts.not_completed += 1),
             Some("refusal") => {
                 self.recorded(told, |tally| tally.counts.refusals += 1);
-                self.refusal_code("sidecar", text(&facts.decision));
+                self.refusal_code("sidecar", text(&facts.decision), 1);
             }
+            Some("refusal_summary") => self.summarised(told),
             _ => {}
+        }
+    }
+
+    /// Refusals that have no line, only a number.
+    fn summarised(&mut self, told: &Told<'_>) {
+        let refusals = told.facts.counts.iter().flatten().filter(|count| count.kind == "refusal");
+        for refused in refusals {
+            self.recorded(told, |tally| tally.counts.refusals_summarised += refused.count);
+            self.refusal_code("sidecar_summary", refused.code.clone().into_owned(), refused.count);
         }
     }
 
@@ -185,9 +195,10 @@ impl Period {
         self.apply(&keys, add);
     }
 
-    fn refusal_code(&mut self, by: &'static str, code: String) {
+    fn refusal_code(&mut self, by: &'static str, code: String, count: u64) {
         if self.refused.len() < CODES_MAX || self.refused.contains_key(&(by, code.clone())) {
-            *self.refused.entry((by, code)).or_default() += 1;
+            let sum = self.refused.entry((by, code)).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
 }

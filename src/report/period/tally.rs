@@ -22,7 +22,7 @@ impl Tally {
     pub(super) fn merge(&mut self, other: &Self) {
         add_up!(self.counts, other.counts, requests requests_refused approvals denied withdrawn lapsed grants expired
             revoked used_up accounts accounts_incomplete unused granted_ms stood_ms used_ms uses_granted uses_spent
-            overrides completed not_completed refusals revocations reviews_due reviews_done reviews_late reviews_overdue
+            overrides completed not_completed refusals refusals_summarised revocations reviews_due reviews_done reviews_late reviews_overdue
             justified unjustified unclear);
         self.time_to_access.merge(&other.time_to_access);
         self.revocation_latency.merge(&other.revocation_latency);

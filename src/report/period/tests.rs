@@ -78,6 +78,34 @@ fn a_busy_period() {
 }
 
 #[test]
+fn what_sidecars_only_summarised_is_counted_apart() {
+    let mut ledger = busy();
+    let counts = json!([{"kind": "refusal", "code": "identity_missing", "count": 4000},
+        {"kind": "refusal", "code": "grant_revoked", "count": 2}, {"kind": "observed", "code": "pass", "count": 70}]);
+    let summary = json!({"service": "payments", "instance": "s-1", "log_id": "aa", "line": "refusal_summary",
+        "recorded_at": 950_000, "counts": counts});
+    ledger.add(950_000, "audit_line", summary, json!({"line": null}));
+    let report = report(&ledger);
+    assert_eq!((report.whole.refusals, report.whole.refusals_summarised), (1, 4002));
+    assert_eq!(row(&report.services, "payments").refusals_summarised, 4002);
+    let count = |by: &str, code: &str, count| RefusalCount { by: by.into(), code: code.into(), count };
+    assert_eq!(
+        report.refusals,
+        [
+            count("sidecar_summary", "identity_missing", 4000),
+            count("sidecar_summary", "grant_revoked", 2),
+            count("sidecar", "grant_revoked", 1)
+        ]
+    );
+    let html = crate::report::html::render(&crate::report::page::of_period(&report)).unwrap();
+    assert!(html.contains("4\u{202f}002 only counted") && html.contains("1 recorded"), "{html}");
+    let csv = crate::report::csv::of_period(&report).unwrap();
+    let mut csv = csv::Reader::from_reader(csv.as_slice());
+    let place = csv.headers().unwrap().iter().position(|name| name == "refusals_summarised").unwrap();
+    assert_eq!(&csv.records().next().unwrap().unwrap()[place], "4002");
+}
+
+#[test]
 fn rows_have_what_is_theirs_and_add_up() {
     let report = report(&busy());
     let (alice, bob) = (row(&report.persons, "alice"), row(&report.persons, "bob"));

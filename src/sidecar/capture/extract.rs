@@ -225,8 +225,9 @@ fn readable(mut value: String) -> Told {
 
 /// A JWT begins with the base64url of `{"`; the rest are words before credentials in headers.
 fn looks_like_a_token(value: &str) -> bool {
+    let value = value.trim_start();
     let is_jwt = value.starts_with("eyJ") && value.contains('.');
-    let scheme = value.split_once(' ').map(|(scheme, _)| scheme);
+    let scheme = value.split_once(char::is_whitespace).map(|(scheme, _)| scheme);
     is_jwt
         || scheme
             .is_some_and(|scheme| ["bearer", "basic", "dpop"].iter().any(|known| scheme.eq_ignore_ascii_case(known)))

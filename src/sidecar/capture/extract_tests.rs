@@ -109,7 +109,15 @@ fn strings_are_told_as_what_they_say() {
 
 #[test]
 fn tokens_are_withheld_whatever_the_member_is_called() {
-    for value in ["eyJhbGciOiJFZERTQSJ9.e30.x", "Bearer abc", "basic YQ==", "-----BEGIN PRIVATE KEY-----"] {
+    for value in [
+        "eyJhbGciOiJFZERTQSJ9.e30.x",
+        " eyJhbGciOiJFZERTQSJ9.e30.x",
+        "Bearer abc",
+        "\tBearer abc",
+        "\r\n  bearer\tabc",
+        "basic YQ==",
+        "-----BEGIN PRIVATE KEY-----",
+    ] {
         let body = serde_json::json!({ "note": value }).to_string();
         assert_eq!(values(&body, &["/note"]), ["/note string withheld"], "{value}");
     }

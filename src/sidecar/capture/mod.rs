@@ -146,6 +146,8 @@ fn has_digest(body: &CapturedBody) -> bool {
 /// A copy of one body.
 struct Copied {
     bytes: Result<Vec<u8>, NotCaptured>,
+    /// Of the room: what `bytes` has taken, filled or not.
+    held: usize,
     room: Arc<CaptureRoom>,
 }
 
@@ -157,27 +159,42 @@ impl std::fmt::Debug for Copied {
 
 impl Copied {
     fn new(room: Arc<CaptureRoom>) -> Self {
-        Self { bytes: Ok(Vec::new()), room }
+        Self { bytes: Ok(Vec::new()), held: 0, room }
     }
 
     fn take(&mut self, data: &[u8]) {
-        let Ok(bytes) = &mut self.bytes else { return };
-        if bytes.len().saturating_add(data.len()) > self.room.body_bytes_max {
+        let Ok(bytes) = &self.bytes else { return };
+        let wanted = bytes.len().saturating_add(data.len());
+        if wanted > self.room.body_bytes_max {
             self.give_up(NotCaptured::TooLarge);
-        } else if self.room.take(data.len()) {
-            // Exactly: what is held is what is counted, but for the pieces' own ends.
-            bytes.reserve_exact(data.len());
-            bytes.extend_from_slice(data);
-        } else {
+        } else if !self.hold(wanted) {
             self.give_up(NotCaptured::NoRoom);
+        } else if let Ok(bytes) = &mut self.bytes {
+            bytes.extend_from_slice(data);
         }
+    }
+
+    /// Takes room for so many bytes, where there is any. A body that comes in many pieces takes twice what it holds, so that
+    /// it is not moved for each of them.
+    fn hold(&mut self, wanted: usize) -> bool {
+        let Ok(bytes) = &mut self.bytes else { return false };
+        if wanted <= self.held {
+            return true;
+        }
+        let ahead = self.held.saturating_mul(2).min(self.room.body_bytes_max).max(wanted);
+        let Some(size) = [ahead, wanted].into_iter().find(|size| self.room.take(size.saturating_sub(self.held))) else {
+            return false;
+        };
+        // Exactly: what is held is what is counted.
+        bytes.reserve_exact(size.saturating_sub(bytes.len()));
+        self.held = size;
+        true
     }
 
     /// Lets go of what was copied.
     fn give_up(&mut self, why: NotCaptured) {
-        if let Ok(bytes) = std::mem::replace(&mut self.bytes, Err(why)) {
-            self.room.give_back(bytes.len());
-        }
+        self.bytes = Err(why);
+        self.room.give_back(std::mem::take(&mut self.held));
     }
 
     fn look(&self, fields: &[&CapturedField], key: Option<&DigestKey>, whole: bool) -> CapturedBody {
@@ -192,9 +209,7 @@ impl Copied {
 
 impl Drop for Copied {
     fn drop(&mut self) {
-        if let Ok(bytes) = &self.bytes {
-            self.room.give_back(bytes.len());
-        }
+        self.room.give_back(self.held);
     }
 }
 
@@ -243,6 +258,23 @@ mod tests {
         let mut bytes = capture(&room);
         body.iter().for_each(|byte| bytes.take(Direction::Request, &[*byte]));
         assert_eq!(bytes.finish(WHOLE).request, whole);
+        assert_eq!(room.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_body_in_many_pieces_is_moved_a_few_times() {
+        let room = room(4096, 1 << 20);
+        let (mut capture, mut sizes) = (capture(&room), std::collections::BTreeSet::new());
+        for _ in 0..4096 {
+            capture.take(Direction::Request, b"1");
+            sizes.insert(room.held_bytes());
+        }
+        assert_eq!((sizes.len(), room.held_bytes()), (13, 4096), "1, 2, 4 … and never more than a body may have");
+        // Where twice as much is not there, what is needed is enough.
+        let room = self::room(64, 5);
+        let mut capture = self::capture(&room);
+        b"12345".iter().for_each(|byte| capture.take(Direction::Request, &[*byte]));
+        assert_eq!((room.held_bytes(), why(capture.finish(WHOLE).request)), (5, None));
         assert_eq!(room.held_bytes(), 0);
     }
 

@@ -48,7 +48,7 @@ impl Difference {
 #[derive(Debug, Default)]
 pub(super) struct Counters(BTreeMap<(GrantId, u64), Count>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 struct Count {
     intents: u64,
     intent_number: u64,
@@ -60,10 +60,8 @@ struct Count {
 struct CountRow<'a> {
     grant: &'a str,
     log: u64,
-    intents: u64,
-    intent_number: u64,
-    assertions: u64,
-    assertion_number: u64,
+    #[serde(flatten)]
+    count: &'a Count,
 }
 
 #[derive(Serialize)]
@@ -92,17 +90,8 @@ impl Counters {
         if self.0.is_empty() {
             return Ok(());
         }
-        let row = |((grant, log), count): (&'_ (GrantId, u64), &'_ Count)| {
-            serde_json::to_value(CountRow {
-                grant: grant.as_str(),
-                log: *log,
-                intents: count.intents,
-                intent_number: count.intent_number,
-                assertions: count.assertions,
-                assertion_number: count.assertion_number,
-            })
-        };
-        let rows: Vec<_> = self.0.iter().filter_map(|count| row(count).ok()).collect();
+        let rows: Vec<_> =
+            self.0.iter().map(|((grant, log), count)| CountRow { grant: grant.as_str(), log: *log, count }).collect();
         sql_over_rows!(
             "INSERT INTO audit_counters (grant_id, log_number, intents, intent_number, assertions, assertion_number, signed) \
              SELECT told.value ->> 'grant', CAST(told.value ->> 'log' AS BIGINT), \

@@ -11,7 +11,7 @@ use super::{AuditBatch, BatchLine, lost};
 use crate::audit::{LineKind, LogId, Position};
 use crate::domain::GrantId;
 use crate::ledger::entry::Draft;
-use crate::ledger::{AuditLine, Fork};
+use crate::ledger::{AuditLine, Fork, LeftOut};
 use crate::store::StoreError;
 use crate::store::rows::{to_json, to_sql, to_u64};
 use crate::store::statement::{Value, insert_rows, sql_over_rows};
@@ -324,5 +324,6 @@ fn entry<'a>(line: &'a BatchLine, number: Option<u64>) -> AuditLine<'a> {
         status: told.status,
         assertion: told.assertion,
         intent: told.intent.map(|(log_id, seq)| (log_id.to_string(), seq)),
+        counts: told.counts.iter().map(|of| LeftOut { kind: &of.kind, code: &of.code, count: of.count }).collect(),
     }
 }

@@ -17,12 +17,13 @@ mod person;
 mod records;
 mod values;
 
+use super::random::random;
 use super::rows::{to_sql, to_u64};
 use super::statement::sql;
 use super::transition::Transition;
 use super::{Kept, OnceKey, Store, StoreError, once};
 use crate::domain::{Erasable, ErasureId, ErasureReason, Person, Verdict};
-use crate::ledger::entry::{Draft, EntryError};
+use crate::ledger::entry::Draft;
 use crate::ledger::{Erased, ErasedOf};
 use age::Aged;
 use values::{Found, Whose};
@@ -223,12 +224,12 @@ async fn begin_person(
 ) -> Result<ErasureOutcome, StoreError> {
     let own = person::own(transition.connection(), person).await?;
     let named_at = records::named_at(transition.connection(), person).await?;
-    let called = Person::erased(random()?);
+    let called = Person::erased(u64::from_be_bytes(random()?));
     let up_to = records::up_to(transition.connection(), None).await?;
     let records = person::erase(transition, person, &called).await?;
     let whose = Whose::Person { person: person.clone(), own };
     let open = Open {
-        id: ErasureId::from_random(random()?),
+        id: ErasureId::from_random(u64::from_be_bytes(random()?)),
         reason: new.reason,
         person: Some(person.clone()),
         called: Some(called),
@@ -251,7 +252,7 @@ async fn begin_age(
     aged: &Aged,
 ) -> Result<ErasureOutcome, StoreError> {
     let open = Open {
-        id: ErasureId::from_random(random()?),
+        id: ErasureId::from_random(u64::from_be_bytes(random()?)),
         reason: new.reason,
         person: None,
         called: None,
@@ -317,10 +318,4 @@ impl Open {
         let (erasure, reason, by) = (&self.id, self.reason, self.by.as_ref());
         Draft::personal_erased(Erased { erasure, of, reason, values, records, complete, by })
     }
-}
-
-fn random() -> Result<u64, StoreError> {
-    let mut bits = [0; 8];
-    aws_lc_rs::rand::fill(&mut bits).map_err(|_| EntryError::Randomness)?;
-    Ok(u64::from_be_bytes(bits))
 }

@@ -17,8 +17,8 @@ use crate::store::rows::{from_sql, to_json, to_sql};
 use crate::store::statement::{sql, sql_over_rows};
 use crate::store::transition::Transition;
 
-/// Entries whose values are read at once.
-const PAGE: u64 = 500;
+/// Values read at once: more than lie beside one entry.
+const PAGE: i64 = 1000;
 /// Values erased by one transaction, to within a page.
 const HITS_MAX: usize = 1000;
 /// Pages looked at for one transaction.
@@ -72,8 +72,7 @@ impl Whose {
             if found.to >= up_to || found.hits.len() >= HITS_MAX {
                 break;
             }
-            let end = found.to.saturating_add(PAGE).min(up_to);
-            let page = page(on, found.to, end).await?;
+            let (page, end) = page(on, found.to, up_to).await?;
             let open = self.open_ones(on, &page).await?;
             for entry in page {
                 let fields = self.fields(&entry, &open);
@@ -139,12 +138,15 @@ impl Theirs<'_> {
     }
 }
 
-async fn page(on: &mut Transaction, from: u64, to: u64) -> Result<Vec<Beside>, StoreError> {
+/// The next entries that have values, and the first that was not looked at. By what there is: where almost everything is
+/// erased, what is left may lie far apart.
+async fn page(on: &mut Transaction, from: u64, up_to: u64) -> Result<(Vec<Beside>, u64), StoreError> {
     let rows = sql("SELECT v.entry_index, v.field, v.value, e.kind, e.canonical FROM entry_values v \
                     JOIN entries e ON e.entry_index = v.entry_index \
-                    WHERE v.entry_index >= $1 AND v.entry_index < $2 ORDER BY v.entry_index")
+                    WHERE v.entry_index >= $1 AND v.entry_index < $2 ORDER BY v.entry_index LIMIT $3")
     .bind(to_sql(from))
-    .bind(to_sql(to))
+    .bind(to_sql(up_to))
+    .bind(PAGE)
     .fetch_all(on)
     .await?;
     let mut page: Vec<Beside> = Vec::new();
@@ -160,7 +162,10 @@ async fn page(on: &mut Transaction, from: u64, to: u64) -> Result<Vec<Beside>, S
             last.values.insert(row.try_get("field")?, row.try_get("value")?);
         }
     }
-    Ok(page)
+    let is_cut = i64::try_from(rows.len()).is_ok_and(|rows| rows >= PAGE);
+    // The last one's values may not all be there: it comes first of the next page.
+    let end = if is_cut { page.pop().map(|last| last.index) } else { None };
+    Ok((page, end.unwrap_or(up_to)))
 }
 
 /// A row's key as the statement reads it.

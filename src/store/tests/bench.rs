@@ -78,6 +78,12 @@ impl Bench {
         }
     }
 
+    /// In a database that lies in this folder.
+    pub(super) async fn postgres_in(folder: &std::path::Path) -> (Self, InFolder) {
+        let database = InFolder::fresh(folder);
+        (Self::at(Place::Server(PostgresConfig::new(database.url.clone()))).await, database)
+    }
+
     async fn at(place: Place) -> Self {
         let clock = ManualClock::starting_at(Moment { boot: BootTime::ZERO, wall: NOW });
         let store = place.open(&clock).await.unwrap();
@@ -108,6 +114,40 @@ impl Place {
         let Self::Folder(folder) = self else { panic!("not a file") };
         folder.path()
     }
+}
+
+/// A database whose tables lie in a folder of their own. The server's user gets the folder.
+pub(super) struct InFolder {
+    name: String,
+    url: String,
+}
+
+impl InFolder {
+    fn fresh(folder: &std::path::Path) -> Self {
+        let url = postgres::fresh_database();
+        let name = url.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned();
+        std::fs::create_dir(folder).unwrap();
+        postgres::run("chown", &["postgres:", folder.to_str().unwrap()]);
+        run_sql("postgres", &format!("CREATE TABLESPACE {name} LOCATION '{}'", folder.display()));
+        run_sql("postgres", &format!("ALTER DATABASE {name} SET TABLESPACE {name}"));
+        Self { name, url }
+    }
+}
+
+impl Drop for InFolder {
+    fn drop(&mut self) {
+        let name = &self.name;
+        run_sql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+        run_sql("postgres", &format!("DROP TABLESPACE {name}"));
+    }
+}
+
+fn run_sql(database: &str, text: &str) {
+    let place = ["--username", "postgres", "--host", postgres::folder().to_str().unwrap(), "--dbname", database];
+    postgres::run(
+        "psql",
+        &[&["--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1", "--command", text][..], &place].concat(),
+    );
 }
 
 /// Makes a database of the first schema, and runs SQL in it.

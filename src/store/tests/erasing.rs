@@ -19,6 +19,7 @@ use crate::ledger::entry::Draft;
 use crate::ledger::{DataRead, Refused};
 use crate::store::audit::{CLOSE_WAIT, Ingested};
 use crate::store::database::Database;
+use crate::store::faults::steps_of;
 use crate::store::statement::sql;
 
 on_both_databases! {
@@ -28,6 +29,7 @@ on_both_databases! {
     what_is_old_goes_but_for_what_is_not_closed,
     a_fault_at_any_write_leaves_all_of_a_step_or_nothing,
     a_large_erasure_is_carried_on_by_whoever_comes_next,
+    what_is_kept_far_back_is_not_paid_for_by_the_length_of_the_log,
     two_who_carry_on_at_once_erase_each_value_once,
     what_is_half_erased_by_a_hand_is_named,
     what_a_backup_brought_back_is_erased_again,
@@ -567,6 +569,19 @@ async fn a_large_erasure_is_carried_on_by_whoever_comes_next(bench: Bench) {
     assert_no_trace(&bench).await;
     assert_sound(&bench.store).await;
     assert_eq!(bench.store.carry_on_erasure(&id).await.unwrap(), ErasureProgress::default(), "it is done");
+}
+
+async fn what_is_kept_far_back_is_not_paid_for_by_the_length_of_the_log(bench: Bench) {
+    let store = &bench.store;
+    create(store, &sample::request(1, 3, NOW)).await.unwrap();
+    // As if so many entries had come since, all of them erased.
+    raw(store, "UPDATE counters SET value = 1000000 WHERE name = 'entry'".to_owned()).await;
+    bench.clock.advance(Duration::from_secs(86_400));
+    let steps = steps_of(async {
+        assert!(!store.has_aged(WallTime::from_unix_ms(i64::MAX), &[]).await.unwrap(), "it is still awaited");
+    });
+    let looks = steps.await.into_iter().filter(|step| step.contains("FROM entry_values v")).count();
+    assert_eq!(looks, 1);
 }
 
 async fn two_who_carry_on_at_once_erase_each_value_once(bench: Bench) {

@@ -7,8 +7,8 @@
 //!
 //! The writes, and where they are failed:
 //! - lines taken in, forks, losses, silent logs, accounts, anchors; entries and the values beside them; keys, origins; the
-//!   tree, checkpoints, cosignatures; sinks' places: here. A disk that is full and a write-ahead log that is torn: here, on
-//!   SQLite; PostgreSQL answers to a full disk as to any other failure, and mends its own log.
+//!   tree, checkpoints, cosignatures; sinks' places: here. A disk that is full: here, on SQLite at every page, and under
+//!   PostgreSQL's tables. A write-ahead log that is torn: here, on SQLite; PostgreSQL mends its own.
 //! - transitions of requests, grants and revocations: `super` and `lifecycle`.
 //! - the ledger's head: `control::ledger::head`. The sidecar's segments, its `head`, `pruned`, `damage` and what is kept of
 //!   an accepted loss: `sidecar::audit_log::tests`, `sidecar::shipping`. A witness's state: `witness`.
@@ -22,6 +22,7 @@ use super::*;
 use crate::audit::End;
 use crate::audit::sample::LogBuilder;
 use crate::ledger::entry::Draft;
+use crate::small_disk::SmallDisk;
 use crate::store::audit::{AuditBatch, CLOSE_WAIT, Ingested, LOST_AFTER};
 use crate::store::faults::{Way, with_fault};
 use crate::store::statement::sql;
@@ -368,6 +369,38 @@ async fn a_full_disk_at_every_page_leaves_the_ledger_as_it_was() {
             assert!(trial.progress().await > before, "{deed:?}");
         }
         trial.reload().await;
+    }
+}
+
+/// The disk under PostgreSQL's tables is really full, again and again, until it wanted a page and had none.
+#[tokio::test]
+async fn a_full_disk_under_postgresql_leaves_the_ledger_as_it_was() {
+    let Some(disk) = SmallDisk::mount("48m") else { return };
+    for deed in [Deed::Lines, Deed::Account, Deed::Entries, Deed::Tree] {
+        let (bench, database) = Bench::postgres_in(&disk.path().join(format!("{deed:?}").to_lowercase())).await;
+        let mut trial = Trial::new(deed, &bench).await;
+        let mut failed = 0;
+        for _ in 0..400 {
+            trial.prepare().await;
+            let before = trial.progress().await;
+            disk.fill();
+            let acted = trial.act().await;
+            disk.make_room();
+            if let Err(error) = acted {
+                assert!(error.contains("No space left on device"), "{deed:?}: {error}");
+                assert_eq!(trial.progress().await, before, "{deed:?}");
+                trial.act().await.unwrap();
+                failed += 1;
+            }
+            assert!(trial.progress().await > before, "{deed:?}");
+            if failed == 2 {
+                break;
+            }
+        }
+        assert_eq!(failed, 2, "{deed:?} wanted no page");
+        trial.reload().await;
+        bench.store.close().await;
+        drop(database);
     }
 }
 

@@ -366,6 +366,16 @@ pub struct AccountTold {
     #[cfg_attr(feature = "control", schema(example = json!([])))]
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub missing: Vec<String>,
+    /// Outcomes that name the assertion which told the upstream. Absent: the entry is of a version that did not count them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub assertions: Option<u64>,
+    /// Assertions that were signed, by the sidecars' own counters.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub signed: Option<u64>,
+    /// Which numbers do not agree: `intents`, `assertions`, `uses`.
+    #[cfg_attr(feature = "control", schema(example = json!([])))]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub differences: Vec<String>,
     pub reconciled: bool,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub amends: Option<u64>,

@@ -35,7 +35,8 @@ pub struct PeriodReport {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "control", derive(utoipa::ToSchema))]
 pub struct RefusalCount {
-    /// `policy` (of requests, by the control plane) or `sidecar` (of overrides).
+    /// `policy` (of requests, by the control plane), `sidecar` (of overrides, each with an entry of its own) or
+    /// `sidecar_summary` (of overrides, told as a number alone).
     #[cfg_attr(feature = "control", schema(example = "sidecar"))]
     pub by: String,
     #[cfg_attr(feature = "control", schema(example = "grant_expired"))]
@@ -107,8 +108,10 @@ pub struct Totals {
     pub completed: u64,
     /// All other outcomes.
     pub not_completed: u64,
-    /// By sidecars.
+    /// By sidecars, each with an entry of its own.
     pub refusals: u64,
+    /// By sidecars beyond their budget: told in summaries, as numbers alone. Of whose grant and which resource is not known.
+    pub refusals_summarised: u64,
     pub revocations: u64,
     /// From the order to the last acknowledgement.
     pub revocation_latency: Spread,

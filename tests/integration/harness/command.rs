@@ -1,6 +1,8 @@
-//! `breakglass`, as a person runs it.
+//! `breakglass` as a person runs it, `breakglass-control` as an operator does.
 
 use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output as Ended};
 use std::sync::{Arc, Mutex};
 
 use ::breakglass::cli;
@@ -43,4 +45,12 @@ pub(crate) async fn breakglass(site: &Site, person: &str, words: &[&str]) -> (Re
     let line: Vec<&str> = words.iter().copied().chain(place).collect();
     let ended = cli::perform(&line, &env, &mut out).await;
     (ended, data.text(), talk.text())
+}
+
+/// Runs a subcommand of `breakglass-control` with this file: exit code, data, talk.
+pub(crate) fn control_command(file: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_breakglass-control"));
+    let Ended { status, stdout, stderr } = command.arg("--config").arg(file).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
 }

@@ -43,3 +43,9 @@ impl Log {
         lines.filter(|line| line[name] == value).collect()
     }
 }
+
+/// A body's digest, as lines have it.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

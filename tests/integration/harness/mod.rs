@@ -45,13 +45,13 @@ use tokio::net::TcpListener;
 
 pub(crate) use by_hand::{ByHand, Line};
 pub(crate) use client::{Answer, H2, Raw, Sent, h2_request, raw_request, whole};
-pub(crate) use command::breakglass;
+pub(crate) use command::{breakglass, control_command};
 pub(crate) use dice::Dice;
 pub(crate) use files::{SERVICE, SidecarFile};
 pub(crate) use fleet::Fleet;
 pub(crate) use follower::Follower;
 pub(crate) use load::{Load, Target, ask};
-pub(crate) use log::Log;
+pub(crate) use log::{Log, sha256_hex};
 pub(crate) use process::Process;
 pub(crate) use program::{Orphan, PROGRAM, Program, Said, Start, readyz, signal, until_overrides};
 pub(crate) use provider::{Provider, Settings};

@@ -5,24 +5,34 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 #[cfg(test)]
 use faults::step;
 
-/// Puts `bytes` in the place of the file, with this mode.
-pub(in crate::control) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+/// Puts `bytes` in the place of the file, with this mode where the system has modes.
+pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let beside = beside(path);
     let mut file = step(path, Step::Create, || {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+        #[cfg(not(unix))]
+        let _ = mode;
+        options.open(&beside)
     })?;
     let (first, rest) = bytes.split_at(bytes.len() / 2);
     step(path, Step::WriteHalf, || file.write_all(first))?;
     step(path, Step::Write, || file.write_all(rest))?;
     step(path, Step::Sync, || file.sync_all())?;
     step(path, Step::Rename, || std::fs::rename(&beside, path))?;
-    step(path, Step::SyncFolder, || File::open(path.parent().unwrap_or(path))?.sync_all())
+    step(path, Step::SyncFolder, || sync_folder(path.parent().unwrap_or(path)))
+}
+
+/// Where a folder can't be opened as a file (Windows), renaming is as durable as that system makes it.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -33,7 +43,7 @@ fn beside(path: &Path) -> PathBuf {
 
 /// What is done, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::control) enum Step {
+pub(crate) enum Step {
     Create,
     WriteHalf,
     Write,
@@ -49,7 +59,7 @@ fn step<T>(_path: &Path, _step: Step, work: impl FnOnce() -> io::Result<T>) -> i
 }
 
 #[cfg(test)]
-pub(in crate::control) mod faults {
+pub(crate) mod faults {
     //! A file whose replacement fails on command.
 
     use std::collections::BTreeMap;
@@ -57,17 +67,17 @@ pub(in crate::control) mod faults {
 
     use super::{Path, PathBuf, Step, io};
 
-    pub(in crate::control) const STEPS: [Step; 6] =
+    pub(crate) const STEPS: [Step; 6] =
         [Step::Create, Step::WriteHalf, Step::Write, Step::Sync, Step::Rename, Step::SyncFolder];
 
     static PLANS: Mutex<BTreeMap<PathBuf, (Step, bool)>> = Mutex::new(BTreeMap::new());
 
     /// From now on this step fails for this file, once it is done or before.
-    pub(in crate::control) fn plan(path: &Path, step: Step, is_done: bool) {
+    pub(crate) fn plan(path: &Path, step: Step, is_done: bool) {
         PLANS.lock().unwrap().insert(path.to_owned(), (step, is_done));
     }
 
-    pub(in crate::control) fn clear(path: &Path) {
+    pub(crate) fn clear(path: &Path) {
         PLANS.lock().unwrap().remove(path);
     }
 
