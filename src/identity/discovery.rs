@@ -85,7 +85,7 @@ pub(super) fn is_of(metadata: &Map<String, Value>, issuer: &Issuer) -> Result<()
     if is_same { Ok(()) } else { Err(RefreshError::OtherIssuer) }
 }
 
-fn keys_url(metadata: &Map<String, Value>, issuer: &Issuer) -> Result<Uri, RefreshError> {
+pub(super) fn keys_url(metadata: &Map<String, Value>, issuer: &Issuer) -> Result<Uri, RefreshError> {
     is_of(metadata, issuer)?;
     let url = metadata.get("jwks_uri").and_then(Value::as_str).ok_or(RefreshError::NoKeysUrl)?;
     let url: Uri = url.parse().map_err(|_| RefreshError::NoKeysUrl)?;

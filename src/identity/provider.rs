@@ -6,7 +6,9 @@
 use http::Uri;
 use serde_json::{Map, Value};
 
-use super::discovery::{KeysPlace, RefreshError, UnusableEndpoint, discovery_url, endpoint, fetch, fetch_keys, is_of};
+use super::discovery::{
+    KeysPlace, RefreshError, UnusableEndpoint, discovery_url, endpoint, fetch, fetch_keys, is_of, keys_url,
+};
 use super::id_token::{self, IdTokenError, Proven, Wanted};
 use super::issuer::{Algorithm, IssuerConfig};
 use crate::domain::{Audience, Issuer};
@@ -61,7 +63,8 @@ impl Provider {
             authorization: at("authorization_endpoint")?.filter(|_| has_pkce(metadata)),
             revocation: at("revocation_endpoint")?,
             names_itself: metadata.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true)),
-            keys: KeysPlace::Metadata(discovery),
+            // Where they name none, that is said when keys are needed: signing out needs none.
+            keys: keys_url(metadata, issuer).map_or(KeysPlace::Metadata(discovery), KeysPlace::KeySet),
         })
     }
 
