@@ -13,8 +13,6 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::hex::{Hex, parse_hex};
 
-use crate::hex::parse_hex;
-
 /// Why a piece of text is not a log id or a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("expected {digits} lower-case hexadecimal digits")]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::database::DatabaseConfig;
 use super::identity::{is_http_url, read_issuers};
+use super::introspection::{IntrospectionConfig, read_introspection};
 use super::keys::{KeysConfig, read_keys};
 use super::ledger::{LedgerConfig, read_ledger};
 use super::limits::{ApiLimits, read_limits};
@@ -57,6 +58,8 @@ pub struct ControlConfig {
     pub feed: FeedListener,
     pub admin: SocketAddr,
     pub issuers: Vec<IssuerConfig>,
+    /// Those of them that are asked whether tokens still stand.
+    pub introspection: Vec<IntrospectionConfig>,
     /// How the command line signs people in, where the file says it.
     pub sign_in: Option<SignInTerms>,
     /// Who tells of people between two tokens.
@@ -162,6 +165,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
     let admin = root.section("admin").and_then(|section| section.optional("address")).unwrap_or(loopback);
     let audience: Option<Audience> = root.required("audience");
     let issuers = read_issuers(root, audience.as_ref());
+    let introspection = read_introspection(root, &issuers);
     let signals = read_signals(root, &issuers);
     let scim = read_scim(root, &issuers);
     let groups = root.section("groups").map(|section| read_groups(&section)).unwrap_or_default();
@@ -189,6 +193,7 @@ fn read(root: &Section<'_>, file: &Path, elsewhere: &mut Vec<Mistake>) -> Option
         feed: feed?,
         admin,
         issuers,
+        introspection,
         sign_in,
         signals,
         scim,

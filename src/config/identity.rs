@@ -79,6 +79,8 @@ fn read_issuer(section: &Section<'_>, audience: Option<&Audience>) -> Option<Iss
     let leeway =
         section.integer("clock_leeway_s", 0..=IssuerConfig::CLOCK_LEEWAY_S_MAX, IssuerConfig::CLOCK_LEEWAY_S_DEFAULT);
     let ca = section.path("ca");
+    // Read elsewhere, where it means something.
+    section.has("introspection");
     let mut config = IssuerConfig::new(url?, audience?);
     config.person_claim = person_claim.unwrap_or(config.person_claim);
     config.person_prefix = person_prefix.unwrap_or(config.person_prefix);

@@ -17,6 +17,8 @@ mod feed;
 #[cfg(any(feature = "sidecar", feature = "control"))]
 mod identity;
 #[cfg(feature = "control")]
+pub mod introspection;
+#[cfg(feature = "control")]
 pub mod keys;
 #[cfg(feature = "control")]
 pub mod ledger;

@@ -253,6 +253,12 @@ fn read_sidecar(root: &Section<'_>, audience: Option<&Audience>) -> Option<Witho
             Some("remove it: a sidecar asks for no groups"),
         );
     }
+    for issuer in root.sections("issuer") {
+        issuer.ignore_unknown();
+        if issuer.has("introspection") {
+            issuer.mistake("introspection", "is for the control plane", Some("remove it: a sidecar asks nobody"));
+        }
+    }
     let issuers = issuers.into_iter().map(IssuerConfig::without_groups).collect();
     let audit = root.required_section("audit").and_then(|section| read_audit(&section));
     let admin = root.section("admin").map_or_else(

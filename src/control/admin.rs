@@ -75,6 +75,16 @@ struct IssuerState {
     keys: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection: Option<IntrospectionState>,
+}
+
+/// Whether the issuer says if tokens still stand. Where it does not, nothing ends for that.
+#[derive(Debug, Serialize)]
+struct IntrospectionState {
+    answered_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
 }
 
 /// A schedule that is not current refuses nobody by itself: its fallback group may stand in.
@@ -91,7 +101,12 @@ struct ScheduleState {
 async fn readiness(State(state): State<Arc<ApiState>>) -> Response {
     let read = timeout(READ_TIME_MAX, state.workflow.store.newest_revision()).await;
     let ready = matches!(read, Ok(Ok(_)));
+    let rechecks = state.rechecks.health();
     let issuers = state.verifier.health().into_iter().map(|health| IssuerState {
+        introspection: rechecks.iter().find(|asked| asked.issuer == health.issuer).map(|asked| IntrospectionState {
+            answered_at: asked.answered.map(WallTime::rfc3339),
+            failure: asked.failure.clone(),
+        }),
         issuer: health.issuer.to_string(),
         keys: health.keys,
         failure: health.failure,

@@ -75,6 +75,7 @@ pub(super) fn spawn_signals(
 ) {
     let (transmitters, stop) = (state.signals.transmitters().clone(), stopped(stopping.clone()));
     tasks.spawn(async move { transmitters.run(stop).await });
+    tasks.spawn(state.rechecks.clone().run(Arc::clone(&state.workflow), stopping.clone()));
     tasks.spawn(state.signals.clone().poll_all(Arc::clone(&state.workflow), tls, stopping.clone()));
 }
 

@@ -27,6 +27,7 @@ pub mod metrics;
 pub mod on_call;
 pub mod openapi;
 pub mod rates;
+pub mod recheck;
 pub mod refusal;
 pub mod reporting;
 mod routes;

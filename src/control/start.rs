@@ -23,6 +23,8 @@ use super::ledger::{Ledger, LedgerStartError};
 use super::metrics::{ControlMetrics, Expiries, Observed};
 use super::on_call::{OnCall, OnCallSettings};
 use super::rates::Rates;
+use super::recheck::Rechecks;
+use super::recheck::held::HeldTokens;
 use super::server::{TlsFilesError, certificates, certified_key, tls_config};
 use super::signals::Signals;
 use super::sinks::{self, Teller};
@@ -251,6 +253,7 @@ async fn assemble(
     let limits = FeedLimits { staleness_max: rules.policy.staleness_max, ..FeedLimits::default() };
     let hub = Hub::new(clock.clone(), limits);
     let signals = signals(config, tls.clone(), &clock)?;
+    let rechecks = Rechecks::new(config.introspection.clone(), tls.clone())?;
     let settings = OnCallSettings::new(tls, config.credentials.clone());
     let on_call = OnCall::new(&rules.policy.schedules, settings, clock.clone());
     let workflow = Workflow {
@@ -266,6 +269,7 @@ async fn assemble(
         metrics: ControlMetrics::new()?,
         refused: RefusedBudget::default(),
         reads: ReadBook::default(),
+        held: HeldTokens::new(config.introspection.iter().map(|asked| asked.issuer.issuer.clone())),
         keys_recorded: AtomicBool::new(false),
     };
     tell_freezes(&workflow.store).await?;
@@ -279,6 +283,9 @@ async fn assemble(
         let polled = matches!(signals.delivery, Delivery::Poll(_));
         workflow.metrics.begin_signals(signals.name.as_str(), polled);
     }
+    for asked in &config.introspection {
+        workflow.metrics.begin_rechecks(asked.issuer.issuer.as_str());
+    }
     let by_scim = config.issuers.iter().filter(|issuer| issuer.groups_by_scim);
     let state = ApiState {
         workflow: Arc::new(workflow),
@@ -290,6 +297,7 @@ async fn assemble(
         ledger: Arc::new(ledger),
         reporting: Arc::default(),
         signals,
+        rechecks,
         scim: Arc::new(config.scim.clone()),
         groups_by_scim: Arc::new(by_scim.map(|issuer| (issuer.issuer.clone(), issuer.groups_prefix.clone())).collect()),
     };

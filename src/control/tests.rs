@@ -12,6 +12,7 @@ mod lists;
 mod on_call;
 mod operation;
 mod policy;
+mod recheck;
 mod reports;
 mod review;
 mod revocation;

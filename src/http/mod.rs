@@ -16,6 +16,7 @@ mod client;
 mod client_authority;
 mod connect;
 mod error;
+pub mod form;
 mod hop_by_hop;
 mod limits;
 mod pool;

@@ -80,16 +80,42 @@ pub(super) async fn fetch_keys(
 }
 
 /// §4.3: the issuer must be exactly the one that was asked for, else one issuer could speak for another.
-fn keys_url(metadata: &Map<String, Value>, issuer: &Issuer) -> Result<Uri, RefreshError> {
-    if metadata.get("issuer").and_then(Value::as_str) != Some(issuer.as_str()) {
-        return Err(RefreshError::OtherIssuer);
-    }
+pub(super) fn is_of(metadata: &Map<String, Value>, issuer: &Issuer) -> Result<(), RefreshError> {
+    let is_same = metadata.get("issuer").and_then(Value::as_str) == Some(issuer.as_str());
+    if is_same { Ok(()) } else { Err(RefreshError::OtherIssuer) }
+}
+
+pub(super) fn keys_url(metadata: &Map<String, Value>, issuer: &Issuer) -> Result<Uri, RefreshError> {
+    is_of(metadata, issuer)?;
     let url = metadata.get("jwks_uri").and_then(Value::as_str).ok_or(RefreshError::NoKeysUrl)?;
     let url: Uri = url.parse().map_err(|_| RefreshError::NoKeysUrl)?;
     if issuer.as_str().starts_with("https:") && url.scheme_str() != Some("https") {
         return Err(RefreshError::KeysInTheClear);
     }
     Ok(url)
+}
+
+/// An issuer's metadata name an endpoint that is not to be called.
+#[cfg(any(feature = "cli", feature = "control"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the issuer's {0} is no URL that can be called, or is not https where the issuer is")]
+pub struct UnusableEndpoint(pub(super) &'static str);
+
+/// The endpoint of this name (RFC 8414 §2): an issuer that is called by https has none that is not.
+#[cfg(any(feature = "cli", feature = "control"))]
+pub(super) fn endpoint(
+    metadata: &Map<String, Value>,
+    issuer: &Issuer,
+    name: &'static str,
+) -> Result<Option<Uri>, UnusableEndpoint> {
+    let Some(value) = metadata.get(name) else { return Ok(None) };
+    let url: Uri = value.as_str().and_then(|text| text.parse().ok()).ok_or(UnusableEndpoint(name))?;
+    let secure = issuer.as_str().starts_with("https:");
+    match url.scheme_str() {
+        Some("https") => Ok(Some(url)),
+        Some("http") if !secure => Ok(Some(url)),
+        _ => Err(UnusableEndpoint(name)),
+    }
 }
 
 pub(super) async fn fetch(

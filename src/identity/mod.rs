@@ -14,6 +14,8 @@ mod discovery;
 mod error;
 #[cfg(feature = "cli")]
 mod id_token;
+#[cfg(feature = "control")]
+pub mod introspection;
 mod issuer;
 mod jwks;
 mod people;
@@ -25,6 +27,8 @@ mod sought;
 mod verifier;
 
 pub use discovery::RefreshError;
+#[cfg(any(feature = "cli", feature = "control"))]
+pub use discovery::UnusableEndpoint;
 pub use error::{IdentityError, IdentityFault, SetupError};
 #[cfg(feature = "cli")]
 pub use id_token::{IdTokenError, Proven, Wanted};

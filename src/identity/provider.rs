@@ -6,7 +6,9 @@
 use http::Uri;
 use serde_json::{Map, Value};
 
-use super::discovery::{KeysPlace, RefreshError, discovery_url, fetch, fetch_keys};
+use super::discovery::{
+    KeysPlace, RefreshError, UnusableEndpoint, discovery_url, endpoint, fetch, fetch_keys, is_of, keys_url,
+};
 use super::id_token::{self, IdTokenError, Proven, Wanted};
 use super::issuer::{Algorithm, IssuerConfig};
 use crate::domain::{Audience, Issuer};
@@ -19,8 +21,8 @@ pub enum ProviderError {
     Url(Issuer),
     #[error(transparent)]
     Metadata(#[from] RefreshError),
-    #[error("the issuer's {0} is no URL that can be called, or is not https where the issuer is")]
-    Endpoint(&'static str),
+    #[error(transparent)]
+    Endpoint(#[from] UnusableEndpoint),
     #[error("the issuer does not say where tokens are got")]
     NoTokenEndpoint,
 }
@@ -52,9 +54,7 @@ impl Provider {
     }
 
     fn of(metadata: &Map<String, Value>, issuer: &Issuer, discovery: Uri) -> Result<Self, ProviderError> {
-        if metadata.get("issuer").and_then(Value::as_str) != Some(issuer.as_str()) {
-            return Err(RefreshError::OtherIssuer.into());
-        }
+        is_of(metadata, issuer)?;
         let at = |name: &'static str| endpoint(metadata, issuer, name);
         Ok(Self {
             issuer: issuer.clone(),
@@ -63,7 +63,8 @@ impl Provider {
             authorization: at("authorization_endpoint")?.filter(|_| has_pkce(metadata)),
             revocation: at("revocation_endpoint")?,
             names_itself: metadata.get("authorization_response_iss_parameter_supported") == Some(&Value::Bool(true)),
-            keys: KeysPlace::Metadata(discovery),
+            // Where they name none, that is said when keys are needed: signing out needs none.
+            keys: keys_url(metadata, issuer).map_or(KeysPlace::Metadata(discovery), KeysPlace::KeySet),
         })
     }
 
@@ -83,18 +84,6 @@ impl Provider {
         allowed.insert(Algorithm::ES384);
         let keys = fetch_keys(client, &self.issuer, &self.keys, &allowed).await.map_err(IdTokenError::Keys)?;
         id_token::check(token, &self.issuer, &keys, &allowed, wanted)
-    }
-}
-
-fn endpoint(metadata: &Map<String, Value>, issuer: &Issuer, name: &'static str) -> Result<Option<Uri>, ProviderError> {
-    let Some(value) = metadata.get(name) else { return Ok(None) };
-    let wrong = || ProviderError::Endpoint(name);
-    let url: Uri = value.as_str().and_then(|text| text.parse().ok()).ok_or_else(wrong)?;
-    let secure = issuer.as_str().starts_with("https:");
-    match url.scheme_str() {
-        Some("https") => Ok(Some(url)),
-        Some("http") if !secure => Ok(Some(url)),
-        _ => Err(wrong()),
     }
 }
 

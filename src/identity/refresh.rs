@@ -80,13 +80,7 @@ impl IssuerKeys {
         if config.algorithms.is_empty() {
             return Err(SetupError::NoAlgorithm(config.issuer));
         }
-        let client = match &config.ca {
-            None => client.clone(),
-            Some(path) => TlsRoots::from_pem_files([path])
-                .and_then(|roots| ClientTls::new(roots, None))
-                .map(|tls| client.with_tls(tls))
-                .map_err(|source| SetupError::Ca { issuer: config.issuer.clone(), source })?,
-        };
+        let client = client_of(&config, client)?;
         let (keys, wanted, sought, last) = Default::default();
         Ok(Self { config, client, place, keys, wanted, sought, last })
     }
@@ -146,6 +140,15 @@ impl IssuerKeys {
             failures: last.failures,
         }
     }
+}
+
+/// The client for an issuer: with its own authorities, where it has some.
+pub(super) fn client_of(config: &IssuerConfig, client: &Client) -> Result<Client, SetupError> {
+    let Some(path) = &config.ca else { return Ok(client.clone()) };
+    TlsRoots::from_pem_files([path])
+        .and_then(|roots| ClientTls::new(roots, None))
+        .map(|tls| client.with_tls(tls))
+        .map_err(|source| SetupError::Ca { issuer: config.issuer.clone(), source })
 }
 
 impl Verifier {

@@ -12,13 +12,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use jsonwebtoken::EncodingKey;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::issuer::Algorithm;
 
@@ -96,9 +97,33 @@ fn rsa() -> (EncodingKey, Value) {
 pub(crate) struct TestIssuer {
     pub(crate) url: String,
     served: Arc<Mutex<Served>>,
+    asked: watch::Sender<Vec<String>>,
+}
+
+/// What is answered to whoever asks about a token, at `/introspect`.
+#[derive(Debug, Clone)]
+pub(crate) enum Introspected {
+    Said {
+        status: u16,
+        headers: Vec<(&'static str, String)>,
+        body: String,
+    },
+    /// The connection is held, and nothing comes.
+    Silence,
+}
+
+impl Introspected {
+    pub(crate) fn body(body: impl Into<String>) -> Self {
+        Self::Said { status: 200, headers: Vec::new(), body: body.into() }
+    }
+
+    pub(crate) fn status(status: u16) -> Self {
+        Self::Said { status, headers: Vec::new(), body: String::new() }
+    }
 }
 
 struct Served {
+    introspected: Introspected,
     metadata: Value,
     keys: Value,
     down: bool,
@@ -110,9 +135,16 @@ impl TestIssuer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let metadata = json!({"issuer": url, "jwks_uri": format!("{url}/keys")});
-        let served = Arc::new(Mutex::new(Served { metadata, keys: Value::Null, down: false, key_fetches: 0 }));
-        tokio::spawn(serve(listener, Arc::clone(&served)));
-        let issuer = Self { url, served };
+        let served = Arc::new(Mutex::new(Served {
+            introspected: Introspected::body(r#"{"active":true}"#),
+            metadata,
+            keys: Value::Null,
+            down: false,
+            key_fetches: 0,
+        }));
+        let asked = watch::Sender::new(Vec::new());
+        tokio::spawn(serve(listener, Arc::clone(&served), asked.clone()));
+        let issuer = Self { url, served, asked };
         issuer.publish(keys);
         issuer
     }
@@ -133,20 +165,61 @@ impl TestIssuer {
         self.served.lock().unwrap().down = down;
     }
 
+    pub(crate) fn set_introspected(&self, introspected: Introspected) {
+        self.served.lock().unwrap().introspected = introspected;
+    }
+
+    /// Waits until tokens were asked about so many times more, and answers the last form that came.
+    pub(crate) async fn asked_again(&self, times: usize) -> String {
+        let mut asked = self.asked.subscribe();
+        let wanted = asked.borrow().len() + times;
+        let all = asked.wait_for(|asked| asked.len() >= wanted).await.unwrap();
+        all.last().unwrap().clone()
+    }
+
+    /// How often tokens were asked about.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked.borrow().len()
+    }
+
     pub(crate) fn key_fetches(&self) -> usize {
         self.served.lock().unwrap().key_fetches
     }
 }
 
-async fn serve(listener: TcpListener, served: Arc<Mutex<Served>>) {
+async fn serve(listener: TcpListener, served: Arc<Mutex<Served>>, asked: watch::Sender<Vec<String>>) {
     while let Ok((stream, _)) = listener.accept().await {
-        let served = Arc::clone(&served);
-        let service = service_fn(move |request| {
-            let response = answer(&request, &mut served.lock().unwrap());
-            async move { Ok::<_, Infallible>(response) }
+        let (served, asked) = (Arc::clone(&served), asked.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (served, asked) = (Arc::clone(&served), asked.clone());
+            async move {
+                if request.uri().path() == "/introspect" && !served.lock().unwrap().down {
+                    return Ok(introspected(request, &served, &asked).await);
+                }
+                Ok::<_, Infallible>(answer(&request, &mut served.lock().unwrap()))
+            }
         });
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
+}
+
+/// What came is `METHOD AUTHORIZATION FORM`.
+async fn introspected(
+    request: Request<Incoming>,
+    served: &Mutex<Served>,
+    asked: &watch::Sender<Vec<String>>,
+) -> Response<Full<Bytes>> {
+    let (parts, body) = request.into_parts();
+    let shown = parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
+    let form = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let introspected = served.lock().unwrap().introspected.clone();
+    asked.send_modify(|asked| asked.push(format!("{} {shown} {form}", parts.method)));
+    let Introspected::Said { status, headers, body } = introspected else { return std::future::pending().await };
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response.body(Full::from(body)).unwrap()
 }
 
 fn answer(request: &Request<Incoming>, served: &mut Served) -> Response<Full<Bytes>> {

@@ -14,6 +14,7 @@ mod erasure;
 #[cfg(test)]
 pub(crate) mod forgery;
 pub mod hash;
+mod introspection;
 mod kinds;
 pub mod note;
 #[cfg(feature = "control")]
@@ -31,6 +32,7 @@ pub mod verify;
 pub mod witness;
 
 pub use erasure::{Erased, ErasedOf};
+pub use introspection::InactiveToken;
 pub use kinds::{DataRead, Enforced, Issued, Ordered, Refused};
 pub use scim::Provisioned;
 pub use shipped::{Anchor, AuditLine, Closed, Fork, LeftOut, Lost};

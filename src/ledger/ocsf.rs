@@ -121,6 +121,7 @@ fn shape(kind: &str, facts: &Map<String, Value>) -> Shape {
         "grant_suspended" => Shape::Entity(12, "grant", "grant"),
         "grant_resumed" => Shape::Entity(13, "grant", "grant"),
         "signal_received" => Shape::Entity(1, "signal", "event_id"),
+        "token_inactive" => Shape::Entity(11, "access token", "token"),
         "user_provisioned" => Shape::Entity(3, "user", "user"),
         "personal_erased" => Shape::Entity(4, "personal data", "erasure"),
         "group_provisioned" => Shape::Entity(3, "group", "group"),
@@ -279,6 +280,7 @@ mod tests {
             EntryKind::GrantSuspended,
             EntryKind::GrantResumed,
             EntryKind::SignalReceived,
+            EntryKind::TokenInactive,
             EntryKind::UserProvisioned,
             EntryKind::GroupProvisioned,
         ] {

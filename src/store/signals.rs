@@ -130,7 +130,8 @@ async fn carry_out(
     for person in persons(transition, event).await? {
         demand_fresh(transition, &person, event.since).await?;
         let known = is_known(transition, &person).await?;
-        let found = Found::of(transition, &person, event).await?;
+        let reach = Reach { effect: event.effect, since: event.since, idp: None };
+        let found = Found::of(transition, &person, &reach).await?;
         outcome.known |= known;
         // Of people who were never here the ledger need not tell: a company's stream is about all of its people.
         if known || !found.is_empty() {
@@ -168,40 +169,55 @@ async fn is_known(transition: &mut Transition<'_>, person: &Person) -> Result<bo
     Ok(principals.integer(transition.connection()).await? > 0)
 }
 
-/// What an event finds of one person.
-struct Found {
-    end: Vec<GrantRecord>,
+/// How far what was said of a person goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach<'a> {
+    pub(super) effect: Effect,
+    pub(super) since: WallTime,
+    /// What rests on this issuer's word alone; absent: on any's.
+    pub(super) idp: Option<&'a Issuer>,
+}
+
+/// What is found of one person.
+pub(super) struct Found {
+    pub(super) end: Vec<GrantRecord>,
     suspend: Vec<GrantRecord>,
-    lapse: Vec<ElevationId>,
+    pub(super) lapse: Vec<ElevationId>,
 }
 
 impl Found {
     /// Live grants, suspended ones among them, and requests that wait. What rests on an authentication after the event
     /// has nothing to do with it.
-    async fn of(transition: &mut Transition<'_>, person: &Person, event: &SignalEvent) -> Result<Self, StoreError> {
+    pub(super) async fn of(
+        transition: &mut Transition<'_>,
+        person: &Person,
+        reach: &Reach<'_>,
+    ) -> Result<Self, StoreError> {
         let mut found = Self { end: Vec::new(), suspend: Vec::new(), lapse: Vec::new() };
-        let is_later = |at: Option<WallTime>| at.is_some_and(|at| at > event.since);
+        let is_beyond = |idp: &Issuer, at: Option<WallTime>| {
+            at.is_some_and(|at| at > reach.since) || reach.idp.is_some_and(|own| own != idp)
+        };
         for (id, _) in live(transition, person).await? {
             let Some(record) = fetch(transition.connection(), &id).await? else { continue };
-            if is_later(record.grant.authentication.auth_time) {
+            if is_beyond(&record.grant.idp, record.grant.authentication.auth_time) {
                 continue;
             }
-            if event.effect == Effect::End || record.grant.binding == Binding::Bearer {
+            if reach.effect == Effect::End || record.grant.binding == Binding::Bearer {
                 found.end.push(record);
             } else if record.suspended.is_none() {
                 found.suspend.push(record);
             }
         }
         for id in waiting(transition, person).await? {
-            let record = elevations::fetch(transition.connection(), &id).await?;
-            if record.is_some_and(|record| !is_later(record.elevation.authentication.auth_time)) {
+            let Some(record) = elevations::fetch(transition.connection(), &id).await? else { continue };
+            if !is_beyond(&record.elevation.idp, record.elevation.authentication.auth_time) {
                 found.lapse.push(id);
             }
         }
         Ok(found)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.end.is_empty() && self.suspend.is_empty() && self.lapse.is_empty()
     }
 

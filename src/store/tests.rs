@@ -12,6 +12,7 @@ mod lifecycle;
 mod migration;
 mod model;
 mod policies;
+mod rechecks;
 mod replicas;
 mod reports;
 mod revocations;

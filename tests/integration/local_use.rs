@@ -302,6 +302,38 @@ async fn the_proxy_proves_a_key_behind_a_secret_and_ends_when_the_grant_is_used_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn curl_keeps_the_nonce_for_the_next_call() {
+    let desk = Desk::set().await;
+    let more = ["--tier", "keys", "--binding", "dpop"];
+    desk.request(desk.command("breakglass"), "K-1", &more).await;
+    let url = desk.url("K-1");
+    let words = ["curl", "--reason", "stuck_payment", "--ticket", "INC-2041", "--yes", "--", "-sS", "-X", "POST", &url];
+    let refused = async || desk.sidecar.metric("breakglass_sidecar_refusals_total{code=\"use_dpop_nonce\"}").await;
+    for (overrides, wanting) in [(1, 1.0), (2, 1.0), (3, 1.0)] {
+        let ended = desk.breakglass(&words).await;
+        assert_eq!((ended.code, ended.data.as_str()), (0, "done"), "{ended:?}");
+        assert_eq!((desk.overrides().0, refused().await), (overrides, wanting));
+    }
+    // One that the sidecar does not know costs the round, and no more.
+    let [file] = &nonces(&desk)[..] else { panic!("one origin, one file") };
+    let text = std::fs::read_to_string(file).unwrap();
+    let nonce = serde_json::from_str::<Value>(&text).unwrap()["nonce"].as_str().unwrap().to_owned();
+    std::fs::write(file, text.replace(&nonce, "of-another-life")).unwrap();
+    let ended = desk.breakglass(&words).await;
+    assert_eq!((ended.code, desk.overrides().0, refused().await), (0, 4, 2.0), "{ended:?}");
+    // Many at once take turns at one file, and each call is one override.
+    let calls = (0..4).map(|_| desk.breakglass(&words));
+    let all = futures_util::future::join_all(calls).await;
+    assert!(all.iter().all(|ended| ended.code == 0), "{all:?}");
+    assert_eq!((desk.overrides().0, refused().await), (8, 2.0));
+}
+
+fn nonces(desk: &Desk) -> Vec<PathBuf> {
+    let folder = desk.path("home").join("state/breakglass/nonces");
+    std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_shows_the_client_certificate_and_verifies_its_upstream() {
     let desk = Desk::set().await;
     let more = ["--tier", "keys", "--binding", "mtls"];

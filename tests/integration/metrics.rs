@@ -63,7 +63,10 @@ fn exposed(text: &str) -> BTreeSet<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_exposed_is_documented_and_what_is_documented_is_exposed() {
     let mut site = Site::start().await;
-    // Sinks are shown where there are some. A transmitter that is not there is one to be asked all the same.
+    // Sinks are shown where there are some. A transmitter that is not there is one to be asked all the same, and so is an
+    // issuer.
+    site.issuer_lines =
+        "[issuer.introspection]\ntoken_file = \"secret\"\nurl = \"http://127.0.0.1:1/ask\"\n".to_owned();
     let issuer = format!("http://{}", site.issuer_addr);
     let transmitter = format!("name = \"idp\", issuer = \"{issuer}\", audience = \"us\"");
     site.control_lines = format!(

@@ -10,6 +10,7 @@ mod argv;
 mod defaults;
 mod exec;
 mod head;
+mod nonces;
 mod options;
 mod plan;
 mod proven;
@@ -80,7 +81,7 @@ async fn call(
         return Ok(first.code);
     };
     match prepare(args, plan, &locked, caller, prompt, out).await {
-        Ok(credential) => proven::send(workshop, (&args.curl, plan), &credential, caller.0, out).await,
+        Ok(credential) => proven::send(workshop, (&args.curl, plan), &credential, caller, out).await,
         Err(failure) => {
             show(&first, out)?;
             Err(failure)

@@ -1,19 +1,22 @@
 //! The override itself, with what the grant's binding wants: headers, a client certificate, or a proof of the person's own
 //! key.
 //!
-//! With a proof, curl may run twice: the sidecar refuses the first for want of a nonce, before it forwards anything, and
-//! the second has it (RFC 9449 §9). There is no third.
+//! With a proof, curl may run twice: where no nonce is kept from an earlier call, or the one that is has grown old, the
+//! sidecar refuses the first, before it forwards anything, and the second has the right one (RFC 9449 §9). There is no third.
 
 use std::ffi::OsString;
 
 use super::exec::{First, Workshop};
 use super::head::Head;
+use super::nonces::NoncePlace;
 use super::plan::Plan;
 use super::{show, shown_url};
 use crate::cli::args::Global;
 use crate::cli::credential::{self, Credential};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::Output;
+use crate::cli::session::Lookup;
+use crate::clock::Clock;
 use crate::proxy::{Prover, wants_nonce};
 use crate::secret::Secret;
 use crate::wire::own_headers::DPOP_NONCE;
@@ -26,7 +29,7 @@ pub(super) async fn send(
     workshop: Workshop,
     (arguments, plan): (&[OsString], &Plan),
     credential: &Credential,
-    global: &Global,
+    (global, env): (&Global, Lookup<'_>),
     out: &mut Output,
 ) -> Result<u8, Failure> {
     let options = match credential {
@@ -39,7 +42,7 @@ pub(super) async fn send(
             options
         }
         Credential::Key { token, prover } => {
-            let key = Key { token, prover };
+            let key = Key { token, prover, place: NoncePlace::of(&called(plan), env) };
             return key.send(workshop, (arguments, plan), out).await;
         }
     };
@@ -59,6 +62,8 @@ fn certificate(plan: &Plan, global: &Global) -> Vec<OsString> {
 struct Key<'a> {
     token: &'a Secret<String>,
     prover: &'a Prover,
+    /// Of the nonce that the next call begins with.
+    place: NoncePlace,
 }
 
 impl Key<'_> {
@@ -68,9 +73,16 @@ impl Key<'_> {
         (arguments, plan): (&[OsString], &Plan),
         out: &mut Output,
     ) -> Result<u8, Failure> {
+        if let Some(kept) = self.place.recall(Clock::System.wall()) {
+            self.prover.remember(kept);
+        }
         let options = workshop.override_options(&self.lines(plan)?)?;
         let answer = workshop.watched(arguments, plan, (&options, lacks_nonce), out).await?;
-        let Some(nonce) = answer.head.as_ref().filter(|head| lacks_nonce(head)).and_then(nonce) else {
+        let told = answer.head.as_ref().and_then(nonce);
+        if let Some(newest) = &told {
+            self.place.keep(newest, Clock::System.wall());
+        }
+        let Some(nonce) = told.filter(|_| answer.head.as_ref().is_some_and(lacks_nonce)) else {
             return finish(&answer, out);
         };
         self.prover.remember(nonce);
@@ -86,11 +98,16 @@ impl Key<'_> {
         if plan.retargeted {
             return Err(unproven("--request-target asks for another address than the URL's"));
         }
-        let url = shown_url(&plan.url);
-        let url = if url.contains("://") { url } else { format!("http://{url}") };
-        let proof = self.prover.prove(self.token, &plan.method, &url).map_err(|error| unproven(&error.to_string()))?;
+        let proof =
+            self.prover.prove(self.token, &plan.method, &called(plan)).map_err(|error| unproven(&error.to_string()))?;
         Ok(format!("{}Break-Glass-DPoP: {proof}\n", credential::lines(self.token, None)))
     }
+}
+
+/// The address as it is called, without a password.
+fn called(plan: &Plan) -> String {
+    let url = shown_url(&plan.url);
+    if url.contains("://") { url } else { format!("http://{url}") }
 }
 
 fn finish(answer: &First, out: &mut Output) -> Result<u8, Failure> {

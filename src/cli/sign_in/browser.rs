@@ -8,13 +8,14 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::asked::Asked;
-use super::endpoint::{Endpoint, EndpointError, Tokens, encoded};
+use super::endpoint::{Endpoint, EndpointError, Tokens};
 use super::error::SignInError;
 use super::loopback::{Loopback, Parameters};
 use super::proof::Proof;
 use crate::cli::output::Output;
 use crate::cli::session::Lookup;
 use crate::domain::Audience;
+use crate::http::form::encoded;
 
 /// How long the person may take.
 const WAIT_MAX: Duration = Duration::from_secs(900);

@@ -9,8 +9,8 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use serde::Deserialize;
 
-use crate::cli::api::escaped;
 use crate::domain::Audience;
+use crate::http::form::encoded;
 use crate::http::{Answer, Client, HttpError};
 use crate::identity::Provider;
 use crate::secret::Secret;
@@ -167,11 +167,6 @@ impl Endpoint {
             Err(_) => Err(HttpError::Status(Box::new(answer)).into()),
         }
     }
-}
-
-/// `application/x-www-form-urlencoded`, and a query.
-pub(super) fn encoded(fields: &[(&'static str, String)]) -> String {
-    fields.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect::<Vec<_>>().join("&")
 }
 
 fn cut(text: String) -> String {

@@ -68,6 +68,7 @@ async fn the_device_flow_ends_in_a_file_for_its_owner_alone() {
     assert!(forms[0].contains("client_id=cli") && forms[0].contains("scope=openid%20offline_access"), "{forms:?}");
     assert!(forms[0].contains("resource=urn%3Acontrol&resource=urn%3Apayments"), "{forms:?}");
     assert!(bench.issuer.forms("/token").len() > 1, "it waited");
+    assert_eq!(bench.issuer.forms("/.well-known/openid-configuration").len(), 1, "it is asked for its metadata once");
     let file = bench.sign_in.shelf.file();
     assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(file.parent().unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o700);

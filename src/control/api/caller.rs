@@ -11,6 +11,7 @@ use super::ApiState;
 use crate::control::rates::{Class, Standing};
 use crate::control::refusal::{Cause, Refusal};
 use crate::identity::{IdentityError, Verified};
+use crate::secret::Secret;
 
 /// A verified human, within their limits.
 #[derive(Debug, Clone)]
@@ -19,6 +20,18 @@ pub struct Caller(pub Verified);
 /// Where a request comes from: the other end of its connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
+
+/// The token by which a [`Caller`] has signed in, for the calls from which on there may be something to ask about it.
+#[derive(Debug, Clone)]
+pub struct Presented(pub Secret<String>);
+
+impl FromRequestParts<ApiState> for Presented {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &ApiState) -> Result<Self, Refusal> {
+        Ok(Self(Secret::new(bearer(parts)?.to_owned())))
+    }
+}
 
 /// What is to be told of the caller's limit, left on the request for who finishes the answer.
 #[derive(Debug, Clone, Default)]
@@ -40,13 +53,20 @@ impl FromRequestParts<ApiState> for Caller {
             let _ = told.0.set(standing);
         }
         taken?;
-        Ok(Self(admitted(state, verified).await?))
+        Ok(Self(admitted(state, parts, verified).await?))
     }
 }
 
 /// As they stand now: what was reported of them since their token was made counts, and so do the groups that are kept here.
-pub(in crate::control) async fn admitted(state: &ApiState, mut verified: Verified) -> Result<Verified, Refusal> {
+pub(in crate::control) async fn admitted(
+    state: &ApiState,
+    parts: &Parts,
+    mut verified: Verified,
+) -> Result<Verified, Refusal> {
     state.workflow.admit(&verified).await?;
+    if state.workflow.held.wants(&verified) {
+        state.workflow.hold(&verified, &Secret::new(bearer(parts)?.to_owned())).await;
+    }
     if let Some(prefix) = state.groups_by_scim.get(&verified.principal.issuer) {
         let groups = state.workflow.store.groups_of(&verified.person).await?;
         verified.groups = groups.into_iter().map(|group| format!("{prefix}{group}")).collect();

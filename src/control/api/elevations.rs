@@ -9,7 +9,7 @@ use super::ApiState;
 use super::answer::created;
 use super::asked::{Asked, Named};
 use super::body::JsonBytes;
-use super::caller::Caller;
+use super::caller::{Caller, Presented};
 use super::elevation_view::view;
 use super::etag::Tagged;
 use super::once::once_key;
@@ -89,6 +89,7 @@ impl TryFrom<RawRequest> for ElevationRequest {
 pub(crate) async fn create(
     State(state): State<ApiState>,
     Caller(caller): Caller,
+    Presented(token): Presented,
     Shown(proven): Shown,
     headers: HeaderMap,
     body: JsonBytes,
@@ -97,7 +98,11 @@ pub(crate) async fn create(
     let once = once_key(&headers, Operation::Request, "", &asked)?;
     // A task of its own: a caller who leaves can't leave a half-told commit behind.
     let (workflow, asking) = (state.workflow.clone(), caller.clone());
-    let task = tokio::spawn(async move { workflow.request(&asking, &asked, &proven, once).await });
+    let task = tokio::spawn(async move {
+        let made = workflow.request(&asking, &asked, &proven, once).await;
+        workflow.hold(&asking, &token).await;
+        made
+    });
     let (id, _) = task.await.map_err(|_| Refusal::new(Cause::Internal, "the request was not finished"))??;
     let sight = state.workflow.sight(&caller, &id).await?;
     created(&format!("/v1/elevations/{id}"), view(&state, sight).await?)

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use super::feed::Hub;
 use super::ledger::Ledger;
 use super::rates::Rates;
+use super::recheck::Rechecks;
 use super::reporting::Reporting;
 use super::signals::Signals;
 use super::workflow::Workflow;
@@ -53,6 +54,8 @@ pub struct ApiState {
     /// What anyone is told of signing in.
     pub sign_in: Arc<SignInView>,
     pub signals: Signals,
+    /// Issuers that are asked whether tokens still stand.
+    pub rechecks: Rechecks,
     /// Who keeps people and groups here.
     pub scim: Arc<Vec<ScimConfig>>,
     /// The issuers whose tokens' groups are not looked at, each with what stands before the names of its groups.

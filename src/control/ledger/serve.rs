@@ -71,7 +71,7 @@ async fn admit(state: &ApiState, request: Request) -> Result<(), Refusal> {
         tracing::debug!(reader, "the ledger is read");
         return Ok(());
     }
-    let caller = admitted(state, sign_in(&parts, state)?).await?;
+    let caller = admitted(state, &parts, sign_in(&parts, state)?).await?;
     if state.workflow.sees_all(&caller) {
         return Ok(());
     }

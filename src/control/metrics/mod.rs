@@ -7,6 +7,7 @@ mod audit;
 mod feed;
 mod ledger;
 mod on_call;
+pub mod rechecks;
 pub mod signals;
 mod sinks;
 mod standing;
@@ -65,10 +66,11 @@ pub struct ControlMetrics {
     /// Personal values.
     pub personal_erased: IntCounter,
     signals: signals::SignalMetrics,
+    rechecks: rechecks::RecheckMetrics,
 }
 
 /// Every family of the control plane's own, by theme, with the theme's heading.
-pub fn themes() -> [(&'static str, &'static [&'static Family]); 8] {
+pub fn themes() -> [(&'static str, &'static [&'static Family]); 9] {
     [
         ("API and workflow", api::FAMILIES),
         ("Feed and sidecars", feed::FAMILIES),
@@ -76,6 +78,7 @@ pub fn themes() -> [(&'static str, &'static [&'static Family]); 8] {
         ("On-call schedules", on_call::FAMILIES),
         ("Ledger", ledger::FAMILIES),
         ("Shared signals", signals::FAMILIES),
+        ("Re-checks of identity", rechecks::FAMILIES),
         ("Standing", standing::FAMILIES),
         ("Sinks", sinks::FAMILIES),
     ]
@@ -114,6 +117,7 @@ impl ControlMetrics {
             grants_resumed: make.counter(&api::GRANTS_RESUMED)?,
             personal_erased: make.counter(&api::PERSONAL_ERASED)?,
             signals: signals::SignalMetrics::new(&registry)?,
+            rechecks: rechecks::RecheckMetrics::new(&registry)?,
             registry,
         };
         api::begin(&metrics);

@@ -33,6 +33,8 @@ pub(super) fn implied(shape: &Shape) -> Vec<Cause> {
             Cause::IdentityInvalid,
             Cause::IdentityExpired,
             Cause::IdentityUnverifiable,
+            // What was reported of the caller since they signed in counts at once, whatever they ask for.
+            Cause::StepUp,
             Cause::HumanRequired,
             Cause::RateLimited,
             Cause::StoreUnavailable,

@@ -78,7 +78,8 @@ impl Bench {
         let file = write_files(folder.path(), &issuer.url);
         add_lines(&folder.path().join("policy.toml"), policy);
         change(&file);
-        let config = ControlConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        let mut config = ControlConfig::load(&file).unwrap_or_else(|error| panic!("{error}"));
+        hurry(&mut config);
         let moment = Moment { boot: BootTime::ZERO, wall: WallTime::from_unix_s(NOW_S) };
         let clock = ManualClock::starting_at(moment);
         let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await.unwrap();
@@ -97,7 +98,8 @@ impl Bench {
         let Self { running, clock, issuer, key, client, folder } = self;
         running.stop().await;
         act(folder.path()).await;
-        let config = ControlConfig::load(&folder.path().join("control.toml")).unwrap();
+        let mut config = ControlConfig::load(&folder.path().join("control.toml")).unwrap();
+        hurry(&mut config);
         let running = Control::start(config, Clock::Manual(Arc::clone(&clock))).await?;
         Ok(Self { running, clock, issuer, key, client, folder })
     }
@@ -186,6 +188,13 @@ impl Bench {
     pub(super) async fn entry_kinds(&self) -> Vec<String> {
         let entries = self.running.store().entries(0, 1000).await.unwrap();
         entries.into_iter().map(|entry| entry.kind).filter(|kind| kind != "data_read").collect()
+    }
+}
+
+/// A test does not wait for minutes to pass.
+fn hurry(config: &mut ControlConfig) {
+    for asked in &mut config.introspection {
+        asked.every = std::time::Duration::from_millis(20);
     }
 }
 

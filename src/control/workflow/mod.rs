@@ -41,6 +41,7 @@ use std::time::Duration;
 use super::keys::Keys;
 use super::metrics::ControlMetrics;
 use super::on_call::OnCall;
+use super::recheck::held::HeldTokens;
 use crate::clock::Clock;
 use crate::config::control::AccessGroups;
 use crate::config::retention::RetentionConfig;
@@ -68,6 +69,8 @@ pub struct Workflow {
     pub metrics: Arc<ControlMetrics>,
     pub refused: budget::RefusedBudget,
     pub reads: reads::ReadBook,
+    /// Tokens that issuers are asked about.
+    pub held: HeldTokens,
     /// Whether the ledger knows every key there is.
     pub keys_recorded: AtomicBool,
 }

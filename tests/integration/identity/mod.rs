@@ -2,6 +2,7 @@
 
 mod attacks;
 mod flows;
+mod recheck;
 mod rotation;
 
 use base64::Engine as _;
