@@ -110,6 +110,8 @@ pub(crate) enum Introspected {
     },
     /// The connection is held, and nothing comes.
     Silence,
+    /// This body, and from then on that every token stands.
+    Once(String),
 }
 
 impl Introspected {
@@ -212,7 +214,16 @@ async fn introspected(
     let (parts, body) = request.into_parts();
     let shown = parts.headers.get("authorization").map_or("", |value| value.to_str().unwrap()).to_owned();
     let form = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-    let introspected = served.lock().unwrap().introspected.clone();
+    let introspected = {
+        let introspected = &mut served.lock().unwrap().introspected;
+        match introspected.clone() {
+            Introspected::Once(body) => {
+                *introspected = Introspected::body(r#"{"active":true}"#);
+                Introspected::body(body)
+            }
+            other => other,
+        }
+    };
     asked.send_modify(|asked| asked.push(format!("{} {shown} {form}", parts.method)));
     let Introspected::Said { status, headers, body } = introspected else { return std::future::pending().await };
     let mut response = Response::builder().status(status);

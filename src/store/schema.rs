@@ -41,7 +41,7 @@ pub(super) const STEPS: &[Step] = &[
         postgres: include_str!("migrations/0014_reports.postgres.sql"),
     },
     Step::of(include_str!("migrations/0015_capture.sql")),
-    Step::of(include_str!("migrations/0017_rechecks.sql")),
+    Step::of(include_str!("migrations/0016_rechecks.sql")),
 ];
 
 /// How many steps a database has taken, unless a newer version took more.

@@ -17,7 +17,9 @@ pub enum Outcome {
     SignedInAnew,
     /// Its own time was over: nothing follows from that.
     Expired,
-    /// It is said to stand no more, by an issuer that has not yet said of any that it does: we may not be let ask.
+    /// It stands no more, and is asked about once more before anything ends.
+    InactiveOnce,
+    /// It is said to stand no more, and was never said to stand: we may not be let ask.
     NeverActive,
     /// The answer is about somebody else.
     Contradiction,
@@ -33,9 +35,21 @@ pub enum Outcome {
 impl Outcome {
     fn all() -> impl Iterator<Item = Self> {
         use Outcome::{
-            Active, Contradiction, Database, Ended, Expired, NeverActive, NoEndpoint, Postponed, SignedInAnew,
+            Active, Contradiction, Database, Ended, Expired, InactiveOnce, NeverActive, NoEndpoint, Postponed,
+            SignedInAnew,
         };
-        let own = [Active, Ended, SignedInAnew, Expired, NeverActive, Contradiction, NoEndpoint, Database, Postponed];
+        let own = [
+            Active,
+            InactiveOnce,
+            Ended,
+            SignedInAnew,
+            Expired,
+            NeverActive,
+            Contradiction,
+            NoEndpoint,
+            Database,
+            Postponed,
+        ];
         own.into_iter().chain(FailureKind::ALL.into_iter().map(Self::Failed))
     }
 
@@ -45,6 +59,7 @@ impl Outcome {
             Self::Ended => "ended",
             Self::SignedInAnew => "signed_in_anew",
             Self::Expired => "expired",
+            Self::InactiveOnce => "inactive_once",
             Self::NeverActive => "never_active",
             Self::Contradiction => "contradiction",
             Self::NoEndpoint => "no_endpoint",
@@ -61,7 +76,7 @@ const RESULT: Label = Label { name: "result", values: Values::Of(|| Outcome::all
 static ASKED: Family = Family::counter(
     "breakglass_control_identity_rechecks_total",
     "Looks at the token of somebody who has a live grant or a waiting request, by what came of it.",
-    "Others than `active`, `ended`, `signed_in_anew` and `expired` rising: the log says why; until it is mended a session that is over ends nothing.",
+    "Others than `active`, `inactive_once`, `ended`, `signed_in_anew` and `expired` rising: the log says why; until it is mended a session that is over ends nothing.",
 )
 .by(&[ISSUER, RESULT]);
 static HELD: Family = Family::gauge(

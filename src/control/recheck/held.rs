@@ -26,6 +26,27 @@ pub struct HeldToken {
     /// When the person was last known to have been there.
     pub proven: WallTime,
     pub token: Secret<String>,
+    said: Mutex<SaidBefore>,
+}
+
+/// What the issuer has said of a token so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SaidBefore {
+    #[default]
+    Nothing,
+    /// It stood when it was last asked about.
+    Active,
+    /// It stood once, and the last time it did not.
+    InactiveOnce,
+    /// It has never stood: perhaps we may not ask about it.
+    NeverActive,
+}
+
+impl SaidBefore {
+    /// Whether to ask again before it is due.
+    pub const fn is_unsettled(self) -> bool {
+        matches!(self, Self::Nothing | Self::InactiveOnce)
+    }
 }
 
 impl HeldToken {
@@ -38,7 +59,17 @@ impl HeldToken {
             times: times(caller)?,
             proven: caller.proven_at()?,
             token: token.clone(),
+            said: Mutex::default(),
         })
+    }
+
+    pub fn said_before(&self) -> SaidBefore {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what was said just now.
+    pub fn note(&self, said: SaidBefore) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
     }
 }
 
@@ -107,6 +138,14 @@ impl HeldTokens {
         persons.is_some_and(|persons| persons.get(&token.person).is_some_and(|held| Arc::ptr_eq(held, token)))
     }
 
+    /// Lets the person's token go where it is older than this: it is no longer their newest.
+    pub fn drop_older(&self, caller: &Verified) {
+        let Some(mut persons) = self.persons(&caller.principal.issuer) else { return };
+        if persons.get(&caller.person).is_some_and(|held| times(caller).is_some_and(|times| held.times < times)) {
+            persons.remove(&caller.person);
+        }
+    }
+
     /// Lets this very token go; a newer one that came meanwhile stays.
     pub fn drop_one(&self, token: &Arc<HeldToken>) {
         let Some(mut persons) = self.persons(&token.principal.issuer) else { return };
@@ -144,6 +183,7 @@ mod tests {
             times: TokenTimes { issued: WallTime::from_unix_s(issued), expires: WallTime::from_unix_s(expires) },
             proven: WallTime::from_unix_s(issued),
             token: Secret::new(format!("token of {person} {issued}")),
+            said: Mutex::default(),
         }
     }
 

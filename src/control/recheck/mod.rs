@@ -4,16 +4,15 @@
 //! - [`held`]: the tokens, in memory.
 //! - `round`: asking about all of them once, and what comes of an answer.
 //!
-//! A token that stands no more, though its own time is not over, ends what rested on it. No answer, or one that is none,
-//! ends nothing, and shows in metrics, readiness and once in the log; nor does an issuer's that has not yet said of any token
-//! that it stands, because so it answers whoever may not ask (§2.2).
+//! A token that stands no more, though its own time is not over, ends what rested on it. That takes two answers in a row, and
+//! that the issuer had said before of this very token that it stands, because so it answers whoever may not ask about it, too
+//! (§2.2). No answer, or one that is none, ends nothing, and shows in metrics, readiness and once in the log.
 //!
-//! Must never: be on the path of a request, or end anything for a token whose time is over or of which a newer one was seen.
+//! Must never: ask on the path of a request, or end anything for a token whose time is over or of which a newer one was seen.
 
 pub mod held;
 mod round;
 
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::held::HeldToken;
-use self::round::Round;
+use self::round::{Round, Which};
 use super::on_call::jittered;
 use super::workflow::Workflow;
 use crate::config::introspection::IntrospectionConfig;
@@ -32,7 +31,7 @@ use crate::identity::{SetupError, Verified};
 use crate::secret::Secret;
 use crate::store::StoreError;
 
-/// How soon a token whose time is over is let go.
+/// How soon a token whose time is over is let go, and one is asked about that is new, or that stands no more since just now.
 const SWEEP: Duration = Duration::from_secs(2);
 /// The most that an issuer can ask to be left alone.
 const TOLD_MAX: Duration = Duration::from_secs(600);
@@ -49,8 +48,6 @@ struct Watched {
     config: IntrospectionConfig,
     introspector: Introspector,
     standing: Mutex<Standing>,
-    /// It has said of some token that it stands. Until then, that others do not may only mean that we may not ask.
-    vouched: AtomicBool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -76,7 +73,7 @@ impl Rechecks {
         let client = Client::new(tls, Limits { body_bytes_max: ANSWER_BYTES_MAX, ..Limits::DEFAULT });
         let watched = configs.into_iter().map(|config| {
             let introspector = Introspector::new(&config.issuer, config.endpoint.clone(), &client)?;
-            Ok(Watched { config, introspector, standing: Mutex::default(), vouched: AtomicBool::new(false) })
+            Ok(Watched { config, introspector, standing: Mutex::default() })
         });
         Ok(Self { watched: Arc::new(watched.collect::<Result<_, _>>()?) })
     }
@@ -107,13 +104,31 @@ async fn keep(watched: &[Watched], which: usize, workflow: &Workflow) {
     // What is wrong with the configuration shows before anybody has a grant.
     round.look_for_endpoint().await;
     let mut due = Instant::now() + jittered(watched.config.every);
+    let mut is_troubled = false;
     loop {
         tokio::time::sleep_until(due.min(Instant::now() + SWEEP)).await;
         round.drop_expired();
-        if Instant::now() >= due {
-            let told = Round::new(workflow, watched).run().await.unwrap_or_default();
-            due = Instant::now() + jittered(watched.config.every).max(told.min(TOLD_MAX));
+        let which = if Instant::now() >= due { Which::All } else { Which::Unsettled };
+        // Whoever fails is asked no more than is due.
+        if which == Which::Unsettled && is_troubled {
+            continue;
         }
+        let looked = tokio::select! {
+            looked = Round::new(workflow, watched).run(which) => looked,
+            () = sweep(&round) => return,
+        };
+        is_troubled = looked.has_failed;
+        let told = Instant::now() + looked.told.unwrap_or_default().min(TOLD_MAX);
+        due =
+            if which == Which::All { told.max(Instant::now() + jittered(watched.config.every)) } else { told.max(due) };
+    }
+}
+
+/// A look at many tokens may take long, and none is held beyond its time meanwhile.
+async fn sweep(round: &Round<'_>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        round.drop_expired();
     }
 }
 
@@ -163,11 +178,9 @@ impl Workflow {
         if !self.store.has_stake(&caller.person).await? {
             return Ok(());
         }
-        if !self.held.has_room(caller) {
-            self.metrics.count_unheld(issuer.as_str());
-            return Ok(());
-        }
-        // Before it is held, so that no other replica ends anything for an older one.
+        // Before it is held, and whether or not there is a place for it: so that nobody, here or at another replica, ends
+        // anything for an older one.
+        self.held.drop_older(caller);
         self.store.see_token(&caller.principal, token.times).await?;
         if !self.held.put(token) {
             self.metrics.count_unheld(issuer.as_str());

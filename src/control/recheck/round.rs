@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::Watched;
-use super::held::HeldToken;
+use super::held::{HeldToken, SaidBefore};
 use crate::config::introspection::Shows;
 use crate::control::metrics::rechecks::Outcome;
 use crate::control::on_call::{CredentialError, FailureKind, FetchError, read_credential};
@@ -28,7 +28,23 @@ const FAILURES_MAX: u32 = 8;
 
 /// RFC 7662 §2.2: so does an issuer answer whoever may not ask about a token.
 const NEVER_ACTIVE: &str =
-    "the issuer says of every token that it stands no more: may this client ask about tokens of others?";
+    "the issuer has never said of a token that it stands: may this client ask about tokens of others?";
+
+/// Which tokens are asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    All,
+    /// Those that were not yet, and those that stood no more the last time.
+    Unsettled,
+}
+
+/// How a look went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Looked {
+    /// How long the issuer wants to be left alone, where it says so.
+    pub(super) told: Option<Duration>,
+    pub(super) has_failed: bool,
+}
 
 /// See the module.
 pub(super) struct Round<'a> {
@@ -53,11 +69,15 @@ impl<'a> Round<'a> {
         Self { workflow, watched, failures: AtomicU32::new(0), seen: Mutex::default() }
     }
 
-    /// Asks about all of them. Answers how long the issuer wants to be left alone, where it says so.
-    pub(super) async fn run(self) -> Option<Duration> {
-        let mut tokens = self.at_stake().await;
+    /// Asks about them.
+    pub(super) async fn run(self, which: Which) -> Looked {
+        let mut tokens = self.at_stake(which).await;
         if tokens.is_empty() {
-            return None;
+            if which == Which::All && self.watched.standing().failure.is_some() {
+                // There is nobody to ask about, and whether it would work again is to be known all the same.
+                self.look_for_endpoint().await;
+            }
+            return Looked::default();
         }
         match self.secret().await {
             Ok(secret) => {
@@ -74,8 +94,9 @@ impl<'a> Round<'a> {
         if let Some(at) = answered {
             self.workflow.metrics.show_answered(self.watched.issuer().as_str(), at);
         }
+        let has_failed = failure.is_some();
         self.watched.stand(answered, failure);
-        told
+        Looked { told, has_failed }
     }
 
     /// So that what is not configured right is known before there is anything to ask about.
@@ -103,9 +124,10 @@ impl<'a> Round<'a> {
     }
 
     /// The tokens of who has something here; the others are let go.
-    async fn at_stake(&self) -> Vec<Arc<HeldToken>> {
+    async fn at_stake(&self, which: Which) -> Vec<Arc<HeldToken>> {
         // Held before the database is asked, so that a token which comes meanwhile is not let go.
-        let tokens = self.workflow.held.all(self.watched.issuer());
+        let mut tokens = self.workflow.held.all(self.watched.issuer());
+        tokens.retain(|token| which == Which::All || token.said_before().is_unsettled());
         if tokens.is_empty() {
             return tokens;
         }
@@ -147,19 +169,7 @@ impl<'a> Round<'a> {
             Ok(said) => {
                 self.failures.store(0, Ordering::Relaxed);
                 self.seen().answered = Some(self.workflow.clock.wall());
-                match said {
-                    Said::Active => {
-                        self.watched.vouched.store(true, Ordering::Relaxed);
-                        self.count(Outcome::Active);
-                    }
-                    Said::Inactive if !self.watched.vouched.load(Ordering::Relaxed) => {
-                        self.fail(Outcome::NeverActive, NEVER_ACTIVE.to_owned());
-                    }
-                    Said::Inactive => {
-                        let outcome = self.conclude(&token).await;
-                        self.count(outcome);
-                    }
-                }
+                self.heard(said, &token).await;
             }
             Err(error) => {
                 let chain = error_chain(&error);
@@ -167,6 +177,28 @@ impl<'a> Round<'a> {
                 self.fail(outcome, chain);
                 let mut seen = self.seen();
                 seen.told = told.max(seen.told);
+            }
+        }
+    }
+
+    async fn heard(&self, said: Said, token: &Arc<HeldToken>) {
+        match (said, token.said_before()) {
+            (Said::Active, _) => {
+                token.note(SaidBefore::Active);
+                self.count(Outcome::Active);
+            }
+            (Said::Inactive, SaidBefore::Nothing | SaidBefore::NeverActive) => {
+                token.note(SaidBefore::NeverActive);
+                self.fail(Outcome::NeverActive, NEVER_ACTIVE.to_owned());
+            }
+            // Their sign-in may just have been renewed, and the token that came of it be on its way here.
+            (Said::Inactive, SaidBefore::Active) => {
+                token.note(SaidBefore::InactiveOnce);
+                self.count(Outcome::InactiveOnce);
+            }
+            (Said::Inactive, SaidBefore::InactiveOnce) => {
+                let outcome = self.conclude(token).await;
+                self.count(outcome);
             }
         }
     }
