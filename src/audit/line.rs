@@ -26,6 +26,10 @@ pub enum LineError {
     Contradiction,
     #[error("is an {kind} without its {missing}")]
     Incomplete { kind: &'static str, missing: &'static str },
+    #[error("has a number of 2^53 or more")]
+    Number,
+    #[error("has a code that is no word of small letters, digits and _")]
+    Word,
 }
 
 /// A line's place and facts.

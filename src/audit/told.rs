@@ -10,6 +10,11 @@ use super::kind::LineKind;
 use super::line::{FORMAT, LineError};
 use crate::domain::{Action, GrantId, InstanceName, Resource, ServiceName, WallTime};
 
+/// The greatest number that a double holds exactly, with all below (RFC 7493 §2.2).
+const EXACT_MAX: u64 = (1 << 53) - 1;
+/// Of a code.
+const WORD_BYTES_MAX: usize = 64;
+
 /// A line with its hash, its place, and what may be told of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToldLine {
@@ -59,6 +64,7 @@ impl ToldLine {
         if facts.format != FORMAT {
             return Err(LineError::Format(facts.format));
         }
+        facts.check()?;
         let link = Link { log_id: facts.log_id, seq: facts.seq, prev: facts.prev };
         if document.metadata.uid != link.uid().to_string() {
             return Err(LineError::Contradiction);
@@ -74,14 +80,18 @@ impl ToldLine {
             resource: facts.resource,
             action: facts.action,
             grant: facts.grant.map(|grant| grant.id),
-            number: facts.number,
+            number: facts.number.map(exact),
             end: facts.end.map(str::to_owned),
             cause: facts.cause.map(str::to_owned),
             status: facts.status,
-            assertion: facts.assertion,
+            assertion: facts.assertion.map(exact),
             intent: facts.intent.map(|intent| (intent.log_id, intent.seq)),
             previous: facts.previous,
-            counts: facts.counts,
+            counts: facts
+                .counts
+                .into_iter()
+                .map(|left_out| LeftOut { count: exact(left_out.count), ..left_out })
+                .collect(),
         })
     }
 
@@ -164,6 +174,32 @@ struct Facts<'a> {
     counts: Vec<LeftOut>,
 }
 
+impl Facts<'_> {
+    /// What is told stays in the ledger for ever: places that every reader takes for the same, and words, no texts.
+    fn check(&self) -> Result<(), LineError> {
+        let mut places =
+            [Some(self.seq), self.intent.as_ref().map(|intent| intent.seq), self.previous.map(|at| at.sequence)]
+                .into_iter()
+                .flatten();
+        if places.any(|place| place > EXACT_MAX) {
+            return Err(LineError::Number);
+        }
+        let left_out = self.counts.iter().flat_map(|left_out| [left_out.kind.as_str(), left_out.code.as_str()]);
+        let mut words = [self.decision, self.end, self.cause].into_iter().flatten().chain(left_out);
+        if words.all(is_word) { Ok(()) } else { Err(LineError::Word) }
+    }
+}
+
+/// A count that not every reader would take for the same is told as the greatest that they do; the line has it whole.
+fn exact(count: u64) -> u64 {
+    count.min(EXACT_MAX)
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=WORD_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
 #[derive(Deserialize)]
 struct Grant {
     id: GrantId,
@@ -202,6 +238,36 @@ mod tests {
         assert!(others.iter().all(|told| told.counts.is_empty()));
         let counts = &summaries[0].counts;
         assert!(counts.iter().any(|left_out| left_out.kind == "refusal" && left_out.count > 0), "{counts:?}");
+    }
+
+    #[test]
+    fn what_no_reader_could_take_back_is_no_line() {
+        let log = sample::one_of_each();
+        let line = |of: &str| {
+            let line = log.lines.iter().find(|line| String::from_utf8_lossy(line).contains(of)).unwrap();
+            serde_json::from_slice::<serde_json::Value>(line).unwrap()
+        };
+        let told = |line: &serde_json::Value| ToldLine::parse(&serde_json::to_vec(line).unwrap());
+        let mut summary = line(r#""kind":"refusal_summary""#);
+        let facts = "/unmapped/break_glass/counts/0";
+        assert!(told(&summary).is_ok());
+        for (member, value) in [("code", "a text".into()), ("kind", "x".repeat(65).into())] {
+            let before = std::mem::replace(summary.pointer_mut(&format!("{facts}/{member}")).unwrap(), value);
+            assert!(matches!(told(&summary), Err(LineError::Word)), "{member}");
+            *summary.pointer_mut(&format!("{facts}/{member}")).unwrap() = before;
+        }
+        *summary.pointer_mut(&format!("{facts}/count")).unwrap() = u64::MAX.into();
+        assert_eq!(told(&summary).unwrap().counts[0].count, EXACT_MAX);
+        let mut intent = line(r#""kind":"intent""#);
+        intent["unmapped"]["break_glass"]["number"] = u64::MAX.into();
+        assert_eq!(told(&intent).unwrap().number, Some(EXACT_MAX));
+        let (log_id, seq) = (intent["unmapped"]["break_glass"]["log_id"].clone(), 1_u64 << 53);
+        let mut far = intent.clone();
+        far["unmapped"]["break_glass"]["seq"] = seq.into();
+        far["metadata"]["uid"] = format!("{}-{seq}", log_id.as_str().unwrap()).into();
+        assert!(matches!(told(&far), Err(LineError::Number)));
+        intent["unmapped"]["break_glass"]["decision"] = "Ada was here".into();
+        assert!(matches!(told(&intent), Err(LineError::Word)));
     }
 
     #[test]

@@ -393,7 +393,11 @@ fn is_torn(raw: RawLine<'_>) -> bool {
 fn unreadable(error: &LineError) -> String {
     match error {
         LineError::Malformed(cause) => format!("{error} ({cause})"),
-        LineError::Format(_) | LineError::Contradiction | LineError::Incomplete { .. } => error.to_string(),
+        LineError::Format(_)
+        | LineError::Contradiction
+        | LineError::Incomplete { .. }
+        | LineError::Number
+        | LineError::Word => error.to_string(),
     }
 }
 

@@ -181,7 +181,10 @@ impl Period {
     fn summarised(&mut self, told: &Told<'_>) {
         let refusals = told.facts.counts.iter().flatten().filter(|count| count.kind == "refusal");
         for refused in refusals {
-            self.recorded(told, |tally| tally.counts.refusals_summarised += refused.count);
+            self.recorded(told, |tally| {
+                let sum = &mut tally.counts.refusals_summarised;
+                *sum = sum.saturating_add(refused.count);
+            });
             self.refusal_code("sidecar_summary", refused.code.clone().into_owned(), refused.count);
         }
     }
