@@ -260,7 +260,7 @@ impl Shared {
             (queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
         }
         if queues.lacks_some(pace) {
-            let wait = self.wake.wait_timeout_while(queues, pace.patience(), |queues| queues.awaits_more(pace));
+            let wait = self.wake.wait_timeout_while(queues, pace.patience(gather), |queues| queues.awaits_more(pace));
             (queues, _) = wait.unwrap_or_else(PoisonError::into_inner);
         }
         queues.idle = false;

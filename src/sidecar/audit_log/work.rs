@@ -72,9 +72,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// How long to wait for as many intents: an eighth of what one that is a moment late would wait for the next
-    /// commit, and what the others lose is no more than that.
-    pub(super) fn patience(self) -> Duration {
-        self.commit / 8
+    /// How long to wait for as many intents, and never longer than `max`: an eighth of what one that is a moment late would
+    /// wait for the next commit, and what the others lose is no more than that.
+    pub(super) fn patience(self, max: Duration) -> Duration {
+        (self.commit / 8).min(max)
     }
 }

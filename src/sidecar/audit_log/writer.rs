@@ -263,10 +263,11 @@ impl Writer {
         let open_intents = self.journal.open_intents();
         let event = LogEnd { at: self.shared.clock.wall(), open_intents };
         let event = Event::LogEnded(&event);
-        let in_order = !self.journal.has_failed() && self.extra(&event) && {
-            self.commit();
-            !self.journal.has_failed()
-        };
+        // What was taken before does not depend on whether the last line has room.
+        self.commit();
+        let has_end = !self.journal.has_failed() && self.extra(&event);
+        self.commit();
+        let in_order = has_end && !self.journal.has_failed();
         self.journal.finish();
         self.shared.end_close(in_order);
     }
