@@ -15,7 +15,12 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let beside = beside(path);
     let mut file = step(path, Step::Create, || {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
+        // One that somebody died over is not written on: it may be another's, or have another mode.
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        options.write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
         #[cfg(not(unix))]
