@@ -68,6 +68,8 @@ impl Nats {
         let body = body.to_string();
         let text = format!("CONNECT {hello}\r\nSUB answers 1\r\nPUB {subject} answers {}\r\n{body}\r\n", body.len());
         stream.write_all(text.as_bytes()).await.unwrap();
+        // What TLS still holds back goes only then.
+        stream.flush().await.unwrap();
         loop {
             let mut line = String::new();
             stream.read_line(&mut line).await.unwrap();
