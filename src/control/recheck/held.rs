@@ -106,12 +106,6 @@ impl HeldTokens {
         persons.is_some_and(|persons| persons.get(&caller.person).is_none_or(|held| held.times < times))
     }
 
-    /// Whether there is a place for this person.
-    pub fn has_room(&self, caller: &Verified) -> bool {
-        let persons = self.persons(&caller.principal.issuer);
-        persons.is_some_and(|persons| persons.len() < self.persons_max || persons.contains_key(&caller.person))
-    }
-
     /// Holds a token, unless a newer one of theirs is held. False: there was no place left.
     pub fn put(&self, token: HeldToken) -> bool {
         let Some(mut persons) = self.persons(&token.principal.issuer) else { return false };
