@@ -391,14 +391,7 @@ fn is_torn(raw: RawLine<'_>) -> bool {
 }
 
 fn unreadable(error: &LineError) -> String {
-    match error {
-        LineError::Malformed(cause) => format!("{error} ({cause})"),
-        LineError::Format(_)
-        | LineError::Contradiction
-        | LineError::Incomplete { .. }
-        | LineError::Number
-        | LineError::Word => error.to_string(),
-    }
+    if let LineError::Malformed(cause) = error { format!("{error} ({cause})") } else { error.to_string() }
 }
 
 #[cfg(test)]
