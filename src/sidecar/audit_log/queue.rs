@@ -244,15 +244,12 @@ impl Shared {
         }
     }
 
-    /// Waits for work, at most `tick`, and no longer than lines gather where the writer owes some a sync; an empty result is
-    /// that time's end.
-    pub(super) fn take_work(&self, tick: Duration, pace: Pace) -> Work {
-        let gather = Duration::from_millis(self.config.group_commit_ms);
+    /// Waits for work, at most `tick`; an empty result is a tick.
+    pub(super) fn take_work(&self, tick: Duration, gather: Duration, pace: Pace) -> Work {
         let mut queues = self.lock();
         if queues.is_empty() && !queues.closing {
             queues.idle = true;
-            let wait = if pace.owes_sync { gather.min(tick) } else { tick };
-            (queues, _) = self.wake.wait_timeout(queues, wait).unwrap_or_else(PoisonError::into_inner);
+            (queues, _) = self.wake.wait_timeout(queues, tick).unwrap_or_else(PoisonError::into_inner);
         }
         if !queues.is_empty() {
             // No one waits for outcomes and refusals: let more gather, until an intent comes.

@@ -63,8 +63,6 @@ pub(super) struct Work {
 /// How the writer's last batch went, by which it takes the next one.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Pace {
-    /// Some lines have no sync yet.
-    pub(super) owes_sync: bool,
     /// How many intents it made durable, and came meanwhile: as many may come again.
     pub(super) askers: usize,
     /// How long the commit took.

@@ -50,11 +50,14 @@ impl Writer {
     pub(super) fn run(mut self) {
         self.look_at_space();
         let tick = Duration::from_millis(self.shared.config.probe_interval_ms.clamp(1, 1000));
+        let gather = Duration::from_millis(self.shared.config.group_commit_ms);
         loop {
             let work = if self.journal.has_failed() {
                 self.shared.take_refusable(tick)
             } else {
-                self.shared.take_work(tick, Pace { owes_sync: self.journal.batch_bytes() > 0, ..self.pace })
+                // Lines that have no sync yet wait for the next intents no longer than lines gather.
+                let tick = if self.journal.batch_bytes() > 0 { gather.min(tick) } else { tick };
+                self.shared.take_work(tick, gather, self.pace)
             };
             let is_closing = work.closing;
             if self.journal.has_failed() {
@@ -204,7 +207,7 @@ impl Writer {
                 let took = self.shared.clock.boot().since(started);
                 self.shared.metrics.count_commit(bytes, took);
                 let askers = self.written.len().saturating_add(self.shared.queued_intents());
-                self.pace = Pace { askers, commit: took, ..self.pace };
+                self.pace = Pace { askers, commit: took };
                 self.acknowledge();
             }
             Err(_) => {
@@ -263,11 +266,14 @@ impl Writer {
         let open_intents = self.journal.open_intents();
         let event = LogEnd { at: self.shared.clock.wall(), open_intents };
         let event = Event::LogEnded(&event);
-        // What was taken before does not depend on whether the last line has room.
-        self.commit();
-        let has_end = !self.journal.has_failed() && self.extra(&event);
-        self.commit();
-        let in_order = has_end && !self.journal.has_failed();
+        if !self.journal.has_failed() {
+            // What was taken before does not depend on whether the last line has room.
+            self.commit();
+        }
+        let in_order = !self.journal.has_failed() && self.extra(&event) && {
+            self.commit();
+            !self.journal.has_failed()
+        };
         self.journal.finish();
         self.shared.end_close(in_order);
     }
