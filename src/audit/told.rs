@@ -8,10 +8,8 @@ use serde::Deserialize;
 use super::chain::{LineHash, Link, LogId, Position};
 use super::kind::LineKind;
 use super::line::{FORMAT, LineError};
-use crate::domain::{Action, GrantId, InstanceName, Resource, ServiceName, WallTime};
+use crate::domain::{Action, EXACT_MAX, GrantId, InstanceName, Resource, ServiceName, WallTime};
 
-/// The greatest number that a double holds exactly, with all below (RFC 7493 §2.2).
-const EXACT_MAX: u64 = (1 << 53) - 1;
 /// Of a code.
 const WORD_BYTES_MAX: usize = 64;
 

@@ -21,6 +21,10 @@ mod text;
 pub mod time;
 pub mod transmitter;
 
+/// The greatest integer up to which a double holds every one exactly, so that every reader of JSON takes it for the same (RFC
+/// 7493 §2.2).
+pub const EXACT_MAX: u64 = (1 << 53) - 1;
+
 pub use action::Action;
 pub use confirmation::{CertificateThumbprint, Confirmation, KeyThumbprint};
 pub use elevation::{Approval, Elevation, ElevationId, ElevationState};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::entry::{EntryError, EntryKind};
-use crate::domain::WallTime;
+use crate::domain::{EXACT_MAX, WallTime};
 
 /// The members every entry has, in the order of their names; `facts` are those of its kind.
 #[derive(Serialize)]
@@ -52,9 +52,8 @@ fn is_plain(value: &Value) -> bool {
     }
 }
 
-/// Whether a double holds the integer exactly (RFC 7493 §2.2).
 const fn is_exact(number: u64) -> bool {
-    number < 1 << 53
+    number <= EXACT_MAX
 }
 
 #[cfg(test)]

@@ -132,15 +132,15 @@ impl Store {
             return Ok(RecheckOutcome::SignedInAnew);
         }
         // An issuer whose clock runs ahead, or that counts in other units, locks nobody out for longer than until now.
-        let token = &NoLongerActive { since: token.since.min(transition.at()), ..token.clone() };
+        let since = token.since.min(transition.at());
         let before = fresh_since(transition.connection(), person).await?;
-        demand_fresh(&mut transition, person, token.since).await?;
-        let reach = Reach { effect: Effect::End, since: token.since, idp: Some(idp) };
+        demand_fresh(&mut transition, person, since).await?;
+        let reach = Reach { effect: Effect::End, since, idp: Some(idp) };
         let found = Found::of(&mut transition, person, &reach).await?;
         let mut outcome = EventOutcome { known: true, ..EventOutcome::default() };
         // Another replica, or a signal, may have been first: then there is nothing to tell.
-        if !found.is_empty() || before.is_none_or(|before| before < token.since) {
-            carry_out(&mut transition, token, found, &mut outcome).await?;
+        if !found.is_empty() || before.is_none_or(|before| before < since) {
+            carry_out(&mut transition, token, since, found, &mut outcome).await?;
         }
         transition.commit().await?;
         Ok(RecheckOutcome::Carried(outcome))
@@ -151,11 +151,12 @@ impl Store {
 async fn carry_out(
     transition: &mut super::transition::Transition<'_>,
     token: &NoLongerActive,
+    since: WallTime,
     found: Found,
     outcome: &mut EventOutcome,
 ) -> Result<(), StoreError> {
     let idp = &token.principal.issuer;
-    let told = InactiveToken { idp, issued: token.times.issued, since: token.since };
+    let told = InactiveToken { idp, issued: token.times.issued, since };
     let counts = [found.end.len(), found.lapse.len()];
     transition.entry(Draft::token_inactive(told, counts, &token.person), None).await?;
     let note = format!("{idp}: the access token is no longer active");

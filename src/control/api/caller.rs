@@ -64,9 +64,7 @@ pub(in crate::control) async fn admitted(
     mut verified: Verified,
 ) -> Result<Verified, Refusal> {
     state.workflow.admit(&verified).await?;
-    if state.workflow.held.wants(&verified) {
-        state.workflow.hold(&verified, &Secret::new(bearer(parts)?.to_owned())).await;
-    }
+    state.workflow.hold(&verified, bearer(parts)?).await;
     if let Some(prefix) = state.groups_by_scim.get(&verified.principal.issuer) {
         let groups = state.workflow.store.groups_of(&verified.person).await?;
         verified.groups = groups.into_iter().map(|group| format!("{prefix}{group}")).collect();

@@ -100,7 +100,7 @@ pub(crate) async fn create(
     let (workflow, asking) = (state.workflow.clone(), caller.clone());
     let task = tokio::spawn(async move {
         let made = workflow.request(&asking, &asked, &proven, once).await;
-        workflow.hold(&asking, &token).await;
+        workflow.hold(&asking, token.expose()).await;
         made
     });
     let (id, _) = task.await.map_err(|_| Refusal::new(Cause::Internal, "the request was not finished"))??;

@@ -52,13 +52,13 @@ impl SaidBefore {
 impl HeldToken {
     /// What a caller has shown. `None`: the token does not say when it was issued, so nobody can tell whether it is the
     /// newest.
-    pub fn of(caller: &Verified, token: &Secret<String>) -> Option<Self> {
+    pub fn of(caller: &Verified, token: &str) -> Option<Self> {
         Some(Self {
             principal: caller.principal.clone(),
             person: caller.person.clone(),
             times: times(caller)?,
             proven: caller.proven_at()?,
-            token: token.clone(),
+            token: Secret::new(token.to_owned()),
             said: Mutex::default(),
         })
     }

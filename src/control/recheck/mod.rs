@@ -28,7 +28,6 @@ use crate::domain::{Issuer, WallTime};
 use crate::http::{Client, ClientTls, Limits};
 use crate::identity::introspection::{ANSWER_BYTES_MAX, Introspector};
 use crate::identity::{SetupError, Verified};
-use crate::secret::Secret;
 use crate::store::StoreError;
 
 /// How soon a token whose time is over is let go, and one is asked about that is new, or that stands no more since just now.
@@ -162,7 +161,7 @@ impl Watched {
 impl Workflow {
     /// Holds what a caller has shown, where their issuer is asked, they have something here, and no newer token of theirs
     /// is held. It fails no call: a token that can't be held is one that nobody asks about.
-    pub async fn hold(&self, caller: &Verified, token: &Secret<String>) {
+    pub async fn hold(&self, caller: &Verified, token: &str) {
         if !self.held.wants(caller) {
             return;
         }
@@ -172,7 +171,7 @@ impl Workflow {
         }
     }
 
-    async fn try_to_hold(&self, caller: &Verified, token: &Secret<String>) -> Result<(), StoreError> {
+    async fn try_to_hold(&self, caller: &Verified, token: &str) -> Result<(), StoreError> {
         let issuer = &caller.principal.issuer;
         let Some(token) = HeldToken::of(caller, token) else { return Ok(()) };
         if !self.store.has_stake(&caller.person).await? {

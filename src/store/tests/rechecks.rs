@@ -6,6 +6,7 @@ use super::*;
 on_both_databases! {
     a_token_that_stands_no_more_ends_what_rests_on_it_once,
     what_rests_on_another_issuer_or_a_later_authentication_is_spared,
+    what_was_proven_in_the_future_was_proven_now,
     nothing_ends_where_a_newer_token_was_seen,
     nothing_ends_for_a_token_whose_time_is_over,
     who_has_a_stake_is_who_has_something_here,
@@ -62,6 +63,16 @@ async fn facts(store: &Store) -> Vec<(String, serde_json::Value)> {
     let entries = store.entries(0, 100).await.unwrap();
     let facts = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["facts"].clone();
     entries.into_iter().map(|entry| (entry.kind, facts(&entry.canonical))).collect()
+}
+
+async fn what_was_proven_in_the_future_was_proven_now(bench: Bench) {
+    let store = &bench.store;
+    granted(store, 1, ISSUER, None).await;
+    carried(store, &NoLongerActive { since: NOW.plus(HOUR * 24 * 365), ..inactive(NOW) }).await;
+    let facts = facts(store).await;
+    let (_, told) = facts.iter().find(|(kind, _)| kind == "token_inactive").unwrap();
+    let now = store.shared.clock.wall().unix_ms();
+    assert_eq!(told["since"], now);
 }
 
 async fn is_sound(store: &Store) {
