@@ -163,6 +163,16 @@ fn a_line_that_claims_a_place_beyond_what_is_durable_is_passed_over_once_others_
     assert_eq!((sequences, losses), ((1..=8).collect::<Vec<_>>(), vec![]));
 }
 
+/// From each line, reading goes on with the next.
+fn each_is_found(reader: &mut Reader, lines: &[Vec<u8>]) {
+    let durable = place(lines.last().unwrap());
+    for (at, line) in lines.iter().enumerate() {
+        assert_eq!(reader.seek(&place(line)).unwrap(), Sought::Found);
+        let (sequences, losses) = drain(reader, &durable, ALL);
+        assert_eq!((sequences, losses), ((at as u64 + 2..=11).collect(), vec![]), "after line {}", at + 1);
+    }
+}
+
 #[test]
 fn a_line_is_found_again_wherever_it_stands_and_another_in_its_place_is_not_it() {
     let (folder, log) = (tempfile::tempdir().unwrap(), some_log(5));
@@ -170,12 +180,7 @@ fn a_line_is_found_again_wherever_it_stands_and_another_in_its_place_is_not_it()
     write(folder.path(), 2, false, &log.lines[4..]);
     let durable = place(log.lines.last().unwrap());
     let mut reader = Reader::new(folder.path());
-    for at in 0..log.lines.len() {
-        assert_eq!(reader.seek(&place(&log.lines[at])).unwrap(), Sought::Found);
-        let (sequences, losses) = drain(&mut reader, &durable, ALL);
-        assert_eq!(sequences, (at as u64 + 2..=11).collect::<Vec<_>>());
-        assert_eq!(losses, []);
-    }
+    each_is_found(&mut reader, &log.lines);
     let other = Position { head: crate::audit::LineHash::of(b"x"), ..place(&log.lines[5]) };
     assert_eq!(reader.seek(&other).unwrap(), Sought::NotFound);
     let (sequences, losses) = drain(&mut reader, &durable, ALL);
@@ -187,13 +192,7 @@ fn a_line_that_stands_twice_is_found_where_reading_goes_on() {
     let (folder, log) = (tempfile::tempdir().unwrap(), some_log(5));
     write(folder.path(), 1, false, &log.lines[..6]);
     write(folder.path(), 2, true, &log.lines[3..]);
-    let durable = place(log.lines.last().unwrap());
-    let mut reader = Reader::new(folder.path());
-    for at in 0..log.lines.len() {
-        assert_eq!(reader.seek(&place(&log.lines[at])).unwrap(), Sought::Found);
-        let (sequences, losses) = drain(&mut reader, &durable, ALL);
-        assert_eq!((sequences, losses), ((at as u64 + 2..=11).collect(), vec![]), "after line {}", at + 1);
-    }
+    each_is_found(&mut Reader::new(folder.path()), &log.lines);
 }
 
 #[test]
